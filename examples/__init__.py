@@ -1,0 +1,1 @@
+"""Short scripts, one for each capability: `python -m examples.NAME`."""

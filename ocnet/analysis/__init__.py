@@ -1,0 +1,1 @@
+"""Analyses of problems, controls and networks: numbers and tables, no pictures."""

@@ -1,0 +1,113 @@
+"""What every control can do, and the open-loop controls that are linear in their coefficients."""
+
+import abc
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Self
+
+from jaxtyping import Float
+from torch import nn, Tensor
+
+from .._types import ControlValue, State, Time
+
+
+Law = Callable[[State], ControlValue]
+"""The control at one time, as a function of the state."""
+
+Piece = Callable[[Time, State], ControlValue]
+"""The control between two knots, as a function of time and state."""
+
+Side = Literal["left", "right"]
+"""Which limit to take where the control jumps."""
+
+TIME_TOLERANCE = 1e-9
+"""Times closer than this share of the horizon are the same grid point."""
+
+
+class Control(nn.Module, abc.ABC):
+    """A control law on `[t0, t1]`, open-loop `u(t)` or feedback `u(t, x)`.
+
+    Between two knots it is smooth. Its grid is its own: a solver may take any number of steps.
+
+    Attributes:
+        t0, t1: The horizon.
+        knots: The times at which the control or a derivative of it jumps, `t0` and `t1` included.
+    """
+
+    t0: float
+    t1: float
+    knots: list[float]
+
+    def __init__(self, t0: float, t1: float, n_intervals: int = 1):
+        super().__init__()
+        t0, t1 = float(t0), float(t1)
+        if not t0 < t1:
+            raise ValueError(f"Must have t0 < t1, but got {t0=} and {t1=}.")
+        check_count("n_intervals", n_intervals)
+        self.t0 = t0
+        self.t1 = t1
+        self.knots = equal_times(t0, t1, n_intervals)
+
+    @property
+    def n_intervals(self) -> int:
+        """How many intervals the knots bound."""
+        return len(self.knots) - 1
+
+    @abc.abstractmethod
+    def laws(self, ts: Sequence[float], side: Side = "right") -> Sequence[Law]:
+        """The maps `x -> u` at each of the times `ts`.
+
+        One call serves a whole grid: looking the control up anew at each step would make the
+        backward pass quadratic in the number of intervals.
+
+        Arguments:
+            ts: The times; Python floats, because single precision may land beside a knot.
+            side: The limit to take at a knot; a Runge-Kutta stage at the end of its step wants
+                the left one.
+        """
+
+    @abc.abstractmethod
+    def pieces(self) -> Sequence[Piece]:
+        """The maps `(t, x) -> u`, one for each interval between knots; each is smooth."""
+
+    @abc.abstractmethod
+    def refine(self) -> Self:
+        """The same function on a grid twice as fine, with parameters of its own."""
+
+    def forward(self, t: Tensor | float, x: Any = None) -> ControlValue:
+        """The control applied at time `t` in state `x`."""
+        (law,) = self.laws([float(t)])
+        return law(x)
+
+    def intervals(self, ts: Sequence[float], side: Side = "right") -> list[int]:
+        """The index of the interval that holds each time."""
+        # A solver's grid point may round to just beside the knot that it means.
+        slack = TIME_TOLERANCE * (self.t1 - self.t0)
+        inner = self.knots[1:-1]
+        if side == "right":
+            return [bisect_right(inner, t + slack) for t in ts]
+        return [bisect_left(inner, t - slack) for t in ts]
+
+
+class OpenLoop(Control):
+    """A control that is a function of time alone."""
+
+    @abc.abstractmethod
+    def values(self, ts: Sequence[float], side: Side = "right") -> Float[Tensor, "time ..."]:
+        """The control at the times `ts`, shape `(time, *control_shape)`."""
+
+    def laws(self, ts: Sequence[float], side: Side = "right") -> Sequence[Law]:
+        return [lambda x, u=u: u for u in self.values(ts, side).unbind()]
+
+
+def equal_times(t0: float, t1: float, n: int) -> list[float]:
+    """The ends of `n` equal intervals that cover `[t0, t1]`, in double precision."""
+    return [t0 + k * (t1 - t0) / n for k in range(n)] + [t1]
+
+
+def check_count(name: str, value: int, least: int = 1) -> None:
+    """Raises a TypeError or ValueError unless `value` is an integer of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an integer, but got {value!r}.")
+    if value < least:
+        raise ValueError(f"Must have {name} >= {least}, but got {name}={value}.")

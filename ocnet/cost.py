@@ -1,0 +1,197 @@
+"""Cost objects: stage and terminal costs that add and scale."""
+
+import abc
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn, Tensor
+
+from ._types import Cost, State, Time
+
+
+Loss = Callable[[Tensor, Tensor | None], Tensor]
+"""A loss per sample: `(prediction, target) -> (*batch,)`."""
+
+
+class CostTerm(nn.Module, abc.ABC):
+    """A cost that adds to others of its kind and scales: `0.02 * a + b`."""
+
+    def __add__(self, other: "CostTerm") -> "CostTerm":
+        return weighted_sum([*terms(self), *terms(other)])
+
+    def __mul__(self, factor: float) -> "CostTerm":
+        if not isinstance(factor, (int, float, Tensor)):
+            raise TypeError(f"A cost scales with a number, but got {type(factor).__name__}.")
+        return weighted_sum([(factor * weight, term) for weight, term in terms(self)])
+
+    __rmul__ = __mul__
+
+
+class StageCost(CostTerm):
+    """A running cost `l(t, x, u)` per unit of time."""
+
+    @abc.abstractmethod
+    def forward(self, t: Time, x: State, u: Any, target: Tensor | None = None) -> Cost:
+        """The cost, shape `(*batch,)` or one that broadcasts to it."""
+
+
+class TerminalCost(CostTerm):
+    """A cost `phi(x)` of the final state."""
+
+    @abc.abstractmethod
+    def forward(self, x: State, target: Tensor | None = None) -> Cost:
+        """The cost, shape `(*batch,)`."""
+
+
+def terms(cost: CostTerm) -> list[tuple[float | Tensor, CostTerm]]:
+    """The weights and plain terms that a cost is the sum of."""
+    if not isinstance(cost, CostTerm):
+        raise TypeError(f"Only costs add to a cost, but got {type(cost).__name__}.")
+    if isinstance(cost, (StageSum, TerminalSum)):
+        return list(zip(cost.weights, cost.costs, strict=True))  # pyright: ignore[reportReturnType]
+    return [(1.0, cost)]
+
+
+def weighted_sum(weighted: list[tuple[float | Tensor, CostTerm]]) -> CostTerm:
+    """The sum of weighted costs, all of the stage or all of the final state."""
+    weights, costs = zip(*weighted, strict=True)
+    for kind, total in ((StageCost, StageSum), (TerminalCost, TerminalSum)):
+        if all(isinstance(cost, kind) for cost in costs):
+            return total(weights, costs)
+    names = ", ".join(type(cost).__name__ for cost in costs)
+    raise TypeError(f"Stage costs and terminal costs do not add, but got {names}.")
+
+
+class StageSum(StageCost):
+    """A weighted sum of stage costs."""
+
+    def __init__(self, weights: tuple[float | Tensor, ...], costs: tuple[StageCost, ...]):
+        super().__init__()
+        self.weights = weights
+        self.costs = nn.ModuleList(costs)
+
+    def forward(self, t: Time, x: State, u: Any, target: Tensor | None = None) -> Cost:
+        parts = zip(self.weights, self.costs, strict=True)
+        return sum(weight * cost(t, x, u, target) for weight, cost in parts)  # pyright: ignore
+
+
+class TerminalSum(TerminalCost):
+    """A weighted sum of terminal costs."""
+
+    def __init__(self, weights: tuple[float | Tensor, ...], costs: tuple[TerminalCost, ...]):
+        super().__init__()
+        self.weights = weights
+        self.costs = nn.ModuleList(costs)
+
+    def forward(self, x: State, target: Tensor | None = None) -> Cost:
+        parts = zip(self.weights, self.costs, strict=True)
+        return sum(weight * cost(x, target) for weight, cost in parts)  # pyright: ignore
+
+
+class Quadratic(StageCost):
+    """`(x - x_ref)' Q (x - x_ref) / 2 + u' R u / 2` for vector states and controls.
+
+    Arguments:
+        Q: The weight of the state, shape `(n, n)`, positive semidefinite.
+        R: The weight of the control, shape `(m, m)`, positive definite.
+        x_ref: The state to stay at, shape `(n,)`; the origin by default.
+    """
+
+    Q: Tensor
+    R: Tensor
+    x_ref: Tensor
+
+    def __init__(self, Q: Tensor, R: Tensor, x_ref: Tensor | None = None):
+        super().__init__()
+        for name, weight in (("Q", Q), ("R", R)):
+            check_square(name, weight)
+        self.register_buffer("Q", Q)
+        self.register_buffer("R", R)
+        self.register_buffer("x_ref", Q.new_zeros(Q.shape[0]) if x_ref is None else x_ref)
+
+    def forward(self, t: Time, x: State, u: Any, target: Tensor | None = None) -> Cost:
+        return quadratic_form(self.Q, x - self.x_ref) / 2 + quadratic_form(self.R, u) / 2
+
+
+class TerminalQuadratic(TerminalCost):
+    """`(x - x_ref)' Q (x - x_ref) / 2` for vector states.
+
+    Arguments:
+        Q: The weight, shape `(n, n)`, positive semidefinite.
+        x_ref: The state to end at, shape `(n,)`; the origin by default.
+    """
+
+    Q: Tensor
+    x_ref: Tensor
+
+    def __init__(self, Q: Tensor, x_ref: Tensor | None = None):
+        super().__init__()
+        check_square("Q", Q)
+        self.register_buffer("Q", Q)
+        self.register_buffer("x_ref", Q.new_zeros(Q.shape[0]) if x_ref is None else x_ref)
+
+    def forward(self, x: State, target: Tensor | None = None) -> Cost:
+        return quadratic_form(self.Q, x - self.x_ref) / 2
+
+
+class ControlEnergy(StageCost):
+    """`|u|^2 / 2`: weight decay, if the control is the weights of a network.
+
+    Arguments:
+        ndim: The rank of a control value without its batch dimensions. Of a layer, all
+            parameters count.
+    """
+
+    def __init__(self, ndim: int = 1):
+        super().__init__()
+        self.ndim = ndim
+
+    def forward(self, t: Time, x: State, u: Any, target: Tensor | None = None) -> Cost:
+        if isinstance(u, nn.Module):
+            return sum((p.square().sum() for p in u.parameters()), start=x.new_zeros(())) / 2
+        return u.square().flatten(u.dim() - self.ndim).sum(-1) / 2
+
+
+class PredictionLoss(StageCost):
+    """`loss(readout(x), target)`: the loss of the state, read out before it has reached the end.
+
+    Arguments:
+        readout: The map from a state to a prediction, such as the head of a classifier.
+        loss: The loss per sample, `(prediction, target) -> (*batch,)`.
+    """
+
+    def __init__(self, readout: Callable[[Tensor], Tensor], loss: Loss):
+        super().__init__()
+        self.readout = readout
+        self.loss = loss
+
+    def forward(self, t: Time, x: State, u: Any, target: Tensor | None = None) -> Cost:
+        return self.loss(self.readout(x), target)
+
+
+class TerminalLoss(TerminalCost):
+    """`loss(readout(x), target)` of the final state.
+
+    Arguments:
+        readout: The map from a state to a prediction, such as the head of a classifier.
+        loss: The loss per sample, `(prediction, target) -> (*batch,)`.
+    """
+
+    def __init__(self, readout: Callable[[Tensor], Tensor], loss: Loss):
+        super().__init__()
+        self.readout = readout
+        self.loss = loss
+
+    def forward(self, x: State, target: Tensor | None = None) -> Cost:
+        return self.loss(self.readout(x), target)
+
+
+def quadratic_form(weight: Tensor, z: Tensor) -> Tensor:
+    """`z' W z` along the last axis."""
+    return ((z @ weight.mT) * z).sum(-1)
+
+
+def check_square(name: str, weight: Tensor) -> None:
+    """Raises a ValueError unless `weight` is a square matrix."""
+    if weight.dim() != 2 or weight.shape[0] != weight.shape[1]:
+        raise ValueError(f"{name} must be a square matrix, but got shape {tuple(weight.shape)}.")

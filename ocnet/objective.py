@@ -1,0 +1,33 @@
+"""The cost of a trajectory, and of a control."""
+
+from torch import Tensor
+
+from ._types import Cost
+from .control import Control
+from .problem import Problem, Sample
+from .solver import Solver
+from .trajectory import Trajectory
+
+
+def objective(problem: Problem, trajectory: Trajectory, target: Tensor | None = None) -> Cost:
+    """The running cost plus the terminal cost, for each initial state, shape `(*batch,)`.
+
+    Raises:
+        ValueError: If the terminal cost is not one number for each state.
+    """
+    x = trajectory.states[-1]
+    terminal = problem.terminal_cost(x, target)
+    if terminal.shape != problem.batch_shape(x):
+        raise ValueError(
+            f"terminal_cost must return shape {tuple(problem.batch_shape(x))}, but got "
+            f"{tuple(terminal.shape)}."
+        )
+    return trajectory.running_cost + terminal
+
+
+def evaluate(
+    problem: Problem, control: Control, solver: Solver, sample: Sample
+) -> tuple[Cost, Trajectory]:
+    """The cost of a control for each sample, shape `(*batch,)`, and the trajectory it makes."""
+    trajectory = solver.solve(problem, control, problem.embed(sample.x0), sample.target)
+    return objective(problem, trajectory, sample.target), trajectory

@@ -1,0 +1,165 @@
+"""Optimal control problems in Bolza form."""
+
+import abc
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn, Tensor
+
+from ._types import Cost, State, Time
+
+
+class Sample(NamedTuple):
+    """A batch of inputs, and the targets that the costs compare with.
+
+    Attributes:
+        x0: The inputs, shape `(batch, ...)`; the initial states unless the problem embeds them.
+        target: The targets, shape `(batch, ...)`, or None.
+    """
+
+    x0: Tensor
+    target: Tensor | None = None
+
+
+class Projection(nn.Module):
+    """A projection map `S`: it takes the state from one space to the next between two times.
+
+    Every solver crosses `[start, end]` in one step, `x(end) = S(x(start)) + (end - start) f`, with
+    `f = dynamics(start, x(start), u(start))` already a vector of the new space. On a residual
+    network this is the layer where the stage changes.
+
+    Arguments:
+        start: The time at which the layer reads the old state.
+        end: The time at which the new state is reached.
+        map: The projection, a module `(*batch, *old_shape) -> (*batch, *new_shape)`.
+
+    Raises:
+        ValueError: Unless `start < end`.
+    """
+
+    def __init__(self, start: float, end: float, map: nn.Module):
+        super().__init__()
+        if not start < end:
+            raise ValueError(f"Must have start < end, but got {start=} and {end=}.")
+        self.start = float(start)
+        self.end = float(end)
+        self.map = map
+
+    def forward(self, x: State) -> State:
+        """The projected state `S(x)`."""
+        return self.map(x)
+
+
+class Problem(nn.Module, abc.ABC):
+    r"""A continuous-time optimal control problem in Bolza form,
+
+    $$ \min_u \; \mathbb{E} \Big[ \int_{t_0}^{t_1} l(t, x, u) \, dt + \phi(x(t_1)) \Big]
+       \quad \text{s.t.} \quad \dot{x} = f(t, x, u), \; x(t_0) = x_0. $$
+
+    A problem knows nothing of grids, networks or optimisers. Write `dynamics` and `sample`, and
+    one or both of `stage_cost` and `terminal_cost` (what is not written is zero). A cost may be a
+    method, or a cost object assigned in the constructor: `self.stage_cost = 0.5 * Quadratic(...)`.
+
+    Every method accepts leading batch dimensions of `x`, and a `u` whose batch dimensions
+    broadcast with those of `x`.
+
+    Attributes:
+        t0, t1: The horizon.
+        state_shape: The shape of one state at `t0`.
+        control_shape: The shape of one control value; None if a control value is a layer.
+        projections: The layers where the state space changes, in order of time.
+        control_bounds: Lower and upper bounds of `u`, or None.
+    """
+
+    t0: float = 0.0
+    t1: float = 1.0
+    state_shape: tuple[int, ...]
+    control_shape: tuple[int, ...] | None = None
+    projections: Sequence[Projection] = ()
+    control_bounds: tuple[float | Tensor, float | Tensor] | None = None
+
+    @abc.abstractmethod
+    def dynamics(self, t: Time, x: State, u: Any) -> State:
+        """The vector field `f(t, x, u)`, shape `(*batch, *state_shape)`."""
+
+    def stage_cost(self, t: Time, x: State, u: Any, target: Tensor | None) -> Cost:
+        """The running cost `l(t, x, u)` per unit of time, shape `(*batch,)`; zero by default."""
+        return x.new_zeros(self.batch_shape(x))
+
+    def terminal_cost(self, x: State, target: Tensor | None) -> Cost:
+        """The terminal cost `phi(x(t1))`, shape `(*batch,)`; zero by default."""
+        return x.new_zeros(self.batch_shape(x))
+
+    @abc.abstractmethod
+    def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Sample:
+        """Draws `batch_size` inputs (and targets)."""
+
+    def embed(self, x0: Tensor) -> State:
+        """The initial state `x(t0)` of an input; the input itself by default."""
+        return x0
+
+    @property
+    def has_stage_cost(self) -> bool:
+        """Whether the problem has a stage cost of its own: solvers need not sum up zeros."""
+        return "stage_cost" in self.__dict__ or type(self).stage_cost is not Problem.stage_cost
+
+    def batch_shape(self, x: State) -> torch.Size:
+        """The batch dimensions of a state (its rank is the same in every stage)."""
+        return x.shape[: x.dim() - len(self.state_shape)]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "projections":
+            value = nn.ModuleList(value)
+        super().__setattr__(name, value)
+        # A module that is assigned lies in `_modules`, where Python looks only after the class:
+        # the defaults above would hide it.
+        if name in ("stage_cost", "terminal_cost", "projections") and isinstance(value, nn.Module):
+            object.__setattr__(self, name, value)
+
+
+class SolvedProblem(Problem):
+    """A problem whose optimal cost is known: a yardstick for solvers and for training."""
+
+    @abc.abstractmethod
+    def optimal_cost(self, x0: State) -> Cost:
+        """The least cost attainable from `x0` in continuous time, shape `(*batch,)`."""
+
+    def euler_optimal_cost(self, x0: State, n: int) -> Cost | None:
+        """The least cost of the problem discretised by `n` Euler steps; None if not known."""
+        return None
+
+    def optimal_control(self, t: Tensor, x0: State) -> Tensor | None:
+        """The optimal open-loop control at times `t`, shape `(time, *batch, *control_shape)`.
+
+        None if there is no closed form.
+        """
+        return None
+
+
+def check_problem(problem: Problem, x0: State) -> None:
+    """Raises a TypeError or ValueError that names what is wrong with a problem or its state."""
+    if not isinstance(problem, Problem):
+        raise TypeError(f"problem must be an ocnet.Problem, but got {type(problem).__name__}.")
+    if not problem.t0 < problem.t1:
+        raise ValueError(
+            f"Must have t0 < t1, but got t0={float(problem.t0)} and t1={float(problem.t1)}."
+        )
+    if not hasattr(problem, "state_shape"):
+        raise TypeError(f"{type(problem).__name__} must set state_shape, a tuple of integers.")
+    if not isinstance(x0, Tensor) or not x0.is_floating_point():
+        kind = x0.dtype if isinstance(x0, Tensor) else type(x0).__name__
+        raise TypeError(f"x0 must be a tensor of floating point numbers, but got {kind}.")
+    shape = tuple(problem.state_shape)
+    if tuple(x0.shape[x0.dim() - len(shape) :]) != shape:
+        raise ValueError(
+            f"x0 must have shape (*batch, {', '.join(map(str, shape))}), but got {tuple(x0.shape)}."
+        )
+    end = problem.t0
+    for projection in problem.projections:
+        if projection.start < end or projection.end > problem.t1:
+            raise ValueError(
+                "projections must lie one after the other between t0 and t1, but got one on "
+                f"[{projection.start}, {projection.end}]."
+            )
+        end = projection.end

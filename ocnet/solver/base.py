@@ -1,0 +1,144 @@
+"""What every solver does: from a problem, a control and an initial state to a trajectory."""
+
+import abc
+from typing import NamedTuple
+
+from torch import nn, Tensor
+
+from .._types import ControlValue, Cost, State, Time
+from ..control.base import Control, equal_times, TIME_TOLERANCE
+from ..problem import check_problem, Problem, Projection
+from ..trajectory import Trajectory
+
+
+class Solver(abc.ABC):
+    """A way to discretise the dynamics and the running cost together."""
+
+    @abc.abstractmethod
+    def solve(
+        self, problem: Problem, control: Control, x0: State, target: Tensor | None = None
+    ) -> Trajectory:
+        """Integrates from `problem.t0` to `problem.t1`.
+
+        Arguments:
+            problem: The problem.
+            control: The control, on the problem's horizon.
+            x0: The initial states, shape `(*batch, *problem.state_shape)`.
+            target: What the stage cost compares with.
+
+        Raises:
+            TypeError, ValueError: If the arguments do not fit together.
+            SolverError: If the integration breaks down.
+        """
+
+
+class SolverError(ArithmeticError):
+    """An integration that broke down before the end of the horizon.
+
+    Attributes:
+        time: The time that it reached.
+        trajectory: The trajectory up to there.
+    """
+
+    def __init__(self, message: str, time: float, trajectory: Trajectory):
+        super().__init__(message)
+        self.time = time
+        self.trajectory = trajectory
+
+
+class Grid(NamedTuple):
+    """The times of a solver's steps, and the projections that it crosses.
+
+    Attributes:
+        times: The ends of the steps.
+        projections: The projection crossed by a step, under the index of the step.
+    """
+
+    times: list[float]
+    projections: dict[int, Projection]
+
+
+def uniform_grid(problem: Problem, n: int) -> Grid:
+    """`n` equal steps over the horizon; a projection is crossed in one step, whatever `n` is."""
+    times = equal_times(problem.t0, problem.t1, n)
+    if not problem.projections:
+        return Grid(times, {})
+    slack = TIME_TOLERANCE * (problem.t1 - problem.t0)
+    ends = [end for p in problem.projections for end in (p.start, p.end)]
+    times = [
+        t
+        for t in times
+        if not any(p.start - slack < t < p.end + slack for p in problem.projections)
+        and not any(abs(t - end) <= slack for end in ends)
+    ]
+    times = sorted({*times, *ends})
+    return Grid(times, {times.index(p.start): p for p in problem.projections})
+
+
+def vector_field(problem: Problem, t: Time, x: State, u: ControlValue, shape: tuple) -> State:
+    """`f(t, x, u)`, checked to be a vector of the space that has `shape`."""
+    f = problem.dynamics(t, x, u)
+    if f.shape != shape:
+        raise ValueError(
+            f"dynamics must return shape {tuple(shape)}, but got {tuple(f.shape)} from a state of "
+            f"shape {tuple(x.shape)}."
+        )
+    return f
+
+
+def project(
+    problem: Problem,
+    projection: Projection,
+    t: Time,
+    x: State,
+    u: ControlValue,
+    cost: Cost,
+    target: Tensor | None,
+) -> tuple[State, Cost]:
+    """State and running cost behind a projection: `S(x) + h f(t, x, u)`, in every solver."""
+    h = projection.end - projection.start
+    if problem.has_stage_cost:
+        cost = cost + h * problem.stage_cost(t, x, u, target)
+    S_x = projection(x)
+    return S_x + h * vector_field(problem, t, x, u, S_x.shape), cost
+
+
+def check_solve(problem: Problem, control: Control, x0: State) -> None:
+    """Raises a TypeError or ValueError unless the arguments of `solve` fit together."""
+    check_problem(problem, x0)
+    if not isinstance(control, Control):
+        raise TypeError(f"control must be an ocnet.Control, but got {type(control).__name__}.")
+    slack = TIME_TOLERANCE * (problem.t1 - problem.t0)
+    if abs(control.t0 - problem.t0) > slack or abs(control.t1 - problem.t1) > slack:
+        raise ValueError(
+            f"control must live on the problem's horizon [{problem.t0}, {problem.t1}], but got "
+            f"one on [{control.t0}, {control.t1}]."
+        )
+
+
+def check_control_value(problem: Problem, u: ControlValue) -> None:
+    """Raises a TypeError or ValueError unless `u` is a control value of the problem."""
+    shape = problem.control_shape
+    if shape is None:
+        if not isinstance(u, nn.Module):
+            raise TypeError(
+                f"{type(problem).__name__} takes layers as control, but got a {type(u).__name__}; "
+                "set control_shape if its control is a tensor."
+            )
+        return
+    if not isinstance(u, Tensor):
+        raise TypeError(f"The control must be a tensor, but got a {type(u).__name__}.")
+    if tuple(u.shape[u.dim() - len(shape) :]) != tuple(shape):
+        raise ValueError(
+            f"control must have values of shape (*batch, {', '.join(map(str, shape))}), but got "
+            f"{tuple(u.shape)}."
+        )
+
+
+def check_running_cost(problem: Problem, cost: Cost, x: State) -> None:
+    """Raises a ValueError unless the running cost is one number for each state."""
+    if cost.shape != problem.batch_shape(x):
+        raise ValueError(
+            f"stage_cost must return shape {tuple(problem.batch_shape(x))} or one that broadcasts "
+            f"to it, but the running cost came out as {tuple(cost.shape)}."
+        )

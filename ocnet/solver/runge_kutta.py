@@ -1,0 +1,228 @@
+"""Explicit Runge-Kutta methods on equal steps; forward Euler is the residual network."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from .._types import ControlValue, Cost, State, Time
+from ..control.base import check_count, Control, Law
+from ..problem import Problem, Projection
+from ..trajectory import Trajectory
+from .base import (
+    check_control_value,
+    check_running_cost,
+    check_solve,
+    Grid,
+    project,
+    Solver,
+    uniform_grid,
+    vector_field,
+)
+
+
+Gradient = Literal["backprop", "checkpoint"]
+
+
+class Tableau(NamedTuple):
+    """The coefficients of an explicit Runge-Kutta method.
+
+        k_i = f(t + c_i h, x + h sum_{j<i} a_ij k_j, u(t + c_i h)),   x <- x + h sum_i b_i k_i
+
+    Attributes:
+        a: The stage coefficients, row `i` of length `i`.
+        b: The weights.
+        c: The nodes.
+        order: The order of the method.
+    """
+
+    a: tuple[tuple[float, ...], ...]
+    b: tuple[float, ...]
+    c: tuple[float, ...]
+    order: int
+
+
+EULER = Tableau(a=((),), b=(1,), c=(0,), order=1)
+HEUN = Tableau(a=((), (1,)), b=(1 / 2, 1 / 2), c=(0, 1), order=2)
+KUTTA = Tableau(
+    a=((), (1 / 2,), (0, 1 / 2), (0, 0, 1)),
+    b=(1 / 6, 1 / 3, 1 / 3, 1 / 6),
+    c=(0, 1 / 2, 1 / 2, 1),
+    order=4,
+)
+KUTTA_38 = Tableau(
+    a=((), (1 / 3,), (-1 / 3, 1), (1, -1, 1)),
+    b=(1 / 8, 3 / 8, 3 / 8, 1 / 8),
+    c=(0, 1 / 3, 2 / 3, 1),
+    order=4,
+)
+
+
+class Stage(NamedTuple):
+    """What one Runge-Kutta stage of one step reads: its time and the control there."""
+
+    t: Time
+    law: Law
+
+
+class Step(NamedTuple):
+    """One step: its width, its stages, and the projection that it crosses, if any."""
+
+    h: float
+    stages: Sequence[Stage]
+    projection: Projection | None
+
+
+class ExplicitRungeKutta(Solver):
+    """An explicit Runge-Kutta method on `n` equal steps.
+
+    Gradients are those of the discrete scheme (discretise, then optimise). The running cost is
+    integrated with the method's own weights.
+
+    Arguments:
+        tableau: The method.
+        n: How many steps.
+        gradient: "backprop" keeps every step for the backward pass; "checkpoint" keeps every
+            `sqrt(n)`-th state and computes the steps between again, so that memory grows like
+            `sqrt(n)`. The trajectory then holds only the states that were kept.
+
+    Raises:
+        TypeError, ValueError: If `n` is not a positive integer, or `gradient` is not known.
+    """
+
+    def __init__(self, tableau: Tableau, n: int, *, gradient: Gradient = "backprop"):
+        check_count("n", n)
+        if gradient not in ("backprop", "checkpoint"):
+            raise ValueError(f'gradient must be "backprop" or "checkpoint", but got {gradient!r}.')
+        self.tableau = tableau
+        self.n = n
+        self.gradient = gradient
+
+    def __repr__(self) -> str:
+        more = "" if self.gradient == "backprop" else f", gradient={self.gradient!r}"
+        return f"{type(self).__name__}({self.n}{more})"
+
+    @property
+    def order(self) -> int:
+        """The order of the method."""
+        return self.tableau.order
+
+    def solve(
+        self, problem: Problem, control: Control, x0: State, target: Tensor | None = None
+    ) -> Trajectory:
+        check_solve(problem, control, x0)
+        grid = uniform_grid(problem, self.n)
+        steps = self.steps(grid, control, x0)
+        check_control_value(problem, steps[0].stages[0].law(x0))
+        segment = len(steps) if self.gradient == "backprop" else math.isqrt(len(steps) - 1) + 1
+
+        t = x0.new_tensor(grid.times)
+        x, cost = x0, x0.new_zeros(problem.batch_shape(x0))
+        states, controls, kept = [x0], [], [0]
+        for start in range(0, len(steps), segment):
+            block = steps[start : start + segment]
+            if self.gradient == "checkpoint":
+                x, cost = checkpoint(
+                    self.advance, problem, block, x, cost, target, use_reentrant=False
+                )
+                states.append(x)
+                kept.append(start + len(block))
+                continue
+            for step in block:
+                u, x, cost = self.step(problem, step, x, cost, target)
+                states.append(x)
+                controls.append(u)
+        check_running_cost(problem, cost, x)
+        evaluations = sum(len(step.stages) for step in steps)
+        t = t[kept] if self.gradient == "checkpoint" else t
+        return Trajectory(t, tuple(states), tuple(controls), cost, evaluations)
+
+    def steps(self, grid: Grid, control: Control, x0: State) -> list[Step]:
+        """The steps on a grid; the control is looked up once for each node of the tableau."""
+        starts = grid.times[:-1]
+        widths = [end - start for start, end in zip(starts, grid.times[1:], strict=True)]
+        stages = {}
+        for c in dict.fromkeys(self.tableau.c):
+            ts = [t + c * h for t, h in zip(starts, widths, strict=True)]
+            laws = control.laws(ts, side="left" if c == 1 else "right")
+            stages[c] = list(map(Stage, x0.new_tensor(ts).unbind(), laws))
+        by_node = [stages[c] for c in self.tableau.c]
+        return [
+            Step(h, of_step[:1] if k in grid.projections else of_step, grid.projections.get(k))
+            for k, (h, *of_step) in enumerate(zip(widths, *by_node, strict=True))
+        ]
+
+    def advance(
+        self, problem: Problem, steps: Sequence[Step], x: State, cost: Cost, target: Tensor | None
+    ) -> tuple[State, Cost]:
+        """The state and the running cost after several steps."""
+        for step in steps:
+            _, x, cost = self.step(problem, step, x, cost, target)
+        return x, cost
+
+    def step(
+        self, problem: Problem, step: Step, x: State, cost: Cost, target: Tensor | None
+    ) -> tuple[ControlValue, State, Cost]:
+        """The control at the start of a step, and state and running cost at its end."""
+        h = step.h
+        if step.projection is not None:
+            (t, law), *_ = step.stages
+            u = law(x)
+            return u, *project(problem, step.projection, t, x, u, cost, target)
+
+        slopes, values = [], []
+        for (t, law), a, b in zip(step.stages, self.tableau.a, self.tableau.b, strict=True):
+            x_i = x + h * weighted(a, slopes) if slopes else x
+            u = law(x_i)
+            values.append(u)
+            if problem.has_stage_cost:
+                cost = cost + (h * b) * problem.stage_cost(t, x_i, u, target)
+            slopes.append(vector_field(problem, t, x_i, u, x.shape))
+        return values[0], x + h * weighted(self.tableau.b, slopes), cost
+
+
+def weighted(weights: Sequence[float], slopes: Sequence[Tensor]) -> Tensor:
+    """`sum_j weights[j] * slopes[j]`, without the terms that are zero."""
+    total = None
+    for weight, slope in zip(weights, slopes, strict=True):
+        if weight != 0:
+            term = slope if weight == 1 else weight * slope
+            total = term if total is None else total + term
+    assert total is not None, "every row of a tableau has a non-zero entry"
+    return total
+
+
+class Euler(ExplicitRungeKutta):
+    """Forward Euler, `x <- S(x) + h f(t, x, u)`: a residual network of `n` layers.
+
+    Arguments: as of `ExplicitRungeKutta`.
+    """
+
+    def __init__(self, n: int, *, gradient: Gradient = "backprop"):
+        super().__init__(EULER, n, gradient=gradient)
+
+
+class Heun(ExplicitRungeKutta):
+    """Heun's method of order two. Arguments: as of `ExplicitRungeKutta`."""
+
+    def __init__(self, n: int, *, gradient: Gradient = "backprop"):
+        super().__init__(HEUN, n, gradient=gradient)
+
+
+class RK4(ExplicitRungeKutta):
+    """The classical method of order four. Arguments: as of `ExplicitRungeKutta`."""
+
+    def __init__(self, n: int, *, gradient: Gradient = "backprop"):
+        super().__init__(KUTTA, n, gradient=gradient)
+
+
+class RK38(ExplicitRungeKutta):
+    """Kutta's 3/8 rule of order four, the method that torchdiffeq calls "rk4".
+
+    Arguments: as of `ExplicitRungeKutta`.
+    """
+
+    def __init__(self, n: int, *, gradient: Gradient = "backprop"):
+        super().__init__(KUTTA_38, n, gradient=gradient)

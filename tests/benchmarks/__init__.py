@@ -1,0 +1,1 @@
+"""Benchmarks, run by hand: each prints ratios measured side by side in one run."""
