@@ -2,12 +2,16 @@
 
 import abc
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import nn, Tensor
 
 from ._types import Cost, State, Time
+from .control import Control, PiecewiseConstant
+
+
+Split = Literal["train", "validation", "test"]
 
 
 class Sample(NamedTuple):
@@ -70,6 +74,7 @@ class Problem(nn.Module, abc.ABC):
         control_shape: The shape of one control value; None if a control value is a layer.
         projections: The layers where the state space changes, in order of time.
         control_bounds: Lower and upper bounds of `u`, or None.
+        n_steps: How many steps to discretise with, unless the user says otherwise.
     """
 
     t0: float = 0.0
@@ -77,6 +82,7 @@ class Problem(nn.Module, abc.ABC):
     state_shape: tuple[int, ...]
     control_shape: tuple[int, ...] | None = None
     projections: Sequence[Projection] = ()
+    n_steps: int = 100
     control_bounds: tuple[float | Tensor, float | Tensor] | None = None
 
     @abc.abstractmethod
@@ -94,6 +100,32 @@ class Problem(nn.Module, abc.ABC):
     @abc.abstractmethod
     def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Sample:
         """Draws `batch_size` inputs (and targets)."""
+
+    def data(self, split: Split) -> Sample | None:
+        """All samples of a finite data set's split; None if `sample` draws from a distribution.
+
+        Training goes through "train" in shuffled epochs, chooses on "validation" and reports
+        "test" once.
+        """
+        return None
+
+    def augment(self, sample: Sample, generator: torch.Generator | None = None) -> Sample:
+        """A training batch made harder at random, on its device; unchanged by default."""
+        return sample
+
+    def score(self, x: State, target: Tensor | None) -> dict[str, Cost]:
+        """Further measures of the final state, each `(*batch,)`, such as the accuracy."""
+        return {}
+
+    def initial_control(self, n: int, generator: torch.Generator | None = None) -> Control:
+        """A control to start training from, one interval for each of `n` steps; zero by default.
+
+        Raises:
+            TypeError: If the control values are layers: the problem must then override this.
+        """
+        if self.control_shape is None:
+            raise TypeError(f"{type(self).__name__} takes layers: it must write initial_control.")
+        return PiecewiseConstant(self.t0, self.t1, n, self.control_shape)
 
     def embed(self, x0: Tensor) -> State:
         """The initial state `x(t0)` of an input; the input itself by default."""
