@@ -94,7 +94,8 @@ class ExplicitRungeKutta(Solver):
         segment = len(steps) if self.gradient != "checkpoint" else math.isqrt(len(steps) - 1) + 1
 
         t = x0.new_tensor(grid.times)
-        x, cost = x0, x0.new_zeros(problem.batch_shape(x0))
+        # A cost of the control alone stays one number, which needs no sum on the way back.
+        x, cost = x0, x0.new_zeros(())
         states, controls, kept = [x0], [], [0]
         for start in range(0, len(steps), segment):
             block = steps[start : start + segment]
@@ -109,6 +110,7 @@ class ExplicitRungeKutta(Solver):
                 u, x, cost = self.step(problem, step, x, cost, target)
                 states.append(x)
                 controls.append(u)
+        cost = cost.expand(problem.batch_shape(x)) if cost.dim() == 0 else cost
         check_running_cost(problem, cost, x)
         evaluations = sum(len(step.stages) for step in steps)
         t = t[kept] if self.gradient == "checkpoint" else t
@@ -149,13 +151,13 @@ class ExplicitRungeKutta(Solver):
 
         slopes, values = [], []
         for (t, law), a, b in zip(step.stages, self.tableau.a, self.tableau.b, strict=True):
-            x_i = x + h * weighted(a, slopes) if slopes else x
+            x_i = x.add(weighted(a, slopes), alpha=h) if slopes else x
             u = law(x_i)
             values.append(u)
             if problem.has_stage_cost:
-                cost = cost + (h * b) * problem.stage_cost(t, x_i, u, target)
+                cost = cost.add(problem.stage_cost(t, x_i, u, target), alpha=h * b)
             slopes.append(vector_field(problem, t, x_i, u, x.shape))
-        return values[0], x + h * weighted(self.tableau.b, slopes), cost
+        return values[0], x.add(weighted(self.tableau.b, slopes), alpha=h), cost
 
 
 class Euler(ExplicitRungeKutta):
