@@ -118,19 +118,16 @@ def running_cost(
     steps: Steps, X: Sequence[Tensor], u: Sequence[Tensor], target: Tensor | None
 ) -> Cost:
     """`sum h b_i l(t_i, X_i, u_i)`, all steps at once."""
-
-    def l(t: Tensor, x: Tensor, u: Tensor) -> Tensor:
-        return steps.problem.stage_cost(t, x, u, target)
-
+    l = torch.vmap(lambda t, x, u: steps.problem.stage_cost(t, x, u, target))
     total = X[0].new_zeros(())
     for b_i, t_i, X_i, u_i in zip(steps.tableau.b, steps.t, X, u, strict=True):
         weights = b_i * t_i.new_tensor(steps.h)
-        total = total + torch.tensordot(weights, torch.vmap(l)(t_i, X_i, u_i), dims=1)
+        total = total + torch.tensordot(weights, l(t_i, X_i, u_i), dims=1)
     return total
 
 
 class Recursion(torch.autograd.Function):
-    r"""`(x, u_1, ..., u_s, theta) -> (x_n, X_1, ..., X_s)`: the states, and costates on the way back.
+    r"""`(x, u_1, ..., u_s, theta) -> (x_n, X_1, ..., X_s)`, with costates on the way back.
 
     With `X_i` the states and `u_i` the controls of stage `i`, `k_i = f(t_i, X_i, u_i)` its slope
     and `q_i` the gradient of all that is made of `X_i`, such as the running cost, one step back is
@@ -166,11 +163,14 @@ class Recursion(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, p: Tensor | None, *q: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *gradients: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        p, *q = gradients
         (_, tableau, linear, h, _), s = ctx.steps, len(q)
         X, inputs = ctx.saved_tensors[:s], ctx.saved_tensors[s:]
         widths = X[0].new_tensor(h).reshape(-1, *[1] * (X[0].dim() - 1))
-        q_h = [None if q_i is None else (q_i / widths).unbind() for q_i in q]
+        q_h = [None if q_i is None else q_i / widths for q_i in q]
         p = torch.zeros_like(X[0][0]) if p is None else p
         m = [[] for _ in q]
         for k in reversed(range(len(h))):
@@ -180,7 +180,8 @@ class Recursion(torch.autograd.Function):
                 column = [h[k] * a[i] for a in tableau.a[:i:-1]]
                 m_i = weighted([tableau.b[i], *column], [p, *g])
                 g_i = linear.costate(m_i, *ctx.values[i][k], *ctx.residuals[i][k])
-                g.append(g_i if q_h[i] is None else g_i + q_h[i][k])
+                q_i = q_h[i]
+                g.append(g_i if q_i is None else g_i + q_i[k])
                 m[i].append(m_i)
             p = p.add(weighted([1] * s, g), alpha=h[k])
         m = [torch.stack(m_i[::-1]).mul_(widths) for m_i in m]
@@ -206,9 +207,9 @@ def hamiltonian_gradients(
             with torch.enable_grad():
                 u = u.detach().requires_grad_()
                 f = torch.vmap(steps.problem.dynamics)(t, x, u)
-            part, *rest = torch.autograd.grad(
-                f, (u, *parameters), m_t, allow_unused=True, materialize_grads=True
-            )
+            if not f.requires_grad:
+                return [torch.zeros_like(z) for z in inputs]
+            part, *rest = torch.autograd.grad(f, (u, *parameters), m_t, materialize_grads=True)
             parts.append(part)
             of_theta = [total + new for total, new in zip(of_theta, rest, strict=True)]
         of_u.append(torch.cat(parts))

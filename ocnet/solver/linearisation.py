@@ -42,7 +42,7 @@ def linearise(problem: Problem, t: Time, x: State, u: Tensor) -> Linearisation:
     """
 
     def step(t: Tensor, x: Tensor, u: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
-        f, pull_back = torch.func.vjp(lambda x: vector_field(problem, t, x, u, x.shape), x)
+        f, pull_back, *_ = torch.func.vjp(lambda x: vector_field(problem, t, x, u, x.shape), x)
         return f, pull_back(p)[0]
 
     # Functionalised, a recording has no operation that writes in place. Fresh tensors, because a
@@ -50,9 +50,14 @@ def linearise(problem: Problem, t: Time, x: State, u: Tensor) -> Linearisation:
     t, x, u, p = (z.detach().clone() for z in (t, x, u, x))
     versions = [buffer._version for buffer in problem.buffers()]
     with Recorder(problem) as recorder:
-        recorder.name(t, CONTROL, "t"), recorder.name(u, CONTROL, "u")
-        recorder.name(x, STATE, "x"), recorder.name(p, COSTATE, "p")
-        f, p_next = torch.func.functionalize(step)(t, x, u, p)
+        inputs = {"t": (t, CONTROL), "u": (u, CONTROL), "x": (x, STATE), "p": (p, COSTATE)}
+        for name, (z, phase) in inputs.items():
+            recorder.name(z, phase, name)
+        try:
+            f, p_next = torch.func.functionalize(step)(t, x, u, p)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f'gradient="costate" cannot record the dynamics: {reason}') from error
     if versions != [buffer._version for buffer in problem.buffers()]:
         raise ValueError('gradient="costate" needs dynamics that change no buffer of the problem.')
     return recorder.split(f, p_next)
@@ -100,7 +105,7 @@ class Recorder(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
-        check_operation(func)
+        check_operation(func, args)
         needs: set[str] = set()
         written = [self.written(arg, needs) for arg in args]
         written += [f"{key}={self.written(arg, needs)}" for key, arg in (kwargs or {}).items()]
@@ -113,7 +118,7 @@ class Recorder(TorchDispatchMode):
         phase = max(self.phases[name] for name in needs)
         makes = [self.name(z, phase) if isinstance(z, Tensor) else "_" for z in results]
         left = makes[0] if isinstance(result, Tensor) else f"[{', '.join(makes)}]"
-        line = f"{left} = {self.written(fastest(func), needs)}({', '.join(written)})"
+        line = f"{left} = {self.written(fastest(func, args, kwargs), needs)}({', '.join(written)})"
         self.operations.append(Operation(line, phase, frozenset(needs), frozenset(makes)))
         return result
 
@@ -174,17 +179,23 @@ def listed(names: list[str]) -> str:
     return f"({', '.join(names)}{',' if names else ''})"
 
 
-def fastest(func: Any) -> Any:
-    """The same operation under `torch`, where it is built in: that one parses arguments faster."""
+def fastest(func: Any, args: tuple, kwargs: dict | None) -> Any:
+    """The same operation under `torch`, if plain arguments mean the same: it is called faster."""
     builtin = getattr(torch, func._opname, None)
-    return builtin if isinstance(builtin, BuiltinFunctionType) else func
+    plain = not kwargs and all(isinstance(arg, (Tensor, int, float)) for arg in args)
+    return builtin if plain and isinstance(builtin, BuiltinFunctionType) else func
 
 
-def check_operation(func: Any) -> None:
+def check_operation(func: Any, args: tuple) -> None:
     """Raises a ValueError for an operation that a recording cannot repeat."""
     if torch.Tag.nondeterministic_seeded in func.tags:
-        raise ValueError(f'gradient="costate" needs dynamics without random numbers, but got {func}.')
-    if {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & set(func.tags):
+        raise ValueError(
+            f'gradient="costate" needs dynamics without random numbers, but got {func}.'
+        )
+    deciding = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & set(func.tags)
+    if func is torch.ops.aten.index.Tensor:
+        deciding = any(i is not None and i.dtype == torch.bool for i in args[1])
+    if deciding:
         raise ValueError(
             'gradient="costate" needs dynamics that take the same operations at every t, x and u, '
             f"but got {func}, which lets values decide."
