@@ -80,7 +80,7 @@ class Field(Problem):
 def random_control(
     kind: type, generator: torch.Generator, shape: tuple[int, ...] = (D, D + 1), n: int = 6
 ) -> Any:
-    control = kind(0, 1, n, shape)
+    control = kind(0.0, 1.0, n, shape)
     with torch.no_grad():
         control.path.normal_(generator=generator)
     return control
@@ -133,7 +133,7 @@ def test_crosses_projections(solver: Any, generator: torch.Generator) -> None:
     problem = Field(lambda t, x, u: (x[..., :2] * u).tanh() + t * u, (4,), (2,))
     # The first changes the shape of the state, the second only turns it.
     problem.projections = [
-        Projection(0, 1 / 6, nn.Linear(4, 2)),
+        Projection(0.0, 1 / 6, nn.Linear(4, 2)),
         Projection(1 / 2, 2 / 3, nn.Linear(2, 2)),
     ]
     control = random_control(ocnet.PiecewiseLinear, generator, (2,))
@@ -209,7 +209,7 @@ def test_is_the_costate_of_the_linear_regulator() -> None:
     problem = Field(lambda t, x, u: a * x + b * u, (), ())
     problem.stage_cost = lambda t, x, u, target: (q * x**2 + r * u**2) / 2
     problem.terminal_cost = lambda x, target: x.new_zeros(())
-    control = ocnet.PiecewiseConstant(0, 1, n, ())
+    control = ocnet.PiecewiseConstant(0.0, 1.0, n, ())
     with torch.no_grad():
         control.path.copy_(torch.linspace(-1, 1, n))
     solver = Euler(n, gradient="costate")
@@ -242,7 +242,7 @@ def test_trains_like_backprop(generator: torch.Generator) -> None:
     batch = [problem.sample(8, generator)]
     costs = []
     for gradient in ("backprop", "costate"):
-        control = ocnet.PiecewiseConstant(0, 1, 6, (D, D + 1))
+        control = ocnet.PiecewiseConstant(0.0, 1.0, 6, (D, D + 1))
         control.load_state_dict({"path": start})
         optimizer = torch.optim.Adam(control.parameters(), lr=0.01)
         solver = Euler(6, gradient=gradient)
@@ -303,7 +303,7 @@ def test_refuses_dynamics_that_it_cannot_record(
     f: Callable, message: str, generator: torch.Generator
 ) -> None:
     problem = Field(f, (D,), (D,))
-    control = ocnet.PiecewiseConstant(0, 1, 6, D)
+    control = ocnet.PiecewiseConstant(0.0, 1.0, 6, D)
     with pytest.raises(ValueError, match=message):
         Euler(6, gradient="costate").solve(problem, control, torch.randn(2, D))
 
@@ -312,7 +312,7 @@ def test_refuses_batch_normalisation_over_a_batch() -> None:
     norm = nn.BatchNorm1d(D)
     problem = Field(lambda t, x, u: norm(x) * u, (D,), (D,))
     problem.norm = norm
-    control = ocnet.PiecewiseConstant(0, 1, 6, D)
+    control = ocnet.PiecewiseConstant(0.0, 1.0, 6, D)
     x0 = torch.randn(4, D)
     before = copy.deepcopy(norm.state_dict())
     with pytest.raises(ValueError, match="buffer|record"):
@@ -325,8 +325,8 @@ def test_refuses_batch_normalisation_over_a_batch() -> None:
 @pytest.mark.parametrize(
     "control",
     [
-        ocnet.Layers(0, 1, [nn.Linear(D, D)]),
-        ocnet.Feedback(0, 1, nn.Identity()),
+        ocnet.Layers(0.0, 1.0, [nn.Linear(D, D)]),
+        ocnet.Feedback(0.0, 1.0, nn.Identity()),
     ],
 )
 def test_refuses_a_control_that_is_not_open_loop(control: ocnet.Control) -> None:

@@ -183,7 +183,7 @@ class Recursion(torch.autograd.Function):
                 q_i = q_h[i]
                 g.append(g_i if q_i is None else g_i + q_i[k])
                 m[i].append(m_i)
-            p = p.add(weighted([1] * s, g), alpha=h[k])
+            p = p.add(weighted([1.0] * s, g), alpha=h[k])
         m = [torch.stack(m_i[::-1]).mul_(widths) for m_i in m]
         return None, p, *hamiltonian_gradients(ctx.steps, X, inputs, m)
 

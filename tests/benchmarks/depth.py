@@ -69,7 +69,7 @@ def variants(n: int, seed: int = 0) -> dict[str, Callable[[], Tensor]]:
     problem = Tanh()
     x0, target = torch.randn(2, BATCH, D, generator=generator)
     sample = ocnet.Sample(x0, target)
-    control = ocnet.PiecewiseConstant(0, 1, n, SHAPE)
+    control = ocnet.PiecewiseConstant(0.0, 1.0, n, SHAPE)
     with torch.no_grad():
         control.path.normal_(generator=generator).div_(D**0.5)
 
