@@ -1,6 +1,6 @@
 """Time and memory over depth: ocnet against a hand-written loop with the same arithmetic.
 
-    python -m tests.benchmarks.depth [--rounds 30] [--out runs/depth]
+    python -m tests.benchmarks.depth [--rounds 30] [--threads 2] [--out runs/depth]
 
 Forward plus backward pass of `x' = tanh(x W(t) + b(t))`, d = 32, batch 64, float32, with stage cost
 `w |u|^2 / 2` and a terminal cost. The variants take turns within each round, and a ratio is taken
@@ -8,14 +8,17 @@ within its round, so that whatever else the machine does meets all of them.
 """
 
 import argparse
+import json
+import os
 import platform
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import matplotlib.pyplot as plt
 import torch
 from tabulate import tabulate
 from torch import Tensor
@@ -115,18 +118,56 @@ def ratios(n: int, rounds: int) -> dict[str, dict[str, float]]:
     return table
 
 
-def peak(name: str, n: int) -> float:
-    """How many MiB a variant adds to the resident memory, at most, in a process of its own."""
-    command = [sys.executable, "-m", "tests.benchmarks.depth", "--peak-of", name, "--n", str(n)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+def per_layer(few: int, many: int, rounds: int) -> dict[str, float]:
+    """The time per layer of a deep network over that of a shallow one, for each variant."""
+    deep, shallow = variants(many), variants(few)
+    table = {}
+    for name in ("loop", "Euler", "Euler, costate"):
+        deep[name](), shallow[name]()
+        long = min(seconds(deep[name]) for _ in range(rounds))
+        short = min(seconds(shallow[name]) for _ in range(rounds * 10))
+        table[name] = long / many / (short / few)
+    return table
 
 
-def own_peak(name: str, n: int) -> float:
+def curve(name: str, n: int) -> dict[str, float]:
+    """The least time of a variant, and the memory that one run of it adds, in a fresh process."""
+    arguments = ["--one", name, "--n", str(n), "--threads", str(torch.get_num_threads())]
+    command = [sys.executable, "-m", "tests.benchmarks.depth", *arguments]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return {"n": n, **json.loads(printed)}
+
+
+def one(name: str, n: int) -> dict[str, float]:
+    """Seconds, and the rise of the resident memory's peak in MiB, as Linux counts it."""
     variants(3)[name]()
     run = variants(n)[name]
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+    before = peak_mebibytes()
     run()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    rise = peak_mebibytes() - before
+    return {"seconds": min(seconds(run) for _ in range(3)), "MiB": rise}
+
+
+def peak_mebibytes() -> float:
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+def draw(curves: dict[str, list[dict[str, float]]], path: Path) -> None:
+    """Memory and time per layer over the number of layers."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    for name, points in curves.items():
+        n = [point["n"] for point in points]
+        left.loglog(n, [point["MiB"] for point in points], "o-", label=name)
+        right.semilogx(n, [1e6 * point["seconds"] / point["n"] for point in points], "o-")
+    memory = curves["Euler, checkpoint"][-1]["MiB"]
+    n = [point["n"] for point in curves["Euler, checkpoint"]]
+    left.loglog(n, [memory * (k / n[-1]) ** 0.5 for k in n], ":", color="grey", label="$\\sqrt{n}$")
+    left.set(xlabel="layers $n$", ylabel="peak memory added (MiB)")
+    right.set(xlabel="layers $n$", ylabel="time per layer (µs)", ylim=(0, None))
+    left.legend(frameon=False)
+    figure.savefig(path, dpi=150)
 
 
 def main() -> None:
@@ -134,20 +175,32 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--n", type=int, default=200, help="layers (200)")
     parser.add_argument("--out", type=Path, default=Path("runs/depth"))
-    parser.add_argument("--peak-of", help="print the peak memory of one variant, in MiB")
+    parser.add_argument("--threads", type=int, default=2, help="threads of torch (2)")
+    parser.add_argument("--one", help="print time and memory of one variant")
     options = parser.parse_args()
-    torch.set_num_threads(2)
-    if options.peak_of:
-        print(own_peak(options.peak_of, options.n))
+    torch.set_num_threads(options.threads)
+    if options.one:
+        print(json.dumps(one(options.one, options.n)))
         return
-    results = {
-        "command": " ".join(sys.argv),
-        "machine": f"{platform.machine()}, torch {torch.__version__}, 2 threads",
+    results: dict[str, Any] = {
+        "command": "python -m tests.benchmarks.depth " + " ".join(sys.argv[1:]),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
+        "threads": torch.get_num_threads(),
         "n": options.n,
         "ratios": ratios(options.n, options.rounds),
+        "per_layer_10000_over_100": per_layer(100, 10_000, max(2, options.rounds // 10)),
     }
     rows = [{"variant": name, **row} for name, row in results["ratios"].items()]
     print(tabulate(rows, headers="keys", floatfmt=".2f"))
+    print("Time per layer at n = 10,000 over n = 100:", results["per_layer_10000_over_100"])
+    names = ("loop", "Euler", "Euler, costate", "Euler, checkpoint")
+    depths = (100, 300, 1000, 3000, 10_000)
+    results["curves"] = {name: [curve(name, n) for n in depths] for name in names}
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "depth.json").write_text(json.dumps(results, indent=2) + "\n")
+    draw(results["curves"], options.out / "depth.png")
+    for name, points in results["curves"].items():
+        print(name, [(point["n"], round(point["MiB"], 1)) for point in points])
 
 
 if __name__ == "__main__":
