@@ -144,6 +144,8 @@ class Recursion(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, steps: Steps, x: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
         _, tableau, linear, h, t = steps
+        # A recording may hold views, which want the strides of a fresh tensor.
+        x = x.contiguous()
         values = [by_step(linear.control, *t_u) for t_u in zip(t, inputs, strict=False)]
         X, residuals = ([[] for _ in t] for _ in range(2))
         for k in range(len(h)):
@@ -171,7 +173,7 @@ class Recursion(torch.autograd.Function):
         X, inputs = ctx.saved_tensors[:s], ctx.saved_tensors[s:]
         widths = X[0].new_tensor(h).reshape(-1, *[1] * (X[0].dim() - 1))
         q_h = [None if q_i is None else q_i / widths for q_i in q]
-        p = torch.zeros_like(X[0][0]) if p is None else p
+        p = torch.zeros_like(X[0][0]) if p is None else p.contiguous()
         m = [[] for _ in q]
         for k in reversed(range(len(h))):
             g: list[Tensor] = []

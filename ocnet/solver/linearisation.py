@@ -47,8 +47,7 @@ def linearise(problem: Problem, t: Time, x: State, u: Tensor) -> Linearisation:
 
     # Functionalised, a recording has no operation that writes in place. Fresh tensors, because a
     # tensor is known by its identity: the caller's may be one that the dynamics use besides.
-    t, x, u, p = (z.detach().clone() for z in (t, x, u, x))
-    versions = [buffer._version for buffer in problem.buffers()]
+    t, x, u, p = (fresh(z) for z in (t, x, u, x))
     with Recorder(problem) as recorder:
         inputs = {"t": (t, CONTROL), "u": (u, CONTROL), "x": (x, STATE), "p": (p, COSTATE)}
         for name, (z, phase) in inputs.items():
@@ -58,9 +57,12 @@ def linearise(problem: Problem, t: Time, x: State, u: Tensor) -> Linearisation:
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f'gradient="costate" cannot record the dynamics: {reason}') from error
-    if versions != [buffer._version for buffer in problem.buffers()]:
-        raise ValueError('gradient="costate" needs dynamics that change no buffer of the problem.')
     return recorder.split(f, p_next)
+
+
+def fresh(z: Tensor) -> Tensor:
+    """A contiguous copy without a gradient."""
+    return z.detach().clone(memory_format=torch.contiguous_format)
 
 
 class Operation(NamedTuple):
