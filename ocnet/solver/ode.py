@@ -85,6 +85,8 @@ class TorchDiffEq(Solver):
         if gradient not in ("backprop", "adjoint"):
             raise ValueError(f'gradient must be "backprop" or "adjoint", but got {gradient!r}.')
         self.method = method
+        self.order = ORDER[method]
+        self.is_fixed = method in FIXED
         self.n = 1 if n is None else n
         self.rtol = float(rtol)
         self.atol = float(atol)
@@ -95,16 +97,6 @@ class TorchDiffEq(Solver):
         how = f"{self.n}" if self.is_fixed else f"rtol={self.rtol:g}, atol={self.atol:g}"
         more = "" if self.gradient == "backprop" else ", adjoint"
         return f"torchdiffeq {self.method}({how}{more})"
-
-    @property
-    def is_fixed(self) -> bool:
-        """Whether the method takes steps of a fixed width."""
-        return self.method in FIXED
-
-    @property
-    def order(self) -> int:
-        """The order of the method."""
-        return ORDER[self.method]
 
     def solve(
         self, problem: Problem, control: Control, x0: State, target: Tensor | None = None
@@ -140,11 +132,13 @@ class TorchDiffEq(Solver):
         dtype = x.dtype if x.device.type == "mps" else torch.float64
         ts = torch.tensor(times, dtype=dtype, device=x.device)
         inner = [t for t in field.control.knots if times[0] < t < times[-1]]
-        options: dict[str, Any] = (
-            {"perturb": True} if self.is_fixed else {"max_num_steps": self.max_steps}
-        )
-        if inner and not self.is_fixed:
-            options["jump_t"] = torch.tensor(inner, dtype=dtype, device=x.device)
+        options: dict[str, Any] = {"perturb": True}
+        if not self.is_fixed:
+            # A step beyond either end would read the control, and the state space, of the
+            # stage behind it.
+            options = {"max_num_steps": self.max_steps, "step_t": ts[[0, -1]]}
+            if inner:
+                options["jump_t"] = torch.tensor(inner, dtype=dtype, device=x.device)
         settings: dict[str, Any] = {
             "rtol": self.rtol, "atol": self.atol, "method": self.method, "options": options,
         }  # fmt: skip
@@ -217,7 +211,9 @@ class AugmentedField:
         f = vector_field(self.problem, t, x, u, x.shape)
         if not self.problem.has_stage_cost:
             return f, torch.zeros_like(cost)
-        return f, self.problem.stage_cost(t, x, u, self.target).expand_as(cost)
+        rate = self.problem.stage_cost(t, x, u, self.target)
+        check_running_cost(self.problem, cost + rate, x)
+        return f, rate.expand_as(cost)
 
     def callback_step(self, t0: Tensor, state: tuple[State, Tensor], dt: Tensor) -> None:
         """Notes where each attempted step begins, which is where the last accepted one ended."""

@@ -70,17 +70,13 @@ class ExplicitRungeKutta(Solver):
             names = " or ".join(f'"{name}"' for name in get_args(Gradient))
             raise ValueError(f"gradient must be {names}, but got {gradient!r}.")
         self.tableau = tableau
+        self.order = tableau.order
         self.n = n
         self.gradient = gradient
 
     def __repr__(self) -> str:
         more = "" if self.gradient == "backprop" else f", gradient={self.gradient!r}"
         return f"{type(self).__name__}({self.n}{more})"
-
-    @property
-    def order(self) -> int:
-        """The order of the method."""
-        return self.tableau.order
 
     def solve(
         self, problem: Problem, control: Control, x0: State, target: Tensor | None = None
