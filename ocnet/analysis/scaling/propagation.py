@@ -1,5 +1,6 @@
 """States and costates of many scaled networks at once, without an autograd graph."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -51,16 +52,23 @@ class Propagation:
 
     @property
     def overflow(self) -> Overflow:
-        """Which networks left the number range; they are infinite or NaN in the fields above."""
-        bad_state = ~torch.isfinite(self.log_state)
-        forward = bad_state.any(0)
-        backward = ~torch.isfinite(self.log_costate).all(0) & ~forward
-        first = bad_state.flatten(1).any(1).nonzero()
-        return Overflow(
-            forward.double().mean().item(),
-            backward.double().mean().item(),
-            int(first[0]) if len(first) else None,
-        )
+        """How many networks left the number range; they are infinite or NaN in the fields above."""
+        return overflow_of(self.log_state, self.log_costate)
+
+
+def overflow_of(
+    log_state: Float[Tensor, "layer ..."], log_costate: Float[Tensor, "layer ..."]
+) -> Overflow:
+    """How many networks have norms that are not finite."""
+    too_large = lambda log_norm: ~(log_norm < math.inf)
+    forward = too_large(log_state).any(0)
+    backward = too_large(log_costate).any(0) & ~forward
+    layers = too_large(log_state).flatten(1).any(1).nonzero()
+    return Overflow(
+        forward.double().mean().item(),
+        backward.double().mean().item(),
+        int(layers[0]) if len(layers) else None,
+    )
 
 
 class Scaled(NamedTuple):
