@@ -1,10 +1,11 @@
 """The stage cost and its read-outs against the plain definition."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import nn, Tensor
 from torch.nn import functional as F
 
 from ocnet import Euler, evaluate, Sample, training
@@ -26,8 +27,9 @@ GAMMA = [0.0, 0.5, 0.1, 0.3, 0.2, 0.7, 0.4, 0.2, 0.1, 0.6]
 
 def plain_read_out(network: ResNet, k: int, x: Tensor) -> Tensor:
     """`E_k(x_k)`: through every later skip, with statistics of the batch, and own heads if any."""
-    problem, own = network.problem, network.problem.readouts
-    full = isinstance(own, OwnReadOuts)
+    problem: Any = network.problem
+    own: Any = problem.readouts
+    full = isinstance(problem.readouts, OwnReadOuts)
     kernels = [p.map.weight for p in problem.projections if p.start >= k]
     kernels += [skip.weight for skip in problem.head.skips]
     if full:
@@ -55,7 +57,7 @@ def perturb(network: ResNet) -> ResNet:
 @pytest.mark.parametrize("heads", ["WS", "full"])
 @pytest.mark.parametrize("loss", [CrossEntropy(), CrossEntropy(0.1), SquaredError()])
 @pytest.mark.parametrize("net", NETS)
-def test_cost_and_gradients_equal_the_plain_definition(net: dict, loss: object, heads: str) -> None:
+def test_cost_and_gradients_equal_the_plain_definition(net: dict, loss: Any, heads: str) -> None:
     network = perturb(small(heads=heads, loss=loss, **net))
     gamma = GAMMA[: network.depth]
     network.problem.gamma = gamma
@@ -65,9 +67,9 @@ def test_cost_and_gradients_equal_the_plain_definition(net: dict, loss: object, 
     cost.mean().backward()
 
     states = reference.trajectory(sample.x0).states
-    expected = loss(reference.problem.head(states[-1]), sample.target)  # pyright: ignore
+    expected = loss(reference.problem.head(states[-1]), sample.target)
     for k, x in enumerate(states[:-1]):
-        expected = expected + gamma[k] * loss(plain_read_out(reference, k, x), sample.target)  # pyright: ignore
+        expected = expected + gamma[k] * loss(plain_read_out(reference, k, x), sample.target)
     torch.testing.assert_close(cost, expected)
     expected.mean().backward()
     own = dict(reference.problem.readouts.named_parameters(prefix="problem.readouts"))
@@ -104,10 +106,12 @@ def test_own_kernels_learn_as_if_gamma_were_one() -> None:
 def test_grouped_read_outs_equal_chained_ones(net: dict, heads: str) -> None:
     """In both modes, and in the statistics that they leave behind."""
     network = small(heads=heads, gamma=0.1, **net)
-    problem = network.problem
+    problem: Any = network.problem
     chained = ChainedReadOuts(network.depth, problem.backbone, own=heads == "full")
-    images, _ = batch(network)
     ks = range(network.depth)
+    if heads == "full":
+        chained.chains = nn.ModuleList(problem.readouts.alone(problem.backbone, k) for k in ks)
+    images, _ = batch(network)
     for training_mode in (True, True, False):
         network.train(training_mode)
         chained.train(training_mode)
@@ -138,6 +142,7 @@ def test_without_stage_cost_training_is_plain_training_to_the_bit() -> None:
         pass
     optimizer = torch.optim.SGD(plain.parameters(), 0.1, momentum=0.9)
     for images, labels in batches:
+        assert labels is not None
         optimizer.zero_grad()
         F.cross_entropy(plain(images), labels, reduction="none").mean().backward()
         optimizer.step()
@@ -178,17 +183,16 @@ def test_subresnet_gives_the_intermediate_output(net: dict, heads: str) -> None:
 def test_identity_lemma() -> None:
     """`F_k = 0` for `k >= M` makes all later outputs the same."""
     network = small(depth=6, widths=(3, 4, 5))
+    branches: Any = network.control.layers
     with torch.no_grad():
-        for branch in network.control.layers[3:]:
+        for branch in branches[3:]:
             branch.conv2.weight.zero_()
     images, _ = batch(network)
-    network.problem.head.bn.momentum = None
-    network.train()(images)
     network.eval()
     collect_statistics(network, [images])
-    # The collected statistics are those of states in evaluation mode, the head's of training
-    # mode: give the head those of state M to compare one and the same normalisation.
-    head, readouts = network.problem.head, network.problem.readouts
+    # The head follows training batches, the read-outs saw this one: normalise alike.
+    problem: Any = network.problem
+    head, readouts = problem.head, problem.readouts
     head.bn.running_mean.copy_(readouts.mean[3])
     head.bn.running_var.copy_(readouts.var[3])
     outputs = network.outputs(images)
@@ -199,6 +203,7 @@ def test_identity_lemma() -> None:
 
 def test_collected_statistics_average_the_batches() -> None:
     network = small(depth=6, widths=(3, 4, 5))
+    problem: Any = network.problem
     batches = [batch(network, seed=seed).x0 for seed in range(3)]
     network.train()(batches[0])
     backbone = copy.deepcopy(network.state_dict())
@@ -208,8 +213,8 @@ def test_collected_statistics_average_the_batches() -> None:
     states = [network.trajectory(images).states[-2] for images in batches]
     mean = torch.stack([x.mean((0, 2, 3)) for x in states]).mean(0)
     var = torch.stack([x.var((0, 2, 3)) for x in states]).mean(0)
-    torch.testing.assert_close(network.problem.readouts.mean[5], mean)
-    torch.testing.assert_close(network.problem.readouts.var[5], var)
+    torch.testing.assert_close(problem.readouts.mean[5], mean)
+    torch.testing.assert_close(problem.readouts.var[5], var)
     for name, value in network.state_dict().items():
         if "readouts" not in name:
             assert value.equal(backbone[name]), name

@@ -1,7 +1,7 @@
 """Residual networks as users know them: `forward(images) -> logits`, through the Euler solver."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -75,6 +75,27 @@ class ResNet(nn.Module):
         skip = self.problem.backbone.skips.get(k)
         return (x if skip is None else skip(x)) + self.control.layers[k](x)
 
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """As of `nn.Module`, but a checkpoint of another architecture changes nothing.
+
+        Raises:
+            ValueError: If names or shapes differ.
+        """
+        if strict:
+            mine = {name: tuple(value.shape) for name, value in self.state_dict().items()}
+            theirs = {name: tuple(value.shape) for name, value in state_dict.items()}
+            odd = sorted(
+                name for name in mine.keys() | theirs if mine.get(name) != theirs.get(name)
+            )
+            if odd:
+                raise ValueError(
+                    f"The checkpoint is of another architecture: {odd[0]} has shape "
+                    f"{theirs.get(odd[0], 'none')} there and {mine.get(odd[0], 'none')} here."
+                )
+        return super().load_state_dict(state_dict, strict=strict, assign=assign)
+
     def check_statistics(self) -> None:
         """Raises a ValueError if the read-outs need statistics that were never collected."""
         if not self.problem.readouts.training and (self.problem.readouts.batches == 0).any():
@@ -109,7 +130,7 @@ class ResNet(nn.Module):
             gamma=problem.gamma[:m],
         )
         layers = [copy.deepcopy(layer) for layer in self.control.layers[:m]]
-        return ResNet(sub, Layers(0, sub.n_steps, layers or [NoBranch()])).train(self.training)
+        return ResNet(sub, Layers(0.0, sub.t1, layers or [NoBranch()])).train(self.training)
 
 
 def parts(
@@ -141,7 +162,7 @@ def parts(
 def layers(architecture: Architecture, generator: torch.Generator | None = None) -> Layers:
     """Freshly drawn residual branches as a control on `[0, N]`."""
     branches = [initialise(branch, generator) for branch in architecture.branches()]
-    return Layers(0, len(branches), branches)
+    return Layers(0.0, float(len(branches)), branches)
 
 
 def resnet(

@@ -20,9 +20,9 @@ class ScaledGradient(torch.autograd.Function):
         return value.view_as(value)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (factor,) = ctx.saved_tensors
-        return gradient * factor, None
+        return gradients[0] * factor, None
 
 
 def scaled_gradient(value: Tensor, gains: Sequence[float] | float | None) -> Tensor:
@@ -90,12 +90,12 @@ class NormalisedPool(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         kernel, weight, bias, mean, var, *xs = ctx.saved_tensors
         x = projected(None, ctx.stride, *xs)
         z = (x if kernel is None else kernel @ x).flatten(1, 2)
         y = F.batch_norm(z, mean, var, weight, bias, eps=ctx.eps)
-        dy = y.gt_(0).mul_((gradient / z.shape[-1])[..., None])
+        dy = y.gt_(0).mul_((gradients[0] / z.shape[-1])[..., None])
         dz, d_weight, d_bias = torch.ops.aten.native_batch_norm_backward(
             dy, z, weight, None, None, mean, (var + ctx.eps).rsqrt(), True, ctx.eps, [True] * 3
         )

@@ -75,7 +75,7 @@ class ResidualProblem(Problem, abc.ABC):
         self.state_shape = state_shape
         self.image_shape = image_shape
         self.embedding = embedding
-        self.projections = [Projection(k, k + 1, skip) for k, skip in skips.items()]
+        self.projections = [Projection(float(k), float(k + 1), skip) for k, skip in skips.items()]
         self.head = head
         self.readouts = readouts
         self.loss = CrossEntropy() if loss is None else loss

@@ -12,6 +12,7 @@ import argparse
 import gc
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from tabulate import tabulate
@@ -53,7 +54,8 @@ def peak_bytes(step: Callable[[], None], device: torch.device) -> int:
     ) as profile:
         step()
     assert profile.profiler is not None and profile.profiler.kineto_results is not None
-    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
+    results: Any = profile.profiler.kineto_results
+    events = [event for event in results.events() if event.name() == "[memory]"]
     live = peak = 0
     for event in sorted(events, key=lambda e: e.start_ns()):
         live += event.nbytes()
