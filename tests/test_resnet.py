@@ -198,8 +198,11 @@ def test_a_checkpoint_of_another_architecture_changes_nothing() -> None:
         assert value.equal(before[name]), name
 
 
-def test_architecture_of_the_first_blocks() -> None:
+def test_architecture_of_some_blocks() -> None:
     architecture = Architecture((18, 18, 18), (16, 32, 64))
-    assert architecture.first(12).blocks == (12, 0, 0)
-    assert architecture.first(19).blocks == (18, 1, 0)
-    assert architecture.first(54) == architecture
+    assert architecture.keep(range(12)).blocks == (12, 0, 0)
+    assert architecture.keep(range(19)).blocks == (18, 1, 0)
+    assert architecture.keep(range(54)) == architecture
+    assert architecture.keep([0, 1, 18, 30, 36]).blocks == (2, 2, 1)
+    with pytest.raises(ValueError, match="Block 18 changes the stage"):
+        architecture.keep([0, 1, 19])

@@ -64,9 +64,18 @@ class Architecture:
         """Channels, height and width of the state `x_0`."""
         return self.widths[0], *self.size
 
-    def first(self, m: int) -> "Architecture":
-        """The architecture of the first `m` blocks and the skips behind them."""
-        blocks = tuple(min(max(m - k, 0), n) for k, n in zip(self.starts, self.blocks, strict=True))
+    def keep(self, ks: Sequence[int]) -> "Architecture":
+        """The architecture of some of the blocks.
+
+        Raises:
+            ValueError: If a block would go that leads to a stage of which others stay.
+        """
+        kept = set(ks)
+        stages = zip(self.starts, self.blocks, strict=True)
+        blocks = tuple(len(kept.intersection(range(k, k + n))) for k, n in stages)
+        for start, n in zip(self.starts[1:], blocks[1:], strict=True):
+            if n and start not in kept:
+                raise ValueError(f"Block {start} changes the stage: it must stay with its stage.")
         return replace(self, blocks=blocks)
 
     def embedding(

@@ -59,13 +59,13 @@ class ChainedReadOuts(ReadOuts):
         return copy.deepcopy(self.chains[k])
 
     @torch.no_grad()
-    def first(self, m: int, backbone: Backbone) -> ReadOuts:
-        few = ChainedReadOuts(m, backbone, self.own)
+    def keep(self, ks: Sequence[int], backbone: Backbone) -> ReadOuts:
+        few = ChainedReadOuts(len(ks), backbone, self.own)
         # The new chains nest their modules differently, but in the same order.
-        for new, old in zip(few.chains, self.chains, strict=False):
-            for there, here in zip(values(new), values(old), strict=True):
+        for new, k in zip(few.chains, ks, strict=True):
+            for there, here in zip(values(new), values(self.chains[k]), strict=True):
                 there.copy_(here)
-        few.batches.copy_(self.batches[:m])
+        few.batches.copy_(self.batches[list(ks)])
         return few.train(self.training)
 
 

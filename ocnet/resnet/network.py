@@ -23,6 +23,10 @@ Heads = Literal["WS", "full"]
 """Whether the read-outs share the backbone's weights, or each has its own."""
 
 
+COLLECT = "call ocnet.resnet.collect_statistics(network, batches) with training images first."
+"""What to do about statistics that are missing."""
+
+
 class ResNet(nn.Module):
     """A residual network: a problem, the control that solves it, and `Euler(N)` between them.
 
@@ -100,8 +104,7 @@ class ResNet(nn.Module):
         """Raises a ValueError if the read-outs need statistics that were never collected."""
         if not self.problem.readouts.training and (self.problem.readouts.batches == 0).any():
             raise ValueError(
-                "The intermediate outputs have no batch-norm statistics yet: call "
-                "ocnet.resnet.collect_statistics(network, images) with training images first."
+                f"The intermediate outputs have no batch-norm statistics yet: {COLLECT}"
             )
 
     @torch.no_grad()
@@ -117,20 +120,35 @@ class ResNet(nn.Module):
         if m == self.depth:
             return copy.deepcopy(self)
         if self.problem.readouts.batches[m] == 0:
-            self.check_statistics()
-        problem = self.problem
-        skips = {k: copy.deepcopy(s) for k, s in problem.backbone.skips.items() if k < m}
-        head = problem.readouts.alone(problem.backbone, m)
-        readouts = problem.readouts.first(m, Backbone(skips, head))
-        sub = Classifier(
-            Parts(copy.deepcopy(problem.embedding), skips, head, readouts),
+            raise ValueError(f"y^_{m} has no batch-norm statistics yet: {COLLECT}")
+        return self.keep(range(m), self.problem.readouts.alone(self.problem.backbone, m))
+
+    @torch.no_grad()
+    def keep(self, ks: Sequence[int], head: nn.Module | None = None) -> "ResNet":
+        """The network of the blocks `ks` alone, with parameters of its own.
+
+        Arguments:
+            ks: The indexes of the blocks that stay, in order.
+            head: Another output block; a copy of the present one if None.
+
+        Raises:
+            ValueError: If a block is missing that leads to a stage of which others stay.
+        """
+        problem, skips = self.problem, self.problem.backbone.skips
+        backbone = Backbone(
+            {i: copy.deepcopy(skips[k]) for i, k in enumerate(ks) if k in skips},
+            copy.deepcopy(problem.head) if head is None else head,
+        )
+        readouts = problem.readouts.keep(ks, backbone)
+        few = Classifier(
+            Parts(copy.deepcopy(problem.embedding), *backbone, readouts),
             state_shape=problem.state_shape,
             image_shape=problem.image_shape,
             loss=problem.loss,
-            gamma=problem.gamma[:m],
+            gamma=[problem.gamma[k] for k in ks],
         )
-        layers = [copy.deepcopy(layer) for layer in self.control.layers[:m]]
-        return ResNet(sub, Layers(0.0, sub.t1, layers or [NoBranch()])).train(self.training)
+        branches = [copy.deepcopy(self.control.layers[k]) for k in ks] or [NoBranch()]
+        return ResNet(few, Layers(0.0, few.t1, branches)).train(self.training)
 
 
 def parts(

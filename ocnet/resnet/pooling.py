@@ -90,7 +90,9 @@ class NormalisedPool(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor | None, ...]:
         kernel, weight, bias, mean, var, *xs = ctx.saved_tensors
         x = projected(None, ctx.stride, *xs)
         z = (x if kernel is None else kernel @ x).flatten(1, 2)

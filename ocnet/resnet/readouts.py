@@ -78,12 +78,12 @@ class ReadOuts(nn.Module, abc.ABC):
         """The read-out `E_k` as a module with parameters of its own, to end a network with."""
 
     @abc.abstractmethod
-    def first(self, m: int, backbone: Backbone) -> "ReadOuts":
-        """Copies of the first `m` read-outs, for the network cut off there.
+    def keep(self, ks: Sequence[int], backbone: Backbone) -> "ReadOuts":
+        """Copies of some read-outs, for a network that keeps only the blocks `ks`.
 
         Arguments:
-            m: How many.
-            backbone: What the cut network reads its final state out with.
+            ks: The indexes of the blocks, whose inputs are the states that are read out.
+            backbone: What the smaller network reads its final state out with.
         """
 
 
@@ -125,6 +125,7 @@ class GroupedReadOuts(ReadOuts):
 
     mean: Tensor
     var: Tensor
+    per_state: tuple[str, ...] = ("mean", "var", "batches")
 
     def __init__(self, architecture: Architecture):
         super().__init__(architecture.depth)
@@ -198,16 +199,19 @@ class GroupedReadOuts(ReadOuts):
         return head
 
     @torch.no_grad()
-    def first(self, m: int, backbone: Backbone) -> ReadOuts:
-        few = self.empty(self.architecture.first(m), backbone).to(self.mean)
-        mine = self.state_dict()
-        for name, value in few.state_dict().items():
-            value.copy_(mine[name][: len(value)])
+    def keep(self, ks: Sequence[int], backbone: Backbone) -> ReadOuts:
+        few = self.empty(self.architecture.keep(ks), backbone).to(self.mean)
+        for name in few.per_state:
+            getattr(few, name).copy_(getattr(self, name)[list(ks)])
+        few.fill_kernels(self, ks)
         return few.train(self.training)
 
     @abc.abstractmethod
     def empty(self, architecture: Architecture, backbone: Backbone) -> "GroupedReadOuts":
         """Read-outs of the same variant for another architecture."""
+
+    def fill_kernels(self, other: Any, ks: Sequence[int]) -> None:
+        """Copies the own skips of the states `ks` of other read-outs, if there are any."""
 
     @abc.abstractmethod
     def fill(self, head: Head, backbone: Backbone, k: int) -> None:
@@ -238,12 +242,15 @@ class SharedReadOuts(GroupedReadOuts):
 class OwnReadOuts(GroupedReadOuts):
     """Variant full: every read-out has its own copy of the skips and of the output block."""
 
+    heads_of = ("bn_weight", "bn_bias", "fc_weight", "fc_bias")
+    per_state = (*GroupedReadOuts.per_state, *heads_of)
+
     def __init__(self, architecture: Architecture, backbone: Backbone):
         super().__init__(architecture)
         head: Any = backbone.head
-        names = {"bn_weight": head.bn.weight, "bn_bias": head.bn.bias,
-                 "fc_weight": head.fc.weight, "fc_bias": head.fc.bias}  # fmt: skip
-        for name, p in names.items():
+        for name in self.heads_of:
+            module, attribute = name.split("_")
+            p = getattr(getattr(head, module), attribute)
             self.register_parameter(name, copies(p, self.n))
         # State k has the shape of the stage that made it: x_k leaves a stage at the next one's
         # first block.
@@ -253,6 +260,14 @@ class OwnReadOuts(GroupedReadOuts):
             skips: Any = (*backbone.after(first), *head.skips)
             rows = [copies(skip.weight.flatten(1), end + 1 - first) for skip in skips]
             self.kernels.append(nn.ParameterList(rows))
+            first = end + 1
+
+    def fill_kernels(self, other: Any, ks: Sequence[int]) -> None:
+        first = 0
+        for end, mine, theirs in zip(other.ends, self.kernels, other.kernels, strict=False):
+            rows = [k - first for k in ks if first <= k <= end]
+            for p, q in zip(mine, theirs, strict=True):  # pyright: ignore[reportArgumentType]
+                p.copy_(q[rows])
             first = end + 1
 
     def kernels_of(self, ks: range) -> list[Tensor]:
@@ -265,9 +280,7 @@ class OwnReadOuts(GroupedReadOuts):
         head: Any = backbone.head
         skips: Any = (*backbone.after(ks[0]), *head.skips)
         some = slice(ks[0], ks[-1] + 1)
-        own = [
-            getattr(self, name)[some] for name in ("bn_weight", "bn_bias", "fc_weight", "fc_bias")
-        ]
+        own = [getattr(self, name)[some] for name in self.heads_of]
         kernel = compose([scaled_gradient(p, gains) for p in self.kernels_of(ks)])
         stride = math.prod(skip.stride[0] for skip in skips)
         return Heads(kernel, stride, *(scaled_gradient(p, gains) for p in own))
@@ -280,7 +293,7 @@ class OwnReadOuts(GroupedReadOuts):
         kernels = self.kernels_of(range(k, k + 1))
         for skip, kernel in zip(head.skips, kernels, strict=True):
             skip.weight.copy_(kernel[0][..., None, None])  # pyright: ignore
-        for name in ("bn_weight", "bn_bias", "fc_weight", "fc_bias"):
+        for name in self.heads_of:
             module, attribute = name.split("_")
             getattr(getattr(head, module), attribute).copy_(getattr(self, name)[k])
 
