@@ -1,0 +1,196 @@
+"""The primal-dual interior point method on a batch of discretised control problems."""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from .filter import Filter, merit
+from .iterate import Iterate, largest, Linearisation, linearise, over, Residuals, residuals
+from .newton import convexified, direction, MOST, stages
+from .transcription import Transcription
+
+
+RUNNING, CONVERGED, STALLED, UNBOUNDED, DIVERGED, EXHAUSTED = range(6)
+"""How an instance stands."""
+
+
+class Work(NamedTuple):
+    """What one iteration hands to the next, for each instance that still runs.
+
+    Attributes:
+        mu: The barrier parameter.
+        shift: The multiple of the identity that made the Hessian convex last (`convexified`).
+        failures: How many line searches in a row found no good step.
+        index: Which instances these are.
+    """
+
+    it: Iterate
+    filter: Filter
+    mu: Tensor
+    shift: Tensor
+    failures: Tensor
+    index: Tensor
+
+    def take(self, at: Tensor) -> Self:
+        """Some of the instances."""
+        return type(self)(self.it.take(at), self.filter.take(at), *(v[at] for v in self[2:]))
+
+
+class Outcome(NamedTuple):
+    """Where the method ended, for each instance.
+
+    Attributes:
+        it: The variables.
+        code: How it ended, one of the constants above.
+        iterations: After how many iterations.
+    """
+
+    it: Iterate
+    code: Tensor
+    iterations: Tensor
+
+
+@dataclass(frozen=True)
+class InteriorPoint:
+    """A primal-dual interior point method with a filter line search, second order, for all at once.
+
+    Multiple shooting: the states are variables, the dynamics constraints, so that a start need
+    not satisfy them. Each iteration solves the Newton system by a Riccati sweep; instances share
+    the sweep but nothing else, and leave it when they are done.
+
+    Arguments:
+        tolerance: Of the residuals; 1e-9 in double and 1e-4 in single precision by default.
+        max_iterations: Gives up after so many.
+        mu: The barrier parameter to start with; it ends at a tenth of the tolerance.
+    """
+
+    tolerance: float | None = None
+    max_iterations: int = 300
+    mu: float = 0.1
+
+    def run(self, nlp: Transcription, start: Iterate) -> Outcome:
+        """Improves `start` until each instance is optimal, or can be seen never to be."""
+        tolerance = self.tolerance or (1e-9 if start.z.dtype == torch.float64 else 1e-4)
+        least = tolerance / 10
+        size = start.z.shape[1]
+        none = nlp.scale.new_zeros(size)
+        out = Outcome(start, torch.zeros(size).to(none).long(), torch.zeros(size).to(none).long())
+        mu = none + (self.mu if len(nlp.along) + len(nlp.end) else least)
+        work = Work(
+            start, Filter.empty(merit(nlp, start, mu).violation), mu, none, none.long(),
+            torch.arange(size, device=none.device),
+        )  # fmt: skip
+        for iteration in range(self.max_iterations + 1):
+            lin = linearise(nlp, work.it)
+            work, code = self.assess(nlp, work, lin, tolerance)
+            if iteration == self.max_iterations:
+                code = torch.where(code == RUNNING, EXHAUSTED, code)
+            done = code != RUNNING
+            if bool(done.any()):
+                at = done.nonzero()[:, 0]
+                out = record(out, work.take(at), code[at], iteration)
+                if bool(done.all()):
+                    break
+                at = (~done).nonzero()[:, 0]
+                nlp, work, lin = nlp.take(at), work.take(at), lin.take(at)
+            work = self.advance(nlp, work, lin)
+        return out
+
+    def assess(
+        self, nlp: Transcription, work: Work, lin: Linearisation, tolerance: float
+    ) -> tuple[Work, Tensor]:
+        """Tells what is done, and lowers the barrier where the barrier problem is solved."""
+        it, zero = work.it, torch.zeros_like(work.mu)
+        final = residuals(nlp, it, lin, zero)
+        code = torch.full_like(work.failures, RUNNING)
+        code[work.failures > 12] = STALLED
+        huge = torch.maximum(largest(it.u), largest(it.z)) > 1e10
+        code[huge] = UNBOUNDED
+        code[~final.error.isfinite()] = DIVERGED
+        code[final.error <= tolerance] = CONVERGED
+        mu, cleared = work.mu, torch.zeros_like(code, dtype=torch.bool)
+        while True:
+            error = residuals(nlp, it, lin, mu).error
+            lower = (error <= 10 * mu) & (mu > tolerance / 10)
+            if not bool(lower.any()):
+                break
+            mu = torch.where(lower, torch.minimum(0.2 * mu, mu**1.5).clamp(min=tolerance / 10), mu)
+            cleared |= lower
+        if bool(cleared.any()):
+            work = work._replace(mu=mu, filter=work.filter.cleared(cleared))
+        return work, code
+
+    def advance(self, nlp: Transcription, work: Work, lin: Linearisation) -> Work:
+        """One step along the Newton direction, as far as it is good."""
+        it, mu = work.it, work.mu
+        step, shift = convexified(stages(nlp, it, lin, mu), work.shift, it.nu[0], nlp.n)
+        change = direction(nlp, it, lin, mu, step)
+        tau = (1 - mu).clamp(min=0.99)
+        primal = torch.minimum(room(it.s, change.s, tau), room(it.s_end, change.s_end, tau))
+        dual = torch.minimum(room(it.y, change.y, tau), room(it.y_end, change.y_end, tau))
+        slope = slope_along(nlp, work, lin, change)
+
+        now = merit(nlp, it, mu)
+        alpha, found = primal, torch.zeros_like(primal, dtype=torch.bool)
+        for_cost, chosen = found, it
+        for _ in range(30):
+            trial = it.moved(change, alpha, dual)
+            good, armijo = work.filter.judge(now, merit(nlp, trial, mu), slope, alpha)
+            new = good & ~found
+            chosen = trial.where(new, chosen)
+            for_cost = torch.where(new, armijo, for_cost)
+            found = found | good
+            if bool(found.all()):
+                break
+            alpha = torch.where(found, alpha, alpha / 2)
+        failures = torch.where(found, 0, work.failures + 1)
+        insist = -10 * torch.maximum(shift, torch.full_like(shift, 1e-3))
+        return Work(
+            safeguarded(nlp, chosen, mu),
+            work.filter.extended(now, found & ~for_cost).cleared(~found),
+            mu,
+            torch.where(found, torch.where(shift > 0, shift, work.shift.abs()), insist.clamp(min=-MOST)),
+            failures,
+            work.index,
+        )
+
+
+def record(out: Outcome, work: Work, code: Tensor, iteration: int) -> Outcome:
+    """The outcome with those of some of the instances filled in."""
+    at = work.index
+    it = Iterate(*(a.index_copy(1, at, b) for a, b in zip(out.it, work.it, strict=True)))
+    iterations = out.iterations.index_fill(0, at, iteration)
+    return Outcome(it, out.code.index_copy(0, at, code), iterations)
+
+
+def room(value: Tensor, change: Tensor, tau: Tensor) -> Tensor:
+    """The longest step in `[0, 1]` that keeps `value >= (1 - tau) value`."""
+    if value.numel() == 0:
+        return torch.ones_like(tau)
+    ratio = torch.where(change < 0, -value / change, torch.inf)
+    return (tau * ratio.amin((0, 2))).clamp(max=1)
+
+
+def slope_along(nlp: Transcription, work: Work, lin: Linearisation, change: Iterate) -> Tensor:
+    """The derivative of the barrier function along the step."""
+    it, scale = work.it, nlp.scale[:, None]
+    dw = torch.cat([change.z[:-1], change.u], -1)
+    cost = over(
+        lambda v: v,
+        scale * lin.along.jacobians[1][..., 0, :] * dw,
+        scale * lin.end.jacobians[0][..., 0, :] * change.z[-1:],
+    )
+    barrier = over(lambda v: v, change.s / it.s / nlp.n, change.s_end / it.s_end)
+    return cost - work.mu * barrier
+
+
+def safeguarded(nlp: Transcription, it: Iterate, mu: Tensor) -> Iterate:
+    """Multipliers kept within a factor of 1e10 of `mu w / s`."""
+    mu = mu[:, None]
+    centre, centre_end = mu / nlp.n / it.s, mu / it.s_end
+    return it._replace(
+        y=torch.minimum(torch.maximum(it.y, 1e-10 * centre), 1e10 * centre),
+        y_end=torch.minimum(torch.maximum(it.y_end, 1e-10 * centre_end), 1e10 * centre_end),
+    )
