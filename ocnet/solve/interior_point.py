@@ -1,19 +1,20 @@
 """The primal-dual interior point method on a batch of discretised control problems."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 
 from .filter import Filter, merit
-from .iterate import Iterate, largest, Linearisation, linearise, over, Residuals, residuals
+from .iterate import Iterate, largest, Linearisation, linearise, over, residuals
+from .method import accuracy, Code, Method, Outcome
 from .newton import convexified, direction, MOST, stages
 from .transcription import Transcription
 
 
-RUNNING, CONVERGED, STALLED, UNBOUNDED, DIVERGED, EXHAUSTED = range(6)
-"""How an instance stands."""
+RUNNING = 0
+"""The code of an instance that is not done."""
 
 
 class Work(NamedTuple):
@@ -38,22 +39,8 @@ class Work(NamedTuple):
         return type(self)(self.it.take(at), self.filter.take(at), *(v[at] for v in self[2:]))
 
 
-class Outcome(NamedTuple):
-    """Where the method ended, for each instance.
-
-    Attributes:
-        it: The variables.
-        code: How it ended, one of the constants above.
-        iterations: After how many iterations.
-    """
-
-    it: Iterate
-    code: Tensor
-    iterations: Tensor
-
-
 @dataclass(frozen=True)
-class InteriorPoint:
+class InteriorPoint(Method):
     """A primal-dual interior point method with a filter line search, second order, for all at once.
 
     Multiple shooting: the states are variables, the dynamics constraints, so that a start need
@@ -63,30 +50,34 @@ class InteriorPoint:
     Arguments:
         tolerance: Of the residuals; 1e-9 in double and 1e-4 in single precision by default.
         max_iterations: Gives up after so many.
-        mu: The barrier parameter to start with; it ends at a tenth of the tolerance.
+
+    The barrier parameter ends at a tenth of the tolerance.
     """
 
     tolerance: float | None = None
     max_iterations: int = 300
-    mu: float = 0.1
 
-    def run(self, nlp: Transcription, start: Iterate) -> Outcome:
-        """Improves `start` until each instance is optimal, or can be seen never to be."""
-        tolerance = self.tolerance or (1e-9 if start.z.dtype == torch.float64 else 1e-4)
+    @property
+    def accuracy(self) -> float | None:
+        return self.tolerance
+
+    @torch.no_grad()
+    def run(self, nlp: Transcription, start: Iterate, mu: float) -> Outcome:
+        tolerance = accuracy(self, start.z.dtype)
         least = tolerance / 10
         size = start.z.shape[1]
         none = nlp.scale.new_zeros(size)
-        out = Outcome(start, torch.zeros(size).to(none).long(), torch.zeros(size).to(none).long())
-        mu = none + (self.mu if len(nlp.along) + len(nlp.end) else least)
+        out = Outcome(start, none.long(), none.long())
+        barrier = none + (mu if len(nlp.along) + len(nlp.end) else least)
         work = Work(
-            start, Filter.empty(merit(nlp, start, mu).violation), mu, none, none.long(),
+            start, Filter.empty(merit(nlp, start, barrier).violation), barrier, none, none.long(),
             torch.arange(size, device=none.device),
         )  # fmt: skip
         for iteration in range(self.max_iterations + 1):
             lin = linearise(nlp, work.it)
             work, code = self.assess(nlp, work, lin, tolerance)
             if iteration == self.max_iterations:
-                code = torch.where(code == RUNNING, EXHAUSTED, code)
+                code = torch.where(code == RUNNING, Code.EXHAUSTED.value, code)
             done = code != RUNNING
             if bool(done.any()):
                 at = done.nonzero()[:, 0]
@@ -105,11 +96,11 @@ class InteriorPoint:
         it, zero = work.it, torch.zeros_like(work.mu)
         final = residuals(nlp, it, lin, zero)
         code = torch.full_like(work.failures, RUNNING)
-        code[work.failures > 12] = STALLED
+        code[work.failures > 12] = Code.STALLED.value
         huge = torch.maximum(largest(it.u), largest(it.z)) > 1e10
-        code[huge] = UNBOUNDED
-        code[~final.error.isfinite()] = DIVERGED
-        code[final.error <= tolerance] = CONVERGED
+        code[huge] = Code.UNBOUNDED.value
+        code[~final.error.isfinite()] = Code.DIVERGED.value
+        code[final.error <= tolerance] = Code.CONVERGED.value
         mu, cleared = work.mu, torch.zeros_like(code, dtype=torch.bool)
         while True:
             error = residuals(nlp, it, lin, mu).error

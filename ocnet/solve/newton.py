@@ -104,3 +104,10 @@ def direction(
         ds_end,
         (mu - it.y_end * ds_end) / it.s_end - it.y_end,
     )
+
+
+def is_minimum(nlp: Transcription, it: Iterate, lin: Linearisation, mu: Tensor) -> Tensor:
+    """Whether the second-order condition holds, but for curvature that rounding explains."""
+    problem = stages(nlp, it, lin, mu)
+    slight = torch.full_like(mu, 1e-7)
+    return riccati(shifted(problem, slight, it.nu[0], nlp.n)).convex

@@ -46,10 +46,11 @@ class Points:
         self.nz = self.nx + self.free_time + sum(v.numel() for v in self.static.values())
 
     def constants(self, z: Tensor) -> dict[str, Tensor]:
-        """The static parameters that `z` holds, by name."""
+        """The static parameters that `z` holds, by name, each `(*batch, *shape)`."""
         values, start = {}, self.nx + self.free_time
         for name, like in self.static.items():
-            values[name] = z[..., start : start + like.numel()].reshape(like.shape)
+            value = z[..., start : start + like.numel()]
+            values[name] = value.reshape(*z.shape[:-1], *like.shape)
             start += like.numel()
         return values
 

@@ -3,32 +3,39 @@
 import torch
 from torch import Tensor
 
-from .iterate import apply, Iterate, linearise
+from ..control.base import OpenLoop
+from .iterate import apply, Iterate, Linearisation, linearise
+from .solution import Solution
 from .transcription import inside, Transcription
 
 
-def cold(nlp: Transcription, mu: float) -> Iterate:
-    """The documented cold start.
+COLD, WARM = 1e-1, 1e-4
+"""The barrier parameter to start with."""
+
+
+@torch.no_grad()
+def cold(nlp: Transcription) -> Iterate:
+    """The cold start.
 
     Controls are the problem's `initial_control`, moved between the bounds. States are the
-    problem's `initial_states`, or those that the controls lead to while they are finite, or the
-    initial state held. Slacks are the constraints' room, at least 1e-2; multipliers are
-    `mu w / s`, and the costates solve the adjoint equation along the start.
+    problem's `initial_states`, or those that the controls lead to while they stay within 1000
+    times the initial state's size, or the initial state held. Slacks are the constraints' room,
+    at least 1e-2; multipliers are `mu w / s`, and the costates solve the adjoint equation.
     """
     z, u = nlp.constant_start(nlp.n)
-    problem = nlp.problem
-    with torch.no_grad():
-        control = problem.initial_control(nlp.n).to(nlp.x0)
-        values = control.values(nlp.s[:-1].tolist()).reshape(nlp.n, -1, nlp.nu)  # pyright: ignore
-        u = inside(values.expand(nlp.n, len(nlp.x0), nlp.nu), *nlp.u_bounds)
-        guess = problem.initial_states(nlp.s, nlp.x0.reshape(*nlp.shape, *problem.state_shape))
-        z = z.clone()
-        if guess is not None:
-            z[..., : nlp.nx] = guess.reshape(nlp.n + 1, -1, nlp.nx)
-            z[0, :, : nlp.nx] = nlp.x0
-        else:
-            z = rolled_out(nlp, z, u)
-    return with_multipliers(nlp, z, u, mu)
+    problem, shape = nlp.problem, nlp.problem.state_shape
+    control = problem.initial_control(nlp.n).to(nlp.x0)
+    if not isinstance(control, OpenLoop):
+        raise TypeError(f"initial_control must be open-loop, but got {type(control).__name__}.")
+    values = control.values(nlp.s[:-1].tolist()).reshape(nlp.n, -1, nlp.nu)
+    u = inside(values.expand_as(u), *nlp.u_bounds)
+    guess = problem.initial_states(nlp.s, nlp.x0.reshape(*nlp.shape, *shape))
+    if guess is None:
+        z = rolled_out(nlp, z, u)
+    else:
+        guess = guess.reshape(nlp.n + 1, -1, nlp.nx).expand(-1, len(nlp.x0), -1)
+        z = torch.cat([torch.cat([nlp.x0[None], guess[1:]]), z[..., nlp.nx :]], -1)
+    return with_multipliers(nlp, z, u, COLD)
 
 
 def rolled_out(nlp: Transcription, z: Tensor, u: Tensor) -> Tensor:
@@ -43,37 +50,115 @@ def rolled_out(nlp: Transcription, z: Tensor, u: Tensor) -> Tensor:
     return torch.where(tame[:, None], path, z)
 
 
-def with_multipliers(nlp: Transcription, z: Tensor, u: Tensor, mu: float) -> Iterate:
-    """Slacks and multipliers for given states and controls."""
+def with_multipliers(
+    nlp: Transcription, z: Tensor, u: Tensor, mu: float, least: float = 1e-2
+) -> Iterate:
+    """Slacks of at least `least` and multipliers for given states and controls; sets the scale."""
     size = len(nlp.x0)
-    empty = Iterate(
-        z, u, torch.zeros_like(z), z.new_zeros(1, size, nlp.n_psi),
-        z.new_zeros(nlp.n, size, len(nlp.along)), z.new_zeros(nlp.n, size, len(nlp.along)),
-        z.new_zeros(1, size, len(nlp.end)), z.new_zeros(1, size, len(nlp.end)),
+    rows = z.new_zeros(nlp.n, size, len(nlp.along)), z.new_zeros(1, size, len(nlp.end))
+    it = Iterate(
+        z, u, torch.zeros_like(z), z.new_zeros(1, size, nlp.n_psi), rows[0], rows[0], rows[1],
+        rows[1],
     )  # fmt: skip
-    lin = linearise(nlp, empty)
-    s, s_end = ((-rows).clamp(min=1e-2) for rows in (lin.rows, lin.rows_end))
-    bounded = nlp.along.bounded
-    s[..., :bounded], s_end[..., : nlp.end.bounded] = (
-        -lin.rows[..., :bounded],
-        -lin.rows_end[..., : nlp.end.bounded],
-    )
-    costate = adjoint(nlp, lin)
-    return empty._replace(
-        costate=costate, s=s, y=mu / nlp.n / s, s_end=s_end, y_end=mu / s_end
+    nlp.scale = torch.ones_like(nlp.scale)
+    lin = linearise(nlp, it)
+    nlp.scale = cost_scale(nlp, lin)
+    slacks = []
+    for inequalities, value in ((nlp.along, lin.rows), (nlp.end, lin.rows_end)):
+        bounds, others = (-value).tensor_split([inequalities.bounded], -1)
+        slacks.append(torch.cat([bounds, others.clamp(min=least)], -1))
+    s, s_end = slacks
+    return it._replace(
+        costate=adjoint(nlp, lin), s=s, y=mu / nlp.n / s, s_end=s_end, y_end=mu / s_end
     )
 
 
-def adjoint(nlp: Transcription, lin) -> Tensor:
-    """Costates that make the Lagrangian stationary in the states, without inequalities."""
-    scale, nx, nz = nlp.scale[:, None], nlp.nx, nlp.nz
+def cost_scale(nlp: Transcription, lin: Linearisation) -> Tensor:
+    """One over the largest first or second derivative of the cost: its unit must not matter."""
+    w = nlp.points.h * nlp.n
+    parts = (
+        lin.along.jacobians[1] * nlp.n / w, lin.along.hessian * nlp.n / w,
+        lin.end.jacobians[0], lin.end.hessian,
+    )  # fmt: skip
+    sizes = [v.abs().flatten(2).amax(2).amax(0) for v in parts]
+    size = torch.stack(sizes).amax(0)
+    size = torch.where(size.isfinite() & (size > 0), size, 1.0)
+    return (1 / size).clamp(1e-10, 1e10)
+
+
+def adjoint(nlp: Transcription, lin: Linearisation) -> Tensor:
+    """Costates that make the Lagrangian stationary in the states, but for the constraints."""
+    scale, nx = nlp.scale[:, None], nlp.nx
     p = scale * lin.end.jacobians[0][0, :, 0, :]
     path = [p]
-    c_z = scale * lin.along.jacobians[1][..., 0, :nz]
-    for c, A in zip(c_z.flip(0).unbind(), lin.along.jacobians[0][..., :nz].flip(0).unbind(), strict=True):
-        theta = p[:, nx:]
-        p = c + apply(A.mT, p[:, :nx])
-        p = torch.cat([p[:, :nx], p[:, nx:] + theta], -1)
+    c_z = scale * lin.along.jacobians[1][..., 0, : nlp.nz]
+    F_z = lin.along.jacobians[0][..., : nlp.nz]
+    for c, A in zip(c_z.flip(0).unbind(), F_z.flip(0).unbind(), strict=True):
+        held = torch.cat([torch.zeros_like(p[:, :nx]), p[:, nx:]], -1)
+        p = c + apply(A.mT, p[:, :nx]) + held
         path.append(p)
     path = torch.stack(path[::-1])
-    return torch.where(path.isfinite() & (path.abs() < 1e6), path, 0.0)
+    tame = (path.abs() < 1e6).all(-1).all(0)
+    return torch.where(tame[:, None], path, 0.0)
+
+
+@torch.no_grad()
+def warm(nlp: Transcription, solution: Solution) -> Iterate:
+    """A solution, on this or another grid or horizon, as a start.
+
+    States and costates are interpolated, controls and multipliers read at the middle of steps.
+
+    Raises:
+        ValueError: If it solves another number of instances.
+    """
+    size, n = len(nlp.x0), solution.solver.n
+    before = solution.cost.numel()
+    if before not in (1, size):
+        raise ValueError(f"start must solve 1 or {size} instances, but it solves {before}.")
+
+    def points(value: Tensor) -> Tensor:
+        value = value.detach().to(nlp.x0)
+        return value.reshape(len(value), before, -1).expand(-1, size, -1)
+
+    at = torch.linspace(0, n, nlp.n + 1, dtype=torch.float64, device=nlp.x0.device)
+    left = at.long().clamp(max=n - 1)
+    share = (at - left).to(nlp.x0)[:, None, None]
+    middle = ((at[1:] + at[:-1]) / 2).long()
+
+    def interpolated(value: Tensor) -> Tensor:
+        value = points(value)
+        return torch.lerp(value[left], value[left + 1], share)
+
+    theta = []
+    if nlp.points.free_time:
+        problem = nlp.problem
+        rate = (solution.final_time.detach() - problem.t0) / (problem.t1 - problem.t0)
+        theta.append(points(rate[None])[0])
+    theta += [points(v[None])[0] for v in solution.parameters.values()]
+    constants = [v.expand(nlp.n + 1, -1, -1) for v in theta]
+    x = interpolated(solution.trajectory.x)
+    z = torch.cat([nlp.x0[None], x[1:]])
+    z = torch.cat([z, *constants], -1)
+    z[..., nlp.nx :] = inside(z[..., nlp.nx :], *nlp.theta_bounds, 1e-6)
+    u = inside(points(solution.control.path)[middle], *nlp.u_bounds, 1e-6)
+    it = with_multipliers(nlp, z, u, WARM, least=1e-6)
+    costate = interpolated(solution.costates)
+    scale, nx = nlp.scale[:, None], nlp.nx
+    found = solution.multipliers
+    h = nlp.points.h * (z[:1, :, nx : nx + 1] if nlp.points.free_time else 1)
+    at_lower, at_upper = (
+        index - nlp.nz for index in (nlp.along.at_lower, nlp.along.at_upper)
+    )
+    eta = torch.cat(
+        [
+            points(found.lower)[middle][..., at_lower],
+            points(found.upper)[middle][..., at_upper],
+            points(found.path)[middle],
+        ],
+        -1,
+    )
+    return it._replace(
+        costate=torch.cat([scale * costate, it.costate[..., nx:]], -1),
+        nu=scale * points(found.terminal[None]),
+        y=torch.minimum(torch.maximum(it.y, scale * h * eta), 1e4 * it.y),
+    )

@@ -68,7 +68,7 @@ class Transcription:
         self.problem, self.n = problem, solver.n
         self.points = Points(problem, solver.tableau, (problem.t1 - problem.t0) / solver.n)
         self.shape = problem.batch_shape(x0)
-        self.x0 = x0.detach().reshape(math.prod(self.shape), -1)
+        self.x0 = x0.reshape(math.prod(self.shape), -1)
         self.nx, self.nz = self.points.nx, self.points.nz
         self.nu = math.prod(problem.control_shape or ())
         self.s = self.x0.new_tensor(equal_times(problem.t0, problem.t1, self.n))
