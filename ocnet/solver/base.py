@@ -1,18 +1,36 @@
 """What every solver does: from a problem, a control and an initial state to a trajectory."""
 
 import abc
-from typing import NamedTuple
+import copy
+from typing import NamedTuple, Self
 
 from torch import nn, Tensor
 
 from .._types import ControlValue, Cost, State, Time
-from ..control.base import Control, equal_times, TIME_TOLERANCE
+from ..control.base import check_count, Control, equal_times, TIME_TOLERANCE
 from ..problem import check_problem, Problem, Projection
 from ..trajectory import Trajectory
 
 
 class Solver(abc.ABC):
-    """A way to discretise the dynamics and the running cost together."""
+    """A way to discretise the dynamics and the running cost together.
+
+    Attributes:
+        n: How many steps, or output intervals of an adaptive method.
+        order: The order of the method.
+        is_fixed: Whether the `n` steps are all that the method takes.
+    """
+
+    n: int
+    order: int
+    is_fixed: bool = True
+
+    def with_steps(self, n: int) -> Self:
+        """The same solver with another number of steps."""
+        check_count("n", n)
+        solver = copy.copy(self)
+        solver.n = n
+        return solver
 
     @abc.abstractmethod
     def solve(

@@ -85,6 +85,8 @@ class TorchDiffEq(Solver):
         if gradient not in ("backprop", "adjoint"):
             raise ValueError(f'gradient must be "backprop" or "adjoint", but got {gradient!r}.')
         self.method = method
+        self.order = ORDER[method]
+        self.is_fixed = method in FIXED
         self.n = 1 if n is None else n
         self.rtol = float(rtol)
         self.atol = float(atol)
@@ -95,16 +97,6 @@ class TorchDiffEq(Solver):
         how = f"{self.n}" if self.is_fixed else f"rtol={self.rtol:g}, atol={self.atol:g}"
         more = "" if self.gradient == "backprop" else ", adjoint"
         return f"torchdiffeq {self.method}({how}{more})"
-
-    @property
-    def is_fixed(self) -> bool:
-        """Whether the method takes steps of a fixed width."""
-        return self.method in FIXED
-
-    @property
-    def order(self) -> int:
-        """The order of the method."""
-        return ORDER[self.method]
 
     def solve(
         self, problem: Problem, control: Control, x0: State, target: Tensor | None = None

@@ -97,17 +97,13 @@ class ExplicitRungeKutta(Solver):
         if gradient not in ("backprop", "checkpoint"):
             raise ValueError(f'gradient must be "backprop" or "checkpoint", but got {gradient!r}.')
         self.tableau = tableau
+        self.order = tableau.order
         self.n = n
         self.gradient = gradient
 
     def __repr__(self) -> str:
         more = "" if self.gradient == "backprop" else f", gradient={self.gradient!r}"
         return f"{type(self).__name__}({self.n}{more})"
-
-    @property
-    def order(self) -> int:
-        """The order of the method."""
-        return self.tableau.order
 
     def solve(
         self, problem: Problem, control: Control, x0: State, target: Tensor | None = None

@@ -1,0 +1,132 @@
+"""The depth certificate: does a network of this depth behave like the ODE it discretises?"""
+
+import copy
+import math
+from dataclasses import dataclass
+
+import torch
+
+from ..control import Control
+from ..objective import evaluate
+from ..problem import Problem, Sample
+from ..solver import ExplicitRungeKutta, Solver, TorchDiffEq
+
+
+CLOSE = 0.05
+"""A cost or a final state within this share of the ODE's is called close."""
+
+
+@dataclass(frozen=True)
+class DepthCertificate:
+    """What the same control costs in the network and in the ODE.
+
+    With step `h` and an Euler-optimal control `u`: `J_Euler(u) - J*` is O(h) and `J_ODE(u) - J*`
+    is O(h^2), so both `J_ODE(u)` and the Richardson extrapolation estimate the optimum `J*`.
+
+    Attributes:
+        n: The depth, in steps.
+        cost: `J_Euler(u)`, the mean cost of the network.
+        ode_cost: `J_ODE(u)`, the mean cost of the same control in the ODE.
+        richardson_cost: `2 J_2 - J_1`, the estimate of `J*`.
+        reoptimised: Whether `J_1` and `J_2` are optima of their own at `n/2` and `n` steps; if
+            not, they are costs of the same control at `n` and `2 n` steps.
+        state_gap: The distance of the final states of network and ODE, relative to the ODE's.
+        order: The observed order `log2(|J_n - J_ODE| / |J_2n - J_ODE|)`; NaN at rounding level.
+    """
+
+    n: int
+    cost: float
+    ode_cost: float
+    richardson_cost: float
+    reoptimised: bool
+    state_gap: float
+    order: float
+
+    @property
+    def cost_gap(self) -> float:
+        """`|J_Euler - J_ODE|` relative to the larger of the two."""
+        scale = max(abs(self.cost), abs(self.ode_cost))
+        return abs(self.cost - self.ode_cost) / scale if scale > 0 else 0.0
+
+    @property
+    def behaves_like_ode(self) -> bool:
+        """Whether cost and final state are close to the ODE's."""
+        return self.cost_gap <= CLOSE and self.state_gap <= CLOSE
+
+    @property
+    def verdict(self) -> str:
+        """One plain sentence."""
+        gaps = f"its cost differs from the ODE's by {self.cost_gap:.2g} of it"
+        gaps += f" and its final states by {self.state_gap:.2g} of theirs"
+        if math.isnan(self.ode_cost):
+            return f"At {self.n} steps nothing can be said: the ODE has no solution to the end."
+        if self.behaves_like_ode:
+            return f"At {self.n} steps this network behaves like an ODE: {gaps}."
+        # The error of the network is O(1/n).
+        needed = math.ceil(self.n * max(self.cost_gap, self.state_gap) / CLOSE)
+        advice = f"about {needed} steps would bring both below {CLOSE:g} for this control"
+        if not 0.5 <= self.order <= 2:
+            advice = "its error does not fall with the step as Euler's should, so it is too coarse"
+        return f"At {self.n} steps this network does not behave like an ODE: {gaps}; {advice}."
+
+
+def double(problem: Problem, control: Control) -> tuple[Problem, Control]:
+    """Copies in double precision, in which rounding does not blur what the steps cost."""
+    return copy.deepcopy(problem).double().eval(), copy.deepcopy(control).double().eval()
+
+
+def doubled(sample: Sample) -> Sample:
+    """The sample in double precision; labels stay labels."""
+    x0, target = sample
+    if target is not None and target.is_floating_point():
+        target = target.double()
+    return Sample(x0.double() if x0.is_floating_point() else x0, target)
+
+
+def reference_solver() -> TorchDiffEq:
+    """The tight solution that others are measured against."""
+    return TorchDiffEq("dopri5", rtol=1e-9, atol=1e-11)
+
+
+@torch.no_grad()
+def depth_certificate(
+    problem: Problem,
+    control: Control,
+    solver: ExplicitRungeKutta,
+    sample: Sample,
+    *,
+    coarse_cost: float | None = None,
+    reference: Solver | None = None,
+) -> DepthCertificate:
+    """Compares a network with its ODE, in double precision.
+
+    Arguments:
+        problem, control: The problem and the trained control.
+        solver: The network, usually `Euler(n)`.
+        sample: The inputs to compare on.
+        coarse_cost: The optimal cost at half as many steps, for an extrapolation between optima.
+        reference: A tight solver; Dormand and Prince at rtol 1e-9 if None.
+
+    Raises:
+        SolverError: If the ODE has no solution up to the end.
+    """
+    problem, control = double(problem, control)
+    sample = doubled(sample)
+    (J_n, network), (J_2n, _), (J_ode, ode) = (
+        evaluate(problem, control, s, sample)
+        for s in (solver, solver.with_steps(2 * solver.n), reference or reference_solver())
+    )
+    J_n, J_2n, J_ode = (J.mean().item() for J in (J_n, J_2n, J_ode))
+    error, error_2n = abs(J_n - J_ode), abs(J_2n - J_ode)
+    # Below this the reference's own error and rounding speak.
+    resolved = error_2n > 1e-8 * max(abs(J_ode), 1e-300)
+    x, x_ode = network.states[-1], ode.states[-1]
+    return DepthCertificate(
+        n=solver.n,
+        cost=J_n,
+        ode_cost=J_ode,
+        richardson_cost=2 * J_2n - J_n if coarse_cost is None else 2 * J_n - coarse_cost,
+        reoptimised=coarse_cost is not None,
+        state_gap=((x - x_ode).norm() / x_ode.norm().clamp(min=1e-300)).item(),
+        order=math.log2(error / error_2n) if resolved and error > 0 else math.nan,
+    )
