@@ -48,7 +48,9 @@ def check_shapes(batch: Batch) -> None:
             )
             if not same:
                 wanted = f"({', '.join(map(str, expected))})"
-                raise ValueError(f"{name} must return shape {wanted}, but got {tuple(value.shape)}.")
+                raise ValueError(
+                    f"{name} must return shape {wanted}, but got {tuple(value.shape)}."
+                )
 
 
 def check_bounds(name: str, lower: Tensor, upper: Tensor) -> None:
@@ -85,7 +87,9 @@ def depends_on_time(batch: Batch) -> bool:
     u = x0.new_zeros(*problem.batch_shape(x0), *(problem.control_shape or ()))
 
     def depends(function: Callable[[Tensor], Tensor]) -> bool:
-        times = [x0.new_tensor(problem.t0 + a * (problem.t1 - problem.t0)) for a in (0.0, 0.37, 1.0)]
+        times = [
+            x0.new_tensor(problem.t0 + a * (problem.t1 - problem.t0)) for a in (0.0, 0.37, 1.0)
+        ]
         with torch.no_grad():
             first, *others = [function(t) for t in times]
         if any(not torch.equal(first, value) for value in others):

@@ -37,9 +37,7 @@ def merit(nlp: Transcription, it: Iterate, mu: Tensor) -> Merit:
     phi, psi, omega = nlp.ends(it.z[-1:])
     rows = nlp.along.values(torch.cat([it.z[:-1], it.u], -1), g)
     rows_end = nlp.end.values(it.z[-1:], omega)
-    violation = over(
-        torch.abs, F - it.z[1:, :, : nlp.nx], psi, rows + it.s, rows_end + it.s_end
-    )
+    violation = over(torch.abs, F - it.z[1:, :, : nlp.nx], psi, rows + it.s, rows_end + it.s_end)
     barrier = over(torch.log, it.s) / nlp.n + over(torch.log, it.s_end)
     cost = nlp.scale * over(lambda v: v, c, phi) - mu * barrier
     finite = violation.isfinite() & cost.isfinite()
@@ -90,7 +88,9 @@ class Filter(NamedTuple):
         kept = entries.isfinite().any(2).any(0)
         return self._replace(entries=entries[:, kept])
 
-    def judge(self, now: Merit, trial: Merit, slope: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
+    def judge(
+        self, now: Merit, trial: Merit, slope: Tensor, alpha: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Whether the step of length `alpha` is good, and whether for the cost's sake.
 
         Arguments:

@@ -85,7 +85,12 @@ def attach(
     moved = it._replace(
         z=torch.cat([z_0, it.z[1:]]) + z,
         u=it.u + u,
-        costate=torch.cat([it.costate[:1], torch.cat([it.costate[1:, :, : nlp.nx] + costate, it.costate[1:, :, nlp.nx :]], -1)]),
+        costate=torch.cat(
+            [
+                it.costate[:1],
+                torch.cat([it.costate[1:, :, : nlp.nx] + costate, it.costate[1:, :, nlp.nx :]], -1),
+            ]
+        ),
         nu=it.nu + nu,
     )
     cost = over(lambda v: v, c, phi).detach()

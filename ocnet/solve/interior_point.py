@@ -24,7 +24,7 @@ class Work(NamedTuple):
         mu: The barrier parameter.
         shift: The multiple of the identity that made the Hessian convex last (`convexified`).
         failures: How many line searches in a row found no good step.
-        index: Which instances these are.
+        place: Which instances these are.
     """
 
     it: Iterate
@@ -32,7 +32,7 @@ class Work(NamedTuple):
     mu: Tensor
     shift: Tensor
     failures: Tensor
-    index: Tensor
+    place: Tensor
 
     def take(self, at: Tensor) -> Self:
         """Some of the instances."""
@@ -142,15 +142,17 @@ class InteriorPoint(Method):
             safeguarded(nlp, chosen, mu),
             work.filter.extended(now, found & ~for_cost).cleared(~found),
             mu,
-            torch.where(found, torch.where(shift > 0, shift, work.shift.abs()), insist.clamp(min=-MOST)),
+            torch.where(
+                found, torch.where(shift > 0, shift, work.shift.abs()), insist.clamp(min=-MOST)
+            ),
             failures,
-            work.index,
+            work.place,
         )
 
 
 def record(out: Outcome, work: Work, code: Tensor, iteration: int) -> Outcome:
     """The outcome with those of some of the instances filled in."""
-    at = work.index
+    at = work.place
     it = Iterate(*(a.index_copy(1, at, b) for a, b in zip(out.it, work.it, strict=True)))
     iterations = out.iterations.index_fill(0, at, iteration)
     return Outcome(it, out.code.index_copy(0, at, code), iterations)

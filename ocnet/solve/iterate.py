@@ -37,9 +37,7 @@ class Iterate(NamedTuple):
         """`self + alpha step`, with one `alpha` per instance; `dual` is that of `y`."""
         primal, dual = primal[:, None], dual[:, None]
         lengths = (primal, primal, primal, primal, primal, dual, primal, dual)
-        return type(self)(
-            *(a + alpha * b for a, b, alpha in zip(self, step, lengths, strict=True))
-        )
+        return type(self)(*(a + alpha * b for a, b, alpha in zip(self, step, lengths, strict=True)))
 
     def where(self, mask: Tensor, other: "Iterate") -> Self:
         """The instances of `self` where `mask` holds, and those of `other` elsewhere."""
@@ -134,7 +132,7 @@ def residuals(nlp: Transcription, it: Iterate, lin: Linearisation, mu: Tensor) -
         largest(nlp.n * it.s * it.y - mu), largest(it.s_end * it.y_end - mu)
     )
     multipliers = [it.costate, it.nu, nlp.n * it.y, it.y_end]
-    total = sum(v.abs().sum((0, 2)) for v in multipliers)
+    total = over(torch.abs, *multipliers)
     count = sum(v.shape[0] * v.shape[2] for v in multipliers)
     return Residuals(
         torch.maximum(along, largest(L_end)),

@@ -3,13 +3,13 @@
 import torch
 from torch import Tensor
 
-from .iterate import apply, Iterate, Linearisation
+from .iterate import Iterate, Linearisation
 from .riccati import riccati, Stages, Step
 from .transcription import Transcription
 
 
 FIRST, LEAST, MOST = 1e-4, 1e-10, 1e12
-"""The multiples of the identity that make a Hessian convex: the first tried, the least, the most."""
+"""The multiples of the identity that make a Hessian convex: first tried, least and most."""
 
 PENALTY = 1e2
 """The weight of the terminal constraint's square, which the step itself does not depend on."""

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .iterate import apply, Iterate, largest, Linearisation, stationarity
+from .iterate import Iterate, largest, Linearisation, stationarity
 from .transcription import Transcription
 
 
@@ -82,16 +82,15 @@ def multipliers(nlp: Transcription, it: Iterate) -> Multipliers:
     rows, shape = nlp.along, nlp.problem.control_shape or ()
     eta = it.y / (step_width(nlp, it) * nlp.scale)[:, None]
     n_lower = len(rows.lower)
-    bounds = []
-    for index, value in (
-        (rows.at_lower, eta[..., :n_lower]),
-        (rows.at_upper, eta[..., n_lower : rows.bounded]),
-    ):
+
+    def of_controls(index: Tensor, value: Tensor) -> Tensor:
         full = torch.zeros_like(it.u).index_copy(-1, index - nlp.nz, value)
-        bounds.append(full.reshape(nlp.n, *nlp.shape, *shape))
+        return full.reshape(nlp.n, *nlp.shape, *shape)
+
     scale = nlp.scale[:, None]
     return Multipliers(
-        *bounds,
+        of_controls(rows.at_lower, eta[..., :n_lower]),
+        of_controls(rows.at_upper, eta[..., n_lower : rows.bounded]),
         eta[..., rows.bounded :].reshape(nlp.n, *nlp.shape, -1),
         (it.nu[0] / scale).reshape(*nlp.shape, -1),
         (it.y_end[0] / scale)[:, nlp.end.bounded :].reshape(*nlp.shape, -1),

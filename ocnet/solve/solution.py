@@ -1,9 +1,6 @@
 """The answer of `solve`."""
 
-from dataclasses import dataclass, replace
-from functools import cached_property
-from pathlib import Path
-from typing import Any, TYPE_CHECKING
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,10 +11,6 @@ from ..problem import Batch
 from ..solver import ExplicitRungeKutta
 from ..trajectory import Trajectory
 from .optimality import Multipliers, Optimality
-
-
-if TYPE_CHECKING:
-    from .certificate import Certificate
 
 
 @dataclass(frozen=True)

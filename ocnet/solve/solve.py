@@ -15,7 +15,7 @@ from .method import accuracy, Method, Outcome
 from .newton import is_minimum
 from .optimality import hamiltonian, multipliers, optimality, violations
 from .solution import Solution
-from .start import cold, COLD, WARM, warm
+from .start import COLD, cold, WARM, warm
 from .status import describe
 from .transcription import Transcription
 

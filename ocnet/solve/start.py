@@ -146,9 +146,7 @@ def warm(nlp: Transcription, solution: Solution) -> Iterate:
     scale, nx = nlp.scale[:, None], nlp.nx
     found = solution.multipliers
     h = nlp.points.h * (z[:1, :, nx : nx + 1] if nlp.points.free_time else 1)
-    at_lower, at_upper = (
-        index - nlp.nz for index in (nlp.along.at_lower, nlp.along.at_upper)
-    )
+    at_lower, at_upper = nlp.along.at_lower - nlp.nz, nlp.along.at_upper - nlp.nz
     eta = torch.cat(
         [
             points(found.lower)[middle][..., at_lower],

@@ -74,7 +74,7 @@ class Transcription:
         self.s = self.x0.new_tensor(equal_times(problem.t0, problem.t1, self.n))
         self.scale = self.x0.new_ones(len(self.x0))
         self.shared, self.own = self.sorted(parameters)
-        self.target = target
+        self.target: Tensor | None = target
         if target is not None:
             self.target = target.reshape(len(self.x0), *target.shape[len(self.shape) :])
         # One call for all points is several times faster than a vmap, but a problem reads one
@@ -99,14 +99,16 @@ class Transcription:
                 )
         return shared, own
 
+    u_bounds: tuple[Tensor, Tensor]
+    theta_bounds: tuple[Tensor, Tensor]
+
     def set_bounds(self) -> None:
         """Collects the bounds of controls and constants, and counts the rows of constraints."""
         problem, inf = self.problem, math.inf
         low, high = problem.control_bounds or (-inf, inf)
         shape = problem.control_shape or ()
-        self.u_bounds = [
-            torch.as_tensor(b).to(self.x0).expand(shape).reshape(-1) for b in (low, high)
-        ]
+        low, high = (torch.as_tensor(b).to(self.x0).expand(shape).reshape(-1) for b in (low, high))
+        self.u_bounds = low, high
         check_bounds("control_bounds", *self.u_bounds)
         pairs = []
         if problem.final_time_bounds is not None:
@@ -114,11 +116,12 @@ class Transcription:
             pairs.append([(t - problem.t0) / width for t in problem.final_time_bounds])
         for name, like in self.points.static.items():
             pairs += [problem.static_parameters[name]] * like.numel()
-        self.theta_bounds = self.x0.new_tensor(pairs).reshape(-1, 2).unbind(-1)
+        low, high = self.x0.new_tensor(pairs).reshape(-1, 2).unbind(-1)
+        self.theta_bounds = low, high
         check_bounds("final_time_bounds and static_parameters", *self.theta_bounds)
 
         free = self.x0.new_full((self.nx,), inf)
-        (u_low, u_high), (low, high) = self.u_bounds, self.theta_bounds
+        u_low, u_high = self.u_bounds
         with torch.no_grad():
             z, u = self.constant_start(1)
             _, _, g = self.stages(z[:1], u, self.s[:1])
@@ -128,9 +131,7 @@ class Transcription:
         self.along = Inequalities(
             torch.cat([-free, -theta, u_low]), torch.cat([free, theta, u_high]), g.shape[-1]
         )
-        self.end = Inequalities(
-            torch.cat([-free, low]), torch.cat([free, high]), omega.shape[-1]
-        )
+        self.end = Inequalities(torch.cat([-free, low]), torch.cat([free, high]), omega.shape[-1])
 
     def take(self, index: Tensor) -> Self:
         """The same for some of the instances."""
@@ -164,9 +165,7 @@ class Transcription:
         """`phi`, `psi` and `omega` at points `(*lead, time, batch, nz)`."""
         if not self.pointwise:
             return self.points.ending(z, None, {})
-        return self.at_points(
-            lambda z, target, own: self.points.ending(z, target, own), z
-        )
+        return self.at_points(lambda z, target, own: self.points.ending(z, target, own), z)
 
     def at_points(self, function: Callable, *args: Tensor) -> tuple[Tensor, ...]:
         """`function` at each point by itself, so that each has its time and its parameters."""
@@ -198,7 +197,7 @@ class Transcription:
             copies = w.detach().expand(d, *w.shape).contiguous().requires_grad_()
             by_row = [v.detach().expand(d, *v.shape).contiguous().requires_grad_() for v in weights]
             values = function(copies)
-            total = sum((a * b).sum() for a, b in zip(by_row, values, strict=True))
+            total = torch.stack([(a * b).sum() for a, b in zip(by_row, values, strict=True)]).sum()
             inputs = (copies, *by_row)
             (gradient,) = torch.autograd.grad(
                 total, copies, create_graph=True, allow_unused=True, materialize_grads=True
