@@ -66,9 +66,9 @@ def test_euler_optimum_of_bryson_denham_but_for_the_relaxation_of_the_reference(
 
 CONTINUOUS = [
     (linear_quadratic.ScalarLQR, 100),
-    (linear_quadratic.DoubleIntegratorLQR, 100),
-    (linear_quadratic.TerminalLQR, 100),
-    (linear_quadratic.OscillatorLQR, 100),
+    (linear_quadratic.DoubleIntegratorLQR, 200),
+    (linear_quadratic.TerminalLQR, 200),
+    (linear_quadratic.OscillatorLQR, 400),
     (nonlinear.Tanh, 100),
     (nonlinear.BilinearPenalty, 100),
     (nonlinear.VanDerPol, 200),
@@ -82,7 +82,7 @@ CONTINUOUS = [
     (constrained.LinearResNet, 50),
     (constrained.TurnpikeLQ, 400),
     (constrained.BoundedVanDerPol, 200),
-    (constrained.PendulumSwingUp, 400),
+    (constrained.PendulumSwingUp, 500),
     (free_time.MinTime, 50),
     (free_time.MoonLander, 100),
     (free_time.Brachistochrone, 100),

@@ -3,7 +3,7 @@
 A. Waechter and L. T. Biegler, Mathematical Programming 106 (2006), section 2.3.
 """
 
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -59,12 +59,12 @@ class Filter(NamedTuple):
     little: Tensor
 
     @classmethod
-    def empty(cls, violation: Tensor) -> Self:
+    def empty(cls, violation: Tensor) -> "Filter":
         """The filter of a first iterate with that violation."""
         scale = violation.clamp(min=1)
         return cls(violation.new_empty(len(violation), 0, 2), 1e4 * scale, 1e-4 * scale)
 
-    def take(self, index: Tensor) -> Self:
+    def take(self, index: Tensor) -> "Filter":
         """The filters of some of the instances."""
         return type(self)(*(value[index] for value in self))
 
@@ -76,13 +76,13 @@ class Filter(NamedTuple):
         )
         return better.all(1) & (trial.violation <= self.most)
 
-    def extended(self, now: Merit, mask: Tensor) -> Self:
+    def extended(self, now: Merit, mask: Tensor) -> "Filter":
         """The filter with a pair more where `mask` holds."""
         inf = torch.full_like(now.cost, torch.inf)
         pair = torch.stack([torch.where(mask, v, inf) for v in now], -1)
         return self._replace(entries=torch.cat([self.entries, pair[:, None]], 1))
 
-    def cleared(self, mask: Tensor) -> Self:
+    def cleared(self, mask: Tensor) -> "Filter":
         """The filter without pairs where `mask` holds."""
         entries = torch.where(mask[:, None, None], torch.inf, self.entries)
         kept = entries.isfinite().any(2).any(0)

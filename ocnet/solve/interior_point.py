@@ -1,7 +1,7 @@
 """The primal-dual interior point method on a batch of discretised control problems."""
 
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,8 +10,20 @@ from .filter import Filter, merit
 from .iterate import Iterate, largest, Linearisation, linearise, over, residuals
 from .method import accuracy, Code, Method, Outcome
 from .newton import convexified, direction, MOST, stages
+from .optimality import violations
+from .restoration import relaxed, tightened
+from .start import COLD
 from .transcription import Transcription
 
+
+STRETCHES = 4.0, 1.0
+"""How much longer a free horizon is at further attempts: too short a one is a trap.
+
+Where the state first has to turn, a little more time makes the end miss by more.
+"""
+
+LIGHT, HEAVY = 1e3, 1e8
+"""The weights of the penalties that stand for the constraints where those lead nowhere."""
 
 RUNNING = 0
 """The code of an instance that is not done."""
@@ -34,7 +46,7 @@ class Work(NamedTuple):
     failures: Tensor
     place: Tensor
 
-    def take(self, at: Tensor) -> Self:
+    def take(self, at: Tensor) -> "Work":
         """Some of the instances."""
         return type(self)(self.it.take(at), self.filter.take(at), *(v[at] for v in self[2:]))
 
@@ -63,6 +75,44 @@ class InteriorPoint(Method):
 
     @torch.no_grad()
     def run(self, nlp: Transcription, start: Iterate, mu: float) -> Outcome:
+        out = self.iterate(nlp, start, mu)
+        if len(nlp.along) + len(nlp.end) + nlp.n_psi == 0:
+            return out
+        for stretch in STRETCHES if nlp.points.free_time else (1.0,):
+            at = (out.code == Code.CONVERGED.value).logical_not().nonzero()[:, 0]
+            if len(at) > 0:
+                again = self.detour(nlp.take(at), start.take(at), out.take(at), stretch)
+                out = replaced(out, at, again)
+        return out
+
+    def detour(self, nlp: Transcription, start: Iterate, lost: Outcome, stretch: float) -> Outcome:
+        """Tries again by way of the problem with penalties for constraints.
+
+        A second attempt starts where the penalised cost is least. If that fails too, and a heavy
+        penalty cannot remove the violation either, the problem is infeasible as far as one can
+        see: the outcome is then the point of least violation.
+        """
+        start = relaxed(nlp, start, stretch)
+        anchor = start.z[0, :, nlp.nx :]
+        soft = self.iterate(nlp.relaxed(LIGHT, anchor), start, COLD)
+        again = self.iterate(nlp, tightened(nlp, soft.it, LIGHT), COLD)
+        again = again._replace(iterations=lost.iterations + soft.iterations + again.iterations)
+        left = (again.code != Code.CONVERGED.value) & (again.code != Code.UNBOUNDED.value)
+        at = left.nonzero()[:, 0]
+        if len(at) == 0:
+            return again
+        nlp = nlp.take(at)
+        hard = self.iterate(nlp.relaxed(HEAVY, anchor[at]), soft.it.take(at), COLD)
+        it = tightened(nlp, hard.it, HEAVY)
+        violation = violations(linearise(nlp, it))
+        infeasible = (violation > 1e-5) & (hard.code == Code.CONVERGED.value)
+        code = torch.where(infeasible, Code.INFEASIBLE.value, again.code[at])
+        it = it.where(infeasible, again.it.take(at))
+        iterations = again.iterations[at] + hard.iterations
+        return replaced(again, at, Outcome(it, code, iterations))
+
+    def iterate(self, nlp: Transcription, start: Iterate, mu: float) -> Outcome:
+        """Newton steps until each instance is done."""
         tolerance = accuracy(self, start.z.dtype)
         least = tolerance / 10
         size = start.z.shape[1]
@@ -81,7 +131,9 @@ class InteriorPoint(Method):
             done = code != RUNNING
             if bool(done.any()):
                 at = done.nonzero()[:, 0]
-                out = record(out, work.take(at), code[at], iteration)
+                part = work.take(at)
+                iterations = torch.full_like(part.place, iteration)
+                out = replaced(out, part.place, Outcome(part.it, code[at], iterations))
                 if bool(done.all()):
                     break
                 at = (~done).nonzero()[:, 0]
@@ -96,7 +148,7 @@ class InteriorPoint(Method):
         it, zero = work.it, torch.zeros_like(work.mu)
         final = residuals(nlp, it, lin, zero)
         code = torch.full_like(work.failures, RUNNING)
-        code[work.failures > 12] = Code.STALLED.value
+        code[(work.failures > 8) | (final.size > 1e12)] = Code.STALLED.value
         huge = torch.maximum(largest(it.u), largest(it.z)) > 1e10
         code[huge] = Code.UNBOUNDED.value
         code[~final.error.isfinite()] = Code.DIVERGED.value
@@ -126,7 +178,7 @@ class InteriorPoint(Method):
         now = merit(nlp, it, mu)
         alpha, found = primal, torch.zeros_like(primal, dtype=torch.bool)
         for_cost, chosen = found, it
-        for _ in range(30):
+        for _ in range(24):
             trial = it.moved(change, alpha, dual)
             good, armijo = work.filter.judge(now, merit(nlp, trial, mu), slope, alpha)
             new = good & ~found
@@ -136,7 +188,7 @@ class InteriorPoint(Method):
             if bool(found.all()):
                 break
             alpha = torch.where(found, alpha, alpha / 2)
-        failures = torch.where(found, 0, work.failures + 1)
+        failures = torch.where(found & (alpha > 1e-3), 0, work.failures + 1)
         insist = -10 * torch.maximum(shift, torch.full_like(shift, 1e-3))
         return Work(
             safeguarded(nlp, chosen, mu),
@@ -150,12 +202,10 @@ class InteriorPoint(Method):
         )
 
 
-def record(out: Outcome, work: Work, code: Tensor, iteration: int) -> Outcome:
-    """The outcome with those of some of the instances filled in."""
-    at = work.place
-    it = Iterate(*(a.index_copy(1, at, b) for a, b in zip(out.it, work.it, strict=True)))
-    iterations = out.iterations.index_fill(0, at, iteration)
-    return Outcome(it, out.code.index_copy(0, at, code), iterations)
+def replaced(out: Outcome, at: Tensor, part: Outcome) -> Outcome:
+    """The outcome with that of some of the instances replaced."""
+    it = Iterate(*(a.index_copy(1, at, b) for a, b in zip(out.it, part.it, strict=True)))
+    return Outcome(it, *(a.index_copy(0, at, b) for a, b in zip(out[1:], part[1:], strict=True)))
 
 
 def room(value: Tensor, change: Tensor, tau: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The variables of the discretised problem, its linearisation there, and its residuals."""
 
 from collections.abc import Callable
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,17 +29,25 @@ class Iterate(NamedTuple):
     s_end: Tensor
     y_end: Tensor
 
-    def take(self, index: Tensor) -> Self:
+    @classmethod
+    def without_multipliers(cls, nlp: Transcription, z: Tensor, u: Tensor) -> "Iterate":
+        """States and controls; slacks and multipliers are zero."""
+        size = len(nlp.x0)
+        nu = z.new_zeros(1, size, nlp.n_psi)
+        y, y_end = z.new_zeros(nlp.n, size, len(nlp.along)), z.new_zeros(1, size, len(nlp.end))
+        return cls(z, u, torch.zeros_like(z), nu, y, y, y_end, y_end)
+
+    def take(self, index: Tensor) -> "Iterate":
         """The variables of some of the instances."""
         return type(self)(*(value[:, index] for value in self))
 
-    def moved(self, step: "Iterate", primal: Tensor, dual: Tensor) -> Self:
+    def moved(self, step: "Iterate", primal: Tensor, dual: Tensor) -> "Iterate":
         """`self + alpha step`, with one `alpha` per instance; `dual` is that of `y`."""
         primal, dual = primal[:, None], dual[:, None]
         lengths = (primal, primal, primal, primal, primal, dual, primal, dual)
         return type(self)(*(a + alpha * b for a, b, alpha in zip(self, step, lengths, strict=True)))
 
-    def where(self, mask: Tensor, other: "Iterate") -> Self:
+    def where(self, mask: Tensor, other: "Iterate") -> "Iterate":
         """The instances of `self` where `mask` holds, and those of `other` elsewhere."""
         mask = mask[:, None]
         return type(self)(*(torch.where(mask, a, b) for a, b in zip(self, other, strict=True)))
@@ -60,7 +68,7 @@ class Linearisation(NamedTuple):
     rows: Tensor
     rows_end: Tensor
 
-    def take(self, index: Tensor) -> Self:
+    def take(self, index: Tensor) -> "Linearisation":
         """Those of some of the instances."""
         values = (value[:, index] for value in (self.defect, self.rows, self.rows_end))
         return type(self)(self.along.take(index), self.end.take(index), *values)
@@ -105,6 +113,16 @@ def linearise(nlp: Transcription, it: Iterate) -> Linearisation:
         along.values[0] - it.z[1:, :, : nlp.nx],
         nlp.along.values(torch.cat([it.z[:-1], it.u], -1), along.values[2]),
         nlp.end.values(it.z[-1:], end.values[2]),
+    )
+
+
+def slacks(nlp: Transcription, lin: Linearisation, least: float) -> tuple[Tensor, Tensor]:
+    """Slacks that are the inequalities' room, at least `least` where they are not bounds."""
+    bounds, others = (-lin.rows).tensor_split([nlp.along.bounded], -1)
+    bounds_end, others_end = (-lin.rows_end).tensor_split([nlp.end.bounded], -1)
+    return (
+        torch.cat([bounds, others.clamp(min=least)], -1),
+        torch.cat([bounds_end, others_end.clamp(min=least)], -1),
     )
 
 

@@ -19,6 +19,7 @@ class Code(Enum):
     UNBOUNDED = 3
     DIVERGED = 4
     EXHAUSTED = 5
+    INFEASIBLE = 6
 
 
 class Outcome(NamedTuple):
@@ -33,6 +34,10 @@ class Outcome(NamedTuple):
     it: Iterate
     code: Tensor
     iterations: Tensor
+
+    def take(self, at: Tensor) -> "Outcome":
+        """Those of some of the instances."""
+        return Outcome(self.it.take(at), self.code[at], self.iterations[at])
 
 
 class Method(abc.ABC):

@@ -1,6 +1,6 @@
 """The Newton step of a discretised control problem by a Riccati sweep over its stages."""
 
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -36,7 +36,7 @@ class Stages(NamedTuple):
     penalty: Tensor
     shift: Tensor
 
-    def take(self, index: Tensor) -> Self:
+    def take(self, index: Tensor) -> "Stages":
         """The problems of some of the instances."""
         along = (value[:, index] for value in self[:4])
         return type(self)(*along, *(value[index] for value in self[4:]))
@@ -69,7 +69,7 @@ class Step(NamedTuple):
     nu: Tensor
     convex: Tensor
 
-    def updated(self, index: Tensor, part: "Step") -> Self:
+    def updated(self, index: Tensor, part: "Step") -> "Step":
         """The solution with those of some of the instances replaced."""
         along = (a.index_copy(1, index, b) for a, b in zip(self[:3], part[:3], strict=True))
         ends = (a.index_copy(0, index, b) for a, b in zip(self[3:], part[3:], strict=True))

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ..control.base import OpenLoop
-from .iterate import apply, Iterate, Linearisation, linearise
+from .iterate import apply, Iterate, Linearisation, linearise, slacks
 from .solution import Solution
 from .transcription import inside, Transcription
 
@@ -54,20 +54,11 @@ def with_multipliers(
     nlp: Transcription, z: Tensor, u: Tensor, mu: float, least: float = 1e-2
 ) -> Iterate:
     """Slacks of at least `least` and multipliers for given states and controls; sets the scale."""
-    size = len(nlp.x0)
-    rows = z.new_zeros(nlp.n, size, len(nlp.along)), z.new_zeros(1, size, len(nlp.end))
-    it = Iterate(
-        z, u, torch.zeros_like(z), z.new_zeros(1, size, nlp.n_psi), rows[0], rows[0], rows[1],
-        rows[1],
-    )  # fmt: skip
+    it = Iterate.without_multipliers(nlp, z, u)
     nlp.scale = torch.ones_like(nlp.scale)
     lin = linearise(nlp, it)
     nlp.scale = cost_scale(nlp, lin)
-    slacks = []
-    for inequalities, value in ((nlp.along, lin.rows), (nlp.end, lin.rows_end)):
-        bounds, others = (-value).tensor_split([inequalities.bounded], -1)
-        slacks.append(torch.cat([bounds, others.clamp(min=least)], -1))
-    s, s_end = slacks
+    s, s_end = slacks(nlp, lin, least)
     return it._replace(
         costate=adjoint(nlp, lin), s=s, y=mu / nlp.n / s, s_end=s_end, y_end=mu / s_end
     )

@@ -38,14 +38,14 @@ def describe(
             words.append(("diverged", f"not finite at {where_not_finite(nlp, lin, i)}"))
         elif kind is Code.UNBOUNDED:
             words.append(unbounded(nlp, it, lin, i, violation, tolerance))
-        elif violation > tolerance:
+        elif kind is Code.INFEASIBLE:
             words.append(("infeasible", worst_violation(nlp, it, lin, i)))
         elif kind is Code.EXHAUSTED:
             words.append(("exhausted", f"residual {error:.1e} after the last iteration allowed"))
         else:
-            words.append(
-                ("stalled", f"no step lowers cost or violation any more, residual {error:.1e}")
-            )
+            where = f", {worst_violation(nlp, it, lin, i)}" if violation > tolerance else ""
+            reason = f"no step lowers cost or violation any more, residual {error:.1e}{where}"
+            words.append(("stalled", reason))
     return words
 
 

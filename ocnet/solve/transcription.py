@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,7 +34,7 @@ class Derivatives(NamedTuple):
     jacobians: tuple[Tensor, ...]
     hessian: Tensor
 
-    def take(self, index: Tensor) -> Self:
+    def take(self, index: Tensor) -> "Derivatives":
         """Those of some of the instances: points are `(time, batch)`."""
         values, jacobians = (tuple(v[:, index] for v in part) for part in self[:2])
         return type(self)(values, jacobians, self.hessian[:, index])
@@ -60,6 +60,8 @@ class Transcription:
         along, end: The inequalities at each step and at the final state.
         n_psi: The number of terminal constraints.
         scale: What the cost is multiplied with, shape `(batch,)`.
+        weight: That of the penalty which stands for the constraints, or None.
+        anchor: The constants that the penalty holds on to, shape `(batch, nz - nx)`.
     """
 
     def __init__(self, batch: Batch, solver: ExplicitRungeKutta):
@@ -72,6 +74,8 @@ class Transcription:
         self.nx, self.nz = self.points.nx, self.points.nz
         self.nu = math.prod(problem.control_shape or ())
         self.s = self.x0.new_tensor(equal_times(problem.t0, problem.t1, self.n))
+        self.weight: float | None = None
+        self.anchor = self.x0.new_zeros(len(self.x0), self.nz - self.nx)
         self.scale = self.x0.new_ones(len(self.x0))
         self.shared, self.own = self.sorted(parameters)
         self.target: Tensor | None = target
@@ -133,13 +137,31 @@ class Transcription:
         )
         self.end = Inequalities(torch.cat([-free, low]), torch.cat([free, high]), omega.shape[-1])
 
-    def take(self, index: Tensor) -> Self:
+    def take(self, index: Tensor) -> "Transcription":
         """The same for some of the instances."""
         part = copy.copy(self)
-        part.x0, part.scale = self.x0[index], self.scale[index]
+        part.x0, part.scale, part.anchor = (v[index] for v in (self.x0, self.scale, self.anchor))
         part.own = {name: value[index] for name, value in self.own.items()}
         part.target = None if self.target is None else self.target[index]
         return part
+
+    def relaxed(self, weight: float, anchor: Tensor) -> "Transcription":
+        """The same with all constraints but dynamics and bounds as penalties.
+
+        The scaled cost gains `weight/2 (|psi|^2 + |max(omega, 0)|^2 + int |max(g, 0)|^2)`, and
+        `500 weight |theta - anchor|^2`: the end may be missed by less at once, in less time, so
+        that a free final time must stay to find the way.
+        """
+        part = copy.copy(self)
+        part.weight, part.anchor, part.n_psi = weight, anchor, 0
+        part.along, part.end = copy.copy(self.along), copy.copy(self.end)
+        part.along.rows = part.end.rows = 0
+        return part
+
+    def penalised(self, cost: Tensor, rows: Sequence[Tensor], share: float) -> Tensor:
+        """A cost with the penalty of rows that should be zero."""
+        total = torch.cat([row**2 for row in rows], -1).sum(-1, keepdim=True)
+        return cost + (self.weight or 0.0) / 2 * share * total / self.scale[:, None]
 
     def constant_start(self, n: int) -> tuple[Tensor, Tensor]:
         """The initial state held, constants as they are, and no control, all between bounds."""
@@ -153,6 +175,22 @@ class Transcription:
 
     def stages(self, z: Tensor, u: Tensor, s: Tensor | None = None) -> tuple[Tensor, ...]:
         """`F`, `c` and `g` at points `(*lead, time, batch, .)`; leading dimensions repeat times."""
+        F, c, g = self.stages_of_problem(z, u, s)
+        if self.weight is None:
+            return F, c, g
+        return F, self.penalised(c, [g.clamp(min=0)], 1 / self.n), g[..., :0]
+
+    def ends(self, z: Tensor) -> tuple[Tensor, ...]:
+        """`phi`, `psi` and `omega` at points `(*lead, time, batch, nz)`."""
+        phi, psi, omega = self.ends_of_problem(z)
+        if self.weight is None:
+            return phi, psi, omega
+        held = math.sqrt(1e3) * (z[..., self.nx :] - self.anchor)
+        phi = self.penalised(phi, [psi, omega.clamp(min=0), held], 1.0)
+        return phi, psi[..., :0], omega[..., :0]
+
+    def stages_of_problem(self, z: Tensor, u: Tensor, s: Tensor | None) -> tuple[Tensor, ...]:
+        """`stages` without penalties."""
         s = self.s[: z.shape[-3]] if s is None else s
         if not self.pointwise:
             return self.points.stage(z, u, s[0], None, {})
@@ -161,8 +199,8 @@ class Transcription:
             lambda z, u, s, target, own: self.points.stage(z, u, s, target, own), z, u, times
         )
 
-    def ends(self, z: Tensor) -> tuple[Tensor, ...]:
-        """`phi`, `psi` and `omega` at points `(*lead, time, batch, nz)`."""
+    def ends_of_problem(self, z: Tensor) -> tuple[Tensor, ...]:
+        """`ends` without penalties."""
         if not self.pointwise:
             return self.points.ending(z, None, {})
         return self.at_points(lambda z, target, own: self.points.ending(z, target, own), z)
