@@ -62,7 +62,7 @@ class Filter(NamedTuple):
     def empty(cls, violation: Tensor) -> "Filter":
         """The filter of a first iterate with that violation."""
         scale = violation.clamp(min=1)
-        return cls(violation.new_empty(len(violation), 0, 2), 1e4 * scale, 1e-4 * scale)
+        return cls(violation.new_empty(len(violation), 0, 2), 10 * scale, 1e-4 * scale)
 
     def take(self, index: Tensor) -> "Filter":
         """The filters of some of the instances."""
