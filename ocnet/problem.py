@@ -173,7 +173,7 @@ class Problem(nn.Module, abc.ABC):
         """This problem from each of the states `x0`: thousands at once in one call of `solve`."""
         return Batch(self, x0, target, parameters)
 
-    def embed(self, x0: Tensor) -> State:
+    def embed(self, x0: Tensor) -> Tensor:
         """The initial state `x(t0)` of an input; the input itself by default."""
         return x0
 

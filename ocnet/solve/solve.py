@@ -1,9 +1,7 @@
 """`solve`: from a problem to its optimal control and what proves it."""
 
 import torch
-from torch import Tensor
 
-from ..control import PiecewiseConstant
 from ..control.base import equal_times
 from ..problem import Batch, Problem
 from ..solver import ExplicitRungeKutta, RK4
@@ -14,7 +12,7 @@ from .iterate import linearise, residuals
 from .method import accuracy, Method, Outcome
 from .newton import is_minimum
 from .optimality import hamiltonian, multipliers, optimality, violations
-from .solution import Solution
+from .solution import as_control, Solution
 from .start import COLD, cold, WARM, warm
 from .status import describe
 from .transcription import Transcription
@@ -108,12 +106,3 @@ def assembled(
         outcome.iterations.reshape(shape),
         *zip(*words, strict=True),
     )
-
-
-def as_control(t0: float, t1: float, u: Tensor) -> PiecewiseConstant:
-    """The control with those values, one for each step."""
-    control = PiecewiseConstant(
-        t0, t1, len(u), u.shape[1:], dtype=u.dtype, device=u.device
-    ).requires_grad_(False)
-    control.path.copy_(u)
-    return control

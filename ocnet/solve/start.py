@@ -120,17 +120,9 @@ def warm(nlp: Transcription, solution: Solution) -> Iterate:
         value = points(value)
         return torch.lerp(value[left], value[left + 1], share)
 
-    theta = []
-    if nlp.points.free_time:
-        problem = nlp.problem
-        rate = (solution.final_time.detach() - problem.t0) / (problem.t1 - problem.t0)
-        theta.append(points(rate[None])[0])
-    theta += [points(v[None])[0] for v in solution.parameters.values()]
-    constants = [v.expand(nlp.n + 1, -1, -1) for v in theta]
     x = interpolated(solution.trajectory.x)
-    z = torch.cat([nlp.x0[None], x[1:]])
-    z = torch.cat([z, *constants], -1)
-    z[..., nlp.nx :] = inside(z[..., nlp.nx :], *nlp.theta_bounds, 1e-6)
+    theta = inside(extended(nlp, solution)[:, nlp.nx :], *nlp.theta_bounds, 1e-6)
+    z = torch.cat([torch.cat([nlp.x0[None], x[1:]]), theta.expand(nlp.n + 1, -1, -1)], -1)
     u = inside(points(solution.control.path)[middle], *nlp.u_bounds, 1e-6)
     it = with_multipliers(nlp, z, u, WARM, least=1e-6)
     costate = interpolated(solution.costates)
@@ -151,3 +143,17 @@ def warm(nlp: Transcription, solution: Solution) -> Iterate:
         nu=scale * points(found.terminal[None]),
         y=torch.minimum(torch.maximum(it.y, scale * h * eta), 1e4 * it.y),
     )
+
+
+def extended(nlp: Transcription, solution: Solution) -> Tensor:
+    """The initial states with a solution's constants beside them, shape `(batch, nz)`."""
+    size = len(nlp.x0)
+    theta = []
+    if nlp.points.free_time:
+        problem = nlp.problem
+        rate = (solution.final_time.detach() - problem.t0) / (problem.t1 - problem.t0)
+        theta.append(rate.reshape(-1, 1))
+    before = solution.cost.numel()
+    theta += [v.detach().reshape(before, -1) for v in solution.parameters.values()]
+    constants = [v.to(nlp.x0).expand(size, -1) for v in theta]
+    return torch.cat([nlp.x0.detach(), *constants], -1)
