@@ -2,7 +2,6 @@
 
 import abc
 from collections.abc import Sequence
-from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -72,7 +71,7 @@ class PiecewisePolynomial(OpenLoop):
         by_interval = zip(*[a.unbind() for a in self.coefficients()], strict=True)
         return [polynomial(t, a) for t, a in zip(self.knots[:-1], by_interval, strict=True)]
 
-    def refine(self) -> Self:
+    def refine(self) -> "PiecewisePolynomial":
         fine = type(self)(
             self.t0,
             self.t1,
