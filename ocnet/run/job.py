@@ -36,7 +36,7 @@ class Job:
         self.problem = problem = config.make_problem() if problem is None else problem
         self.engine = Engine(
             config.device,
-            precision=config.precision,  # pyright: ignore[reportArgumentType]
+            precision=config.precision,
             compile=config.compile,
             accumulate=config.accumulate,
             sync_norms=config.sync_norms,

@@ -179,7 +179,7 @@ class ExplicitRungeKutta(Solver):
         return values[0], x + h * weighted(self.tableau.b, slopes), cost
 
 
-def weighted(weights: Sequence[float], slopes: Sequence[Tensor]) -> Tensor:
+def weighted(weights: Sequence[float | int], slopes: Sequence[Tensor]) -> Tensor:
     """`sum_j weights[j] * slopes[j]`, without the terms that are zero."""
     total = None
     for weight, slope in zip(weights, slopes, strict=True):

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import distributed, nn, Tensor
@@ -19,8 +19,6 @@ from ..objective import evaluate
 from ..problem import Problem, Sample
 from ..solver import Solver
 
-
-Precision = Literal["32", "bf16", "16"]
 
 AUTOCAST = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
 
@@ -63,7 +61,7 @@ class Engine:
         self,
         device: torch.device | str = "auto",
         *,
-        precision: Precision = "32",
+        precision: str = "32",
         compile: bool = False,
         accumulate: int = 1,
         sync_norms: bool = False,

@@ -67,7 +67,7 @@ class Drawn(Problem):
     n_steps = 5
 
     def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
-        return u
+        return u.expand_as(x)
 
     def stage_cost(self, t: Tensor, x: Tensor, u: Tensor, target: Tensor | None) -> Tensor:
         return x.square().sum(-1) + u.square().sum(-1)

@@ -80,7 +80,9 @@ def test_accumulation_changes_nothing_but_memory(accumulate: int) -> None:
 @pytest.mark.parametrize("precision, tolerance", [("bf16", 0.02), ("16", 0.003)])
 def test_half_precision_is_near(precision: str, tolerance: float) -> None:
     _, full = trained(Engine("cpu"), torch.float32, norms=True)
-    engine = Engine("cpu", precision=precision)  # pyright: ignore[reportArgumentType]
+    engine = Engine("cpu", precision=precision)
+    # The scale that it starts with is for larger networks: here the first step would overflow.
+    engine.load_state_dict({**engine.state_dict(), "scale": 256.0} if precision == "16" else {})
     _, half = trained(engine, torch.float32, norms=True)
     assert half != full
     assert max(abs(a - b) for a, b in zip(half, full, strict=True)) < tolerance
@@ -96,6 +98,7 @@ def test_the_gradient_scale_adapts_and_is_saved() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_compiled_layers_compute_the_same() -> None:
     eager = trained(Engine("cpu"), torch.float64)
     compiled = trained(Engine("cpu", compile=True), torch.float64)
@@ -103,6 +106,7 @@ def test_compiled_layers_compute_the_same() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_compiled_dynamics_compute_the_same() -> None:
     def costs(engine: Engine) -> list[float]:
         problem = Drawn()
@@ -136,11 +140,11 @@ def test_lbfgs_finds_the_optimum() -> None:
 
 
 class Explosive(Drawn):
-    """`x' = u / (x - 4)^0`, but infinite from `t = 0.4` on once a control has grown."""
+    """`x' = u`, but infinite from `t = 0.4` on once a control has grown."""
 
     def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
-        broken = (u.detach().abs().max() > 0.5) & (t > 0.3)
-        return torch.where(broken, torch.inf, u)
+        broken = (u.detach().abs().max() > 0.2) & (t > 0.3)
+        return torch.where(broken, torch.inf, u).expand_as(x)
 
 
 def test_a_cost_that_is_not_finite_names_its_place() -> None:
@@ -161,8 +165,9 @@ def test_a_cost_that_is_not_finite_names_its_place() -> None:
 
 def test_running_statistics_come_back_too() -> None:
     problem, control, parameters = network()
+    problem.embedding.weight.data.fill_(10)
     optimizer = torch.optim.SGD(parameters, lr=0.1)
-    good, bad = problem.sample(8), Sample(torch.full((8, 2), 1e300), torch.zeros(8).long())
+    good, bad = problem.sample(8), Sample(torch.full((8, 2), 1e308), torch.zeros(8).long())
     steps = training(problem, control, Euler(3), optimizer, [good, bad])
     next(steps)
     before = copy.deepcopy(control.state_dict())
@@ -224,8 +229,8 @@ def test_lbfgs_and_a_gradient_scale_do_not_go_together() -> None:
 
 
 def test_what_is_not_known_is_refused() -> None:
-    with pytest.raises(ValueError, match='precision must be "32", "bf16" or "16", but got "8"'):
-        Engine("cpu", precision="8")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match='precision must be "32", "bf16" or "16", but got .8.'):
+        Engine("cpu", precision="8")
     with pytest.raises(ValueError, match="device must be auto, cpu, cuda or mps, but got 'tpu'"):
         Engine("tpu")
     if not torch.cuda.is_available():

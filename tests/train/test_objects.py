@@ -113,7 +113,9 @@ def test_the_average_is_its_recursion() -> None:
 
 def test_stopping_counts_failures_in_a_row() -> None:
     stopping = Stopping(patience=2)
-    seen = [(stopping.improves(cost), stopping.is_over) for cost in (3, 2, math.nan, 1, 1, 4)]
+    seen = [
+        (stopping.improves(cost), stopping.is_over) for cost in (3.0, 2.0, math.nan, 1.0, 1.0, 4.0)
+    ]
     assert seen == [
         (True, False), (True, False), (False, False), (True, False), (False, False), (False, True),
     ]  # fmt: skip
