@@ -15,8 +15,16 @@ class Blobs(Problem):
     n_steps = 3
     t1 = 3.0
 
-    def __init__(self, n: int = 40, width: int = 4, dropout: float = 0.2, noise: float = 0.1):
+    def __init__(
+        self,
+        n: int = 40,
+        width: int = 4,
+        dropout: float = 0.2,
+        noise: float = 0.1,
+        norm: bool = True,
+    ):
         super().__init__()
+        self.norm = norm
         self.state_shape = (width,)
         self.n = n
         self.dropout = dropout
@@ -51,11 +59,14 @@ class Blobs(Problem):
     def initial_control(self, n: int, generator: torch.Generator | None = None) -> Control:
         (width,) = self.state_shape
         layers = [
-            nn.Sequential(nn.Linear(width, width), nn.BatchNorm1d(width), nn.Tanh())
+            nn.Sequential(
+                nn.Linear(width, width),
+                nn.BatchNorm1d(width) if self.norm else nn.Identity(),
+                nn.Tanh(),
+                nn.Dropout(self.dropout),
+            )
             for _ in range(n)
         ]
-        for layer in layers:
-            layer.append(nn.Dropout(self.dropout))
         return Layers(self.t0, self.t1, layers)
 
 

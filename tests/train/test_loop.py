@@ -12,10 +12,10 @@ from ocnet.train import Batches, Engine, measure
 from tests.run.blobs import Blobs, Drawn
 
 
-def network(seed: int = 0, dropout: float = 0.0) -> tuple[Blobs, Layers, list[nn.Parameter]]:
+def network(norm: bool = True) -> tuple[Blobs, Layers, list[nn.Parameter]]:
     """A network without dropout, whose steps are then the same however they are carried out."""
-    torch.manual_seed(seed)
-    problem = Blobs(dropout=dropout)
+    torch.manual_seed(0)
+    problem = Blobs(dropout=0.0, norm=norm)
     control = problem.initial_control(3)
     assert isinstance(control, Layers)
     return problem, control, [*control.parameters(), *problem.parameters()]
@@ -54,15 +54,10 @@ def test_the_loop_is_the_one_written_out(clip: float | None) -> None:
     assert [record.step for record in records] == list(range(10))
 
 
-def trained(engine: Engine, dtype: torch.dtype, norms: bool = False) -> tuple[list, list[float]]:
-    """Parameters and costs of ten steps."""
+def trained(engine: Engine, dtype: torch.dtype, norm: bool = False) -> tuple[list, list[float]]:
+    """Parameters and costs of ten steps; without batch norm the parts of a batch add up exactly."""
     torch.set_default_dtype(dtype)
-    problem, control, parameters = network()
-    if not norms:
-        # Batch norm sees the parts of a batch: without it the parts add up exactly.
-        for layer in control.layers:
-            layer[1] = nn.Identity()  # pyright: ignore[reportIndexIssue]
-        parameters = [*control.parameters(), *problem.parameters()]
+    problem, control, parameters = network(norm)
     optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
     batches = Batches(problem, 9, torch.Generator().manual_seed(3))
     steps = training(problem, control, Euler(3), optimizer, batches, engine=engine)
@@ -79,11 +74,11 @@ def test_accumulation_changes_nothing_but_memory(accumulate: int) -> None:
 
 @pytest.mark.parametrize("precision, tolerance", [("bf16", 0.02), ("16", 0.003)])
 def test_half_precision_is_near(precision: str, tolerance: float) -> None:
-    _, full = trained(Engine("cpu"), torch.float32, norms=True)
+    _, full = trained(Engine("cpu"), torch.float32, norm=True)
     engine = Engine("cpu", precision=precision)
     # The scale that it starts with is for larger networks: here the first step would overflow.
     engine.load_state_dict({**engine.state_dict(), "scale": 256.0} if precision == "16" else {})
-    _, half = trained(engine, torch.float32, norms=True)
+    _, half = trained(engine, torch.float32, norm=True)
     assert half != full
     assert max(abs(a - b) for a, b in zip(half, full, strict=True)) < tolerance
 
