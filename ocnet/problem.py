@@ -127,7 +127,7 @@ class Problem(nn.Module, abc.ABC):
             raise TypeError(f"{type(self).__name__} takes layers: it must write initial_control.")
         return PiecewiseConstant(self.t0, self.t1, n, self.control_shape)
 
-    def embed(self, x0: Tensor) -> State:
+    def embed(self, x0: Tensor) -> Tensor:
         """The initial state `x(t0)` of an input; the input itself by default."""
         return x0
 

@@ -29,6 +29,6 @@ class Feedback(Control):
     def pieces(self) -> Sequence[Piece]:
         return [partial(self.policy)]
 
-    def refine(self) -> Control:
+    def refine(self) -> "Feedback":
         """A copy: a policy is not on a grid."""
         return copy.deepcopy(self)

@@ -153,12 +153,10 @@ def natural_curvature(n_intervals: int) -> Float[Tensor, "value value"]:
     size = n_intervals + 1
     curvature = torch.zeros(size, size, dtype=torch.float64)
     if n_intervals > 1:
-        inner = size - 2
         eye = torch.eye(size, dtype=torch.float64)
         difference = eye[:-2] - 2 * eye[1:-1] + eye[2:]
-        tridiagonal = 4 * torch.eye(inner, dtype=torch.float64)
-        tridiagonal += torch.eye(inner, dtype=torch.float64).roll(1, 0).tril()
-        tridiagonal += torch.eye(inner, dtype=torch.float64).roll(-1, 0).triu()
+        beside = torch.ones(size - 3, dtype=torch.float64)
+        tridiagonal = 4 * eye[2:, 2:] + beside.diag(1) + beside.diag(-1)
         curvature[1:-1] = torch.linalg.solve(tridiagonal, 6 * difference)
     return curvature
 
