@@ -117,7 +117,10 @@ class Problem(nn.Module, abc.ABC):
         A Runge-Kutta solver asks for about sqrt(n) nodes at a time. Override it, beside
         `stage_cost`, where the costs of many states at once are cheaper than one by one.
         """
-        return sum(w * self.stage_cost(t, x, u, target) for w, _, t, x, u in nodes)  # pyright: ignore
+        total = nodes[0].x.new_zeros(())
+        for weight, _, t, x, u in nodes:
+            total = total.add(self.stage_cost(t, x, u, target), alpha=weight)
+        return total
 
     def terminal_cost(self, x: State, target: Tensor | None) -> Cost:
         """The terminal cost `phi(x(t1))`, shape `(*batch,)`; zero by default."""
@@ -153,7 +156,7 @@ class Problem(nn.Module, abc.ABC):
             raise TypeError(f"{type(self).__name__} takes layers: it must write initial_control.")
         return PiecewiseConstant(self.t0, self.t1, n, self.control_shape)
 
-    def embed(self, x0: Tensor) -> State:
+    def embed(self, x0: Tensor) -> Tensor:
         """The initial state `x(t0)` of an input; the input itself by default."""
         return x0
 

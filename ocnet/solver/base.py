@@ -2,7 +2,7 @@
 
 import abc
 import copy
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from torch import nn, Tensor
 
@@ -25,7 +25,7 @@ class Solver(abc.ABC):
     order: int
     is_fixed: bool = True
 
-    def with_steps(self, n: int) -> Self:
+    def with_steps(self, n: int) -> "Solver":
         """The same solver with another number of steps."""
         check_count("n", n)
         solver = copy.copy(self)
