@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open, SafetensorError
@@ -44,7 +45,8 @@ def load_network(path: Path | str) -> ResNet:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (KeyError, SafetensorError):
         raise ValueError(f"{path} holds no network saved by ocnet.resnet.save_network.") from None
-    shape = {k: tuple(v) if isinstance(v, list) else v for k, v in about["architecture"].items()}
+    values = about["architecture"].items()
+    shape: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in values}
     architecture = Architecture(**shape)
     problem = Classifier(
         parts(architecture, about["heads"]),

@@ -30,8 +30,8 @@ class Residual(nn.Module):
         activation: Callable[[Tensor], Tensor] | None = None,
     ):
         super().__init__()
-        self.branch = branch
-        self.shortcut = nn.Identity() if shortcut is None else shortcut
+        self.branch: nn.Module = branch
+        self.shortcut: nn.Module = nn.Identity() if shortcut is None else shortcut
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
@@ -117,8 +117,8 @@ def wrap(
             )
     # The state that enters a block is the sum of the one before, not yet activated; the embedding
     # ends with an activation of its own.
-    activations = [None, *(block.activation for block in blocks)]
-    inputs = list(zip(activations, blocks, strict=False))
+    activations: list[Any] = [None, *(block.activation for block in blocks)]
+    inputs: list[tuple[Any, Any]] = list(zip(activations, blocks, strict=False))
     skips = {
         k: After(activation, block.shortcut)
         for k, (activation, block) in enumerate(inputs)
