@@ -1,7 +1,7 @@
 """Optimal control problems in Bolza form."""
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -42,6 +42,23 @@ class Node(NamedTuple):
     t: Time
     x: State
     u: Any
+
+
+class Batch(NamedTuple):
+    """A problem from many initial states, each with parameters of its own: what `solve` takes.
+
+    Attributes:
+        problem: The problem.
+        x0: The initial states, shape `(*batch, *state_shape)`.
+        target: What the costs compare with, shape `(*batch, ...)`, or None.
+        parameters: Values that replace the problem's parameters or buffers of that name, of
+            their own shape or `(*batch, *shape)`.
+    """
+
+    problem: "Problem"
+    x0: State
+    target: Tensor | None
+    parameters: dict[str, Tensor]
 
 
 class Projection(nn.Module):
@@ -92,6 +109,10 @@ class Problem(nn.Module, abc.ABC):
         control_shape: The shape of one control value; None if a control value is a layer.
         projections: The layers where the state space changes, in order of time.
         control_bounds: Lower and upper bounds of `u`, or None.
+        final_time_bounds: Lower and upper bound of a final time that is free, with `t1` the guess
+            to start from; None if it is fixed.
+        static_parameters: The names of the problem's own parameters that are optimised beside
+            the control, with the lower and upper bounds of each.
         n_steps: How many steps to discretise with, unless the user says otherwise.
     """
 
@@ -102,6 +123,8 @@ class Problem(nn.Module, abc.ABC):
     projections: Sequence[Projection] = ()
     n_steps: int = 100
     control_bounds: tuple[float | Tensor, float | Tensor] | None = None
+    final_time_bounds: tuple[float, float] | None = None
+    static_parameters: Mapping[str, tuple[float, float]] = {}
 
     @abc.abstractmethod
     def dynamics(self, t: Time, x: State, u: Any) -> State:
@@ -125,6 +148,18 @@ class Problem(nn.Module, abc.ABC):
     def terminal_cost(self, x: State, target: Tensor | None) -> Cost:
         """The terminal cost `phi(x(t1))`, shape `(*batch,)`; zero by default."""
         return x.new_zeros(self.batch_shape(x))
+
+    def path_constraint(self, t: Time, x: State, u: Any) -> Tensor:
+        """What must be `<= 0` along the path, shape `(*batch, rows)`; no rows by default."""
+        return x.new_zeros(*self.batch_shape(x), 0)
+
+    def terminal_constraint(self, x: State, target: Tensor | None) -> Tensor:
+        """What must be `= 0` at the final state, shape `(*batch, rows)`; no rows by default."""
+        return x.new_zeros(*self.batch_shape(x), 0)
+
+    def terminal_inequality(self, x: State, target: Tensor | None) -> Tensor:
+        """What must be `<= 0` at the final state, shape `(*batch, rows)`; no rows by default."""
+        return x.new_zeros(*self.batch_shape(x), 0)
 
     @abc.abstractmethod
     def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Sample:
@@ -155,6 +190,17 @@ class Problem(nn.Module, abc.ABC):
         if self.control_shape is None:
             raise TypeError(f"{type(self).__name__} takes layers: it must write initial_control.")
         return PiecewiseConstant(self.t0, self.t1, n, self.control_shape)
+
+    def initial_states(self, t: Tensor, x0: State) -> Tensor | None:
+        """A guess of the states at times `t`, shape `(time, *batch, *state_shape)`.
+
+        None, the default, means those that the initial control leads to.
+        """
+        return None
+
+    def batch(self, x0: State, target: Tensor | None = None, **parameters: Tensor) -> Batch:
+        """This problem from each of the states `x0`: thousands at once in one call of `solve`."""
+        return Batch(self, x0, target, parameters)
 
     def embed(self, x0: Tensor) -> Tensor:
         """The initial state `x(t0)` of an input; the input itself by default."""
