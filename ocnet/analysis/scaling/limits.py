@@ -66,7 +66,9 @@ def ode_limit(
         ValueError: If no depth is given, or the largest is not a multiple of each.
     """
     finest = check_depths(depths)
-    reference = TorchDiffEq("dopri5", finest, rtol=1e-9, atol=1e-11) if reference is None else reference
+    reference = (
+        TorchDiffEq("dopri5", finest, rtol=1e-9, atol=1e-11) if reference is None else reference
+    )
     exact = reference.solve(problem, control, x0).x
     errors = [
         sup_error(Euler(L).solve(problem, control, x0).x, exact[:: finest // L]) for L in depths
@@ -144,5 +146,7 @@ def check_depths(depths: Sequence[int]) -> int:
     finest = max(depths)
     for L in depths:
         if finest % L:
-            raise ValueError(f"The largest depth must be a multiple of each, but got {list(depths)}.")
+            raise ValueError(
+                f"The largest depth must be a multiple of each, but got {list(depths)}."
+            )
     return finest
