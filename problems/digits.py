@@ -13,6 +13,8 @@ from torch.nn.functional import cross_entropy
 from ocnet import ControlEnergy, PiecewiseConstant, PredictionLoss, Problem, Sample, TerminalLoss
 from ocnet.problem import Split
 
+from .learning import affine
+
 
 class Digits(Problem):
     """Recognise 8x8 scans of digits: `x' = tanh(W x + b)`, cross-entropy at the end and on the way.
@@ -54,7 +56,7 @@ class Digits(Problem):
         return self.embedding(x0)
 
     def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
-        return torch.tanh(x @ u[..., :-1].mT + u[..., -1])
+        return torch.tanh(affine(u, x))
 
     def data(self, split: Split) -> Sample:
         images, target = scans()[split]

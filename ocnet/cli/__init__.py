@@ -5,7 +5,7 @@ import importlib
 import typer
 
 
-COMMANDS = ("problems", "compare")
+COMMANDS = ("problems", "compare", "train")
 """The modules of this package that add commands, in the order in which help lists them."""
 
 
