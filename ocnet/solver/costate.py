@@ -85,7 +85,10 @@ def solve_by_costate(
     states, evaluations = [x0], 0
     for start, end, projection in segments(grid):
         if projection is not None:
-            x, cost = project(problem, projection, t[0][start], x, u[0][start], cost, target)
+            time, value = t[0][start], u[0][start]
+            if problem.has_stage_cost:
+                cost = cost.add(problem.stage_cost(time, x, value, target), alpha=h[start])
+            x = project(problem, projection, time, x, value)
             states.append(x)
             evaluations += 1
             continue

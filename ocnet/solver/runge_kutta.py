@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .._types import ControlValue, Cost, State, Time
 from ..control.base import check_count, Control, Law
-from ..problem import Problem, Projection
+from ..problem import Node, Problem, Projection
 from ..trajectory import Trajectory
 from .base import (
     check_control_value,
@@ -32,6 +32,7 @@ Gradient = Literal["backprop", "checkpoint", "costate"]
 class Stage(NamedTuple):
     """What one Runge-Kutta stage of one step reads: its time and the control there."""
 
+    time: float
     t: Time
     law: Law
 
@@ -87,7 +88,7 @@ class ExplicitRungeKutta(Solver):
             return solve_by_costate(problem, control, self.tableau, grid, x0, target)
         steps = self.steps(grid, control, x0)
         check_control_value(problem, steps[0].stages[0].law(x0))
-        segment = len(steps) if self.gradient != "checkpoint" else math.isqrt(len(steps) - 1) + 1
+        segment = math.isqrt(len(steps) - 1) + 1
 
         t = x0.new_tensor(grid.times)
         # A cost of the control alone stays one number, which needs no sum on the way back.
@@ -96,17 +97,16 @@ class ExplicitRungeKutta(Solver):
         for start in range(0, len(steps), segment):
             block = steps[start : start + segment]
             if self.gradient == "checkpoint":
-                x, cost = checkpoint(
+                *_, x, cost = checkpoint(
                     self.advance, problem, block, x, cost, target, use_reentrant=False
                 )
                 states.append(x)
                 kept.append(start + len(block))
-                continue
-            for step in block:
-                u, x, cost = self.step(problem, step, x, cost, target)
-                states.append(x)
-                controls.append(u)
-        cost = cost.expand(problem.batch_shape(x)) if cost.dim() == 0 else cost
+            else:
+                us, xs, x, cost = self.advance(problem, block, x, cost, target)
+                states.extend(xs)
+                controls.extend(us)
+        cost = cost + x.new_zeros(problem.batch_shape(x))
         check_running_cost(problem, cost, x)
         evaluations = sum(len(step.stages) for step in steps)
         t = t[kept] if self.gradient == "checkpoint" else t
@@ -120,7 +120,7 @@ class ExplicitRungeKutta(Solver):
         for c in dict.fromkeys(self.tableau.c):
             ts = [t + c * h for t, h in zip(starts, widths, strict=True)]
             laws = control.laws(ts, side="left" if c == 1 else "right")
-            stages[c] = list(map(Stage, x0.new_tensor(ts).unbind(), laws))
+            stages[c] = list(map(Stage, ts, x0.new_tensor(ts).unbind(), laws))
         by_node = [stages[c] for c in self.tableau.c]
         return [
             Step(h, of_step[:1] if k in grid.projections else of_step, grid.projections.get(k))
@@ -129,31 +129,36 @@ class ExplicitRungeKutta(Solver):
 
     def advance(
         self, problem: Problem, steps: Sequence[Step], x: State, cost: Cost, target: Tensor | None
-    ) -> tuple[State, Cost]:
-        """The state and the running cost after several steps."""
+    ) -> tuple[list[ControlValue], list[State], State, Cost]:
+        """Several steps: their controls and states, the last state and the running cost there."""
+        controls, states, nodes = [], [], []
         for step in steps:
-            _, x, cost = self.step(problem, step, x, cost, target)
-        return x, cost
+            u, x = self.step(problem, step, x, nodes)
+            controls.append(u)
+            states.append(x)
+        if problem.has_stage_cost:
+            cost = cost + problem.running_cost(nodes, target)
+        return controls, states, x, cost
 
     def step(
-        self, problem: Problem, step: Step, x: State, cost: Cost, target: Tensor | None
-    ) -> tuple[ControlValue, State, Cost]:
-        """The control at the start of a step, and state and running cost at its end."""
+        self, problem: Problem, step: Step, x: State, nodes: list[Node]
+    ) -> tuple[ControlValue, State]:
+        """The control at the start of a step and the state at its end; adds the step's nodes."""
         h = step.h
         if step.projection is not None:
-            (t, law), *_ = step.stages
+            (time, t, law), *_ = step.stages
             u = law(x)
-            return u, *project(problem, step.projection, t, x, u, cost, target)
+            nodes.append(Node(h, time, t, x, u))
+            return u, project(problem, step.projection, t, x, u)
 
         slopes, values = [], []
-        for (t, law), a, b in zip(step.stages, self.tableau.a, self.tableau.b, strict=True):
+        for (time, t, law), a, b in zip(step.stages, self.tableau.a, self.tableau.b, strict=True):
             x_i = x.add(weighted(a, slopes), alpha=h) if slopes else x
             u = law(x_i)
             values.append(u)
-            if problem.has_stage_cost:
-                cost = cost.add(problem.stage_cost(t, x_i, u, target), alpha=h * b)
+            nodes.append(Node(h * b, time, t, x_i, u))
             slopes.append(vector_field(problem, t, x_i, u, x.shape))
-        return values[0], x.add(weighted(self.tableau.b, slopes), alpha=h), cost
+        return values[0], x.add(weighted(self.tableau.b, slopes), alpha=h)
 
 
 class Euler(ExplicitRungeKutta):

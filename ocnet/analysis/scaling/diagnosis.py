@@ -2,6 +2,7 @@
 
 import copy
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -109,7 +110,7 @@ def diagnose(
     n = problem.n_steps if control is None else control.n_intervals
     check_count("n_steps", n, least=2)
     if beta is None:
-        beta = -math.log((problem.t1 - problem.t0) / n) / math.log(n)
+        beta = math.log(n / (problem.t1 - problem.t0)) / math.log(n)
     if control is not None or problem.projections:
         depths = (n,)
     depths = default_depths(n) if depths is None else tuple(sorted(depths))
@@ -194,13 +195,14 @@ def weights_of(control: ControlValue) -> Float[Tensor, " weight"]:
 
 def joined(tracks: Sequence[Track]) -> Track:
     """Several draws of one depth as one."""
-    fields = (torch.cat(field, dim=1) for field in list(zip(*tracks, strict=True))[:-1])
-    return Track(*fields, sum(t.correlation for t in tracks) / len(tracks))
+    *fields, correlations = zip(*tracks, strict=True)
+    state, costate, forward, backward = (torch.cat(field, dim=1) for field in fields)
+    return Track(state, costate, forward, backward, statistics.fmean(correlations))
 
 
 def conclude(tracks: Sequence[Track], beta: float) -> Diagnosis:
     """The diagnosis that tracks of networks of increasing depth support."""
-    depths = [len(t.state) - 1 for t in tracks]
+    depths = tuple(len(t.state) - 1 for t in tracks)
     forward = [t.forward[-1].mean().exp().item() for t in tracks]
     backward = [t.backward[0].mean().exp().item() for t in tracks]
     deepest = tracks[-1]
@@ -282,7 +284,7 @@ def default_depths(n: int) -> tuple[int, ...]:
 
 
 def at_depth(problem: Problem, L: int, beta: float) -> Problem:
-    """The problem, its parameters shared, on the horizon where `L` steps have width ~ `L**-beta`."""
+    """The problem on the horizon where `L` steps have a width ~ `L**-beta`; parameters shared."""
     deep = copy.copy(problem)
     deep.n_steps = L
     deep.t1 = problem.t0 + (problem.t1 - problem.t0) * (L / problem.n_steps) ** (1 - beta)

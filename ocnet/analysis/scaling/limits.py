@@ -8,12 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...control import PiecewisePolynomial
+from ...control import CubicSpline, PiecewisePolynomial
 from ...control.base import check_count
+from ...init import RBF, smooth_
 from ...problem import Problem
 from ...solver import Euler, TorchDiffEq
 from ...solver.base import Solver
-from .models import Linear, OneMatrix, ScaledNetwork
+from .models import OneMatrix, Res1, Res3
 
 
 @dataclass(frozen=True)
@@ -150,3 +151,25 @@ def check_depths(depths: Sequence[int]) -> int:
                 f"The largest depth must be a multiple of each, but got {list(depths)}."
             )
     return finest
+
+
+def ode_limit_of_smooth_weights(deepest: int = 1024, seed: int = 0, d: int = 10) -> LimitComparison:
+    """`ode_limit` of res-3 along one smooth path, from 16 layers to `deepest`, a power of two."""
+    generator = torch.Generator().manual_seed(seed)
+    network = Res3(beta=1.0, d=d, generator=generator).double()
+    control = CubicSpline(0, 1, 64, network.weight_shape(d), dtype=torch.float64)
+    smooth_(control.path, RBF(0.1), std=1 / math.sqrt(d), generator=generator)
+    x0 = torch.randn(8, d, dtype=torch.float64, generator=generator)
+    return ode_limit(network, control, x0, powers_of_two(16, deepest))
+
+
+def sde_limit_of_random_weights(deepest: int = 512, seed: int = 0, d: int = 10) -> LimitComparison:
+    """`sde_limit` of res-1 along a hundred Brownian paths, from 16 layers to `deepest`."""
+    generator = torch.Generator().manual_seed(seed)
+    x0 = torch.randn(100, d, dtype=torch.float64, generator=generator)
+    return sde_limit(Res1(d=d), x0, powers_of_two(16, deepest), generator=generator)
+
+
+def powers_of_two(first: int, last: int) -> tuple[int, ...]:
+    """`first`, twice that, and so on, up to `last`."""
+    return tuple(first * 2**k for k in range((last // first).bit_length()))

@@ -60,7 +60,7 @@ def measure(
     alpha = alpha.to(dtype).to(device).repeat(inputs).unsqueeze(-1)
 
     vectors = 2 * columns * network.d
-    matrices = 2 * math.prod(network.weight_shape(network.d))
+    matrices = math.prod(network.weight_shape(network.d))
     per_network = network.n_steps * (vectors + matrices) * dtype.itemsize
     parts = []
     for start in range(0, repeats, chunk := max(1, memory // per_network)):

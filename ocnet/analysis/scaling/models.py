@@ -3,7 +3,6 @@
 import abc
 import copy
 import math
-from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -71,7 +70,7 @@ class ScaledNetwork(Problem):
         self.beta = float(beta)
         self.t1 = self.n_steps ** (1 - self.beta)
 
-    def with_beta(self, beta: float) -> Self:
+    def with_beta(self, beta: float) -> "ScaledNetwork":
         """The same network, its parameters shared, with another scaling."""
         other = copy.copy(self)
         other.set_beta(beta)
