@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ..provenance import provenance
 from ..train import choose_device, NonFiniteCost, Record, training
-from ..train.engine import agree, processes, rank, wait, world_size
+from ..train.engine import agree, is_lost_process, processes, rank, wait, world_size
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import Config
 from .folder import RunFolder, Table
@@ -69,6 +69,7 @@ def run(job: Job, folder: RunFolder, *, progress: bool = True) -> dict[str, Any]
         NonFiniteCost: With what reproduces it in `failure.safetensors`.
         CheckpointError: If the last checkpoint cannot be used.
         OSError: If the folder cannot be written; the last good checkpoint is still there.
+        ConnectionError: If another process was lost.
     """
     done = folder.read_json("result.json")
     if done is not None:
@@ -84,6 +85,13 @@ def run(job: Job, folder: RunFolder, *, progress: bool = True) -> dict[str, Any]
     except NonFiniteCost as error:
         if rank() == 0:
             error.add_note(f"What reproduces it is in {log.failure(error)}.")
+        raise
+    except RuntimeError as error:
+        if is_lost_process(error):
+            raise ConnectionError(
+                f"Another process was lost at step {job.step}; `ocnet resume` goes on from the "
+                "last checkpoint, with any number of processes."
+            ) from error
         raise
     finally:
         log.close()
