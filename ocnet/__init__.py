@@ -20,6 +20,7 @@ from .cost import (
 )
 from .objective import evaluate as evaluate, objective as objective
 from .problem import (
+    Batch as Batch,
     Problem as Problem,
     Projection as Projection,
     Sample as Sample,

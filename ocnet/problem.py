@@ -1,7 +1,7 @@
 """Optimal control problems in Bolza form."""
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -24,6 +24,41 @@ class Sample(NamedTuple):
 
     x0: Tensor
     target: Tensor | None = None
+
+
+class Node(NamedTuple):
+    """One node of the quadrature of the running cost, `weight * l(t, x, u)`.
+
+    Attributes:
+        weight: The step's width times the method's weight.
+        time: The time as a Python float, which can be read without waiting for the device.
+        t: The same time as a tensor.
+        x: The state.
+        u: The control value.
+    """
+
+    weight: float
+    time: float
+    t: Time
+    x: State
+    u: Any
+
+
+class Batch(NamedTuple):
+    """A problem from many initial states, each with parameters of its own: what `solve` takes.
+
+    Attributes:
+        problem: The problem.
+        x0: The initial states, shape `(*batch, *state_shape)`.
+        target: What the costs compare with, shape `(*batch, ...)`, or None.
+        parameters: Values that replace the problem's parameters or buffers of that name, of
+            their own shape or `(*batch, *shape)`.
+    """
+
+    problem: "Problem"
+    x0: State
+    target: Tensor | None
+    parameters: dict[str, Tensor]
 
 
 class Projection(nn.Module):
@@ -74,6 +109,10 @@ class Problem(nn.Module, abc.ABC):
         control_shape: The shape of one control value; None if a control value is a layer.
         projections: The layers where the state space changes, in order of time.
         control_bounds: Lower and upper bounds of `u`, or None.
+        final_time_bounds: Lower and upper bound of a final time that is free, with `t1` the guess
+            to start from; None if it is fixed.
+        static_parameters: The names of the problem's own parameters that are optimised beside
+            the control, with the lower and upper bounds of each.
         n_steps: How many steps to discretise with, unless the user says otherwise.
     """
 
@@ -84,6 +123,8 @@ class Problem(nn.Module, abc.ABC):
     projections: Sequence[Projection] = ()
     n_steps: int = 100
     control_bounds: tuple[float | Tensor, float | Tensor] | None = None
+    final_time_bounds: tuple[float, float] | None = None
+    static_parameters: Mapping[str, tuple[float, float]] = {}
 
     @abc.abstractmethod
     def dynamics(self, t: Time, x: State, u: Any) -> State:
@@ -93,9 +134,32 @@ class Problem(nn.Module, abc.ABC):
         """The running cost `l(t, x, u)` per unit of time, shape `(*batch,)`; zero by default."""
         return x.new_zeros(self.batch_shape(x))
 
+    def running_cost(self, nodes: Sequence[Node], target: Tensor | None) -> Cost:
+        """`sum_i w_i l(t_i, x_i, u_i)` over some of a solution's nodes, shape `(*batch,)`.
+
+        A Runge-Kutta solver asks for about sqrt(n) nodes at a time. Override it, beside
+        `stage_cost`, where the costs of many states at once are cheaper than one by one.
+        """
+        total = nodes[0].x.new_zeros(())
+        for weight, _, t, x, u in nodes:
+            total = total.add(self.stage_cost(t, x, u, target), alpha=weight)
+        return total
+
     def terminal_cost(self, x: State, target: Tensor | None) -> Cost:
         """The terminal cost `phi(x(t1))`, shape `(*batch,)`; zero by default."""
         return x.new_zeros(self.batch_shape(x))
+
+    def path_constraint(self, t: Time, x: State, u: Any) -> Tensor:
+        """What must be `<= 0` along the path, shape `(*batch, rows)`; no rows by default."""
+        return x.new_zeros(*self.batch_shape(x), 0)
+
+    def terminal_constraint(self, x: State, target: Tensor | None) -> Tensor:
+        """What must be `= 0` at the final state, shape `(*batch, rows)`; no rows by default."""
+        return x.new_zeros(*self.batch_shape(x), 0)
+
+    def terminal_inequality(self, x: State, target: Tensor | None) -> Tensor:
+        """What must be `<= 0` at the final state, shape `(*batch, rows)`; no rows by default."""
+        return x.new_zeros(*self.batch_shape(x), 0)
 
     @abc.abstractmethod
     def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Sample:
@@ -127,7 +191,18 @@ class Problem(nn.Module, abc.ABC):
             raise TypeError(f"{type(self).__name__} takes layers: it must write initial_control.")
         return PiecewiseConstant(self.t0, self.t1, n, self.control_shape)
 
-    def embed(self, x0: Tensor) -> State:
+    def initial_states(self, t: Tensor, x0: State) -> Tensor | None:
+        """A guess of the states at times `t`, shape `(time, *batch, *state_shape)`.
+
+        None, the default, means those that the initial control leads to.
+        """
+        return None
+
+    def batch(self, x0: State, target: Tensor | None = None, **parameters: Tensor) -> Batch:
+        """This problem from each of the states `x0`: thousands at once in one call of `solve`."""
+        return Batch(self, x0, target, parameters)
+
+    def embed(self, x0: Tensor) -> Tensor:
         """The initial state `x(t0)` of an input; the input itself by default."""
         return x0
 

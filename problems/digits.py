@@ -1,7 +1,9 @@
 """Handwritten digits as an optimal control problem."""
 
 import functools
+from typing import Any
 
+import numpy as np
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -10,6 +12,8 @@ from torch.nn.functional import cross_entropy
 
 from ocnet import ControlEnergy, PiecewiseConstant, PredictionLoss, Problem, Sample, TerminalLoss
 from ocnet.problem import Split
+
+from .learning import affine
 
 
 class Digits(Problem):
@@ -52,7 +56,7 @@ class Digits(Problem):
         return self.embedding(x0)
 
     def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
-        return torch.tanh(x @ u[..., :-1].mT + u[..., -1])
+        return torch.tanh(affine(u, x))
 
     def data(self, split: Split) -> Sample:
         images, target = scans()[split]
@@ -79,15 +83,16 @@ class Digits(Problem):
 @functools.cache
 def scans() -> dict[Split, tuple[Tensor, Tensor]]:
     """The scans with grey levels in [0, 1], shape `(n, 64)`, and their digits, by split."""
-    images, target = load_digits(return_X_y=True)
-    rest, test = train_test_split(
-        range(len(target)), test_size=0.2, stratify=target, random_state=0
-    )
-    train, validation = train_test_split(
-        rest, test_size=0.25, stratify=target[rest], random_state=0
-    )
-    chosen: dict[Split, list[int]] = {"train": train, "validation": validation, "test": test}
+    images, target = map(torch.tensor, load_digits(return_X_y=True))
+    images = images / 16
+
+    def split(index: np.ndarray, share: float) -> list[Any]:
+        return train_test_split(index, test_size=share, stratify=target[index], random_state=0)
+
+    rest, test = split(np.arange(len(target)), 0.2)
+    train, validation = split(rest, 0.25)
     return {
-        split: (torch.tensor(images[index] / 16.0), torch.tensor(target[index]))
-        for split, index in chosen.items()
+        "train": (images[train], target[train]),
+        "validation": (images[validation], target[validation]),
+        "test": (images[test], target[test]),
     }

@@ -37,7 +37,7 @@ class _Layered(Problem):
         return softplus(-target * prediction)
 
     def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
-        return torch.tanh((u[..., :-1] @ x[..., None])[..., 0] + u[..., -1])
+        return torch.tanh(affine(u, x))
 
     def lifted(self, z: Float[Tensor, "batch input"], target: Tensor) -> Sample:
         """Inputs as states: filled up with zeros."""
@@ -102,6 +102,11 @@ class Regression(_Layered):
     def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Sample:
         z = 2 * torch.rand(batch_size, 1, generator=generator) - 1
         return self.lifted(z, torch.sin(math.pi * z[:, 0]) / 2)
+
+
+def affine(u: Tensor, x: Tensor) -> Tensor:
+    """`W x + b` with `u = (W, b)`; batches of `u` and of `x` broadcast."""
+    return (x[..., None, :] @ u[..., :-1].mT)[..., 0, :] + u[..., -1]
 
 
 def last(x: Tensor) -> Tensor:

@@ -96,7 +96,7 @@ class Comparison:
         scores = list(self.rows[0].scores) if self.rows else []
         headers = [
             "solver", "cost J", "|J - J_ref|", "|x(T) - x_ref(T)|", "order", "f evaluations",
-            "time (ms)", "memory (MB)", *scores,
+            "time (ms)", "memory (kB)", *scores,
         ]  # fmt: skip
         cells = [
             [
@@ -107,7 +107,7 @@ class Comparison:
                 "-" if row.order is None else f"{row.order:.2f}",
                 str(row.evaluations),
                 f"{1e3 * row.seconds:.1f}",
-                f"{row.memory / 1e6:.2f}",
+                f"{row.memory / 1e3:.0f}",
                 *(f"{row.scores.get(score, math.nan):.4g}" for score in scores),
             ]
             for row in self.rows

@@ -5,7 +5,7 @@ import importlib
 import typer
 
 
-COMMANDS = ("problems", "compare", "scaling")
+COMMANDS = ("problems", "compare", "train", "scaling")
 """The modules of this package that add commands, in the order in which help lists them."""
 
 

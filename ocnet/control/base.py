@@ -3,7 +3,7 @@
 import abc
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from jaxtyping import Float
 from torch import nn, Tensor
@@ -71,7 +71,7 @@ class Control(nn.Module, abc.ABC):
         """The maps `(t, x) -> u`, one for each interval between knots; each is smooth."""
 
     @abc.abstractmethod
-    def refine(self) -> Self:
+    def refine(self) -> "Control":
         """The same function on a grid twice as fine, with parameters of its own."""
 
     def forward(self, t: Tensor | float, x: Any = None) -> ControlValue:

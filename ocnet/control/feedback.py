@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Sequence
 from functools import partial
-from typing import Self
 
 from torch import nn
 
@@ -30,6 +29,6 @@ class Feedback(Control):
     def pieces(self) -> Sequence[Piece]:
         return [partial(self.policy)]
 
-    def refine(self) -> Self:
+    def refine(self) -> "Feedback":
         """A copy: a policy is not on a grid."""
         return copy.deepcopy(self)

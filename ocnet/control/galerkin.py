@@ -3,7 +3,6 @@
 import abc
 import math
 from collections.abc import Sequence
-from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -53,7 +52,7 @@ class Galerkin(OpenLoop):
     def pieces(self) -> Sequence[Piece]:
         return [lambda t, x: self.values([float(t)])[0]]
 
-    def refine(self) -> Self:
+    def refine(self) -> "Galerkin":
         fine = type(self)(
             self.t0,
             self.t1,

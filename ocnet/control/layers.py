@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Iterable, Sequence
-from typing import Self
 
 from torch import nn
 
@@ -32,6 +31,6 @@ class Layers(Control):
     def pieces(self) -> Sequence[Piece]:
         return [lambda t, x, u=u: u for u in self.layers]
 
-    def refine(self) -> Self:
+    def refine(self) -> "Layers":
         twice = [copy.deepcopy(layer) for layer in self.layers for _ in range(2)]
         return type(self)(self.t0, self.t1, twice)

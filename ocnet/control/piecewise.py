@@ -2,7 +2,6 @@
 
 import abc
 from collections.abc import Sequence
-from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -72,7 +71,7 @@ class PiecewisePolynomial(OpenLoop):
         by_interval = zip(*[a.unbind() for a in self.coefficients()], strict=True)
         return [polynomial(t, a) for t, a in zip(self.knots[:-1], by_interval, strict=True)]
 
-    def refine(self) -> Self:
+    def refine(self) -> "PiecewisePolynomial":
         fine = type(self)(
             self.t0,
             self.t1,
@@ -154,12 +153,10 @@ def natural_curvature(n_intervals: int) -> Float[Tensor, "value value"]:
     size = n_intervals + 1
     curvature = torch.zeros(size, size, dtype=torch.float64)
     if n_intervals > 1:
-        inner = size - 2
         eye = torch.eye(size, dtype=torch.float64)
         difference = eye[:-2] - 2 * eye[1:-1] + eye[2:]
-        tridiagonal = 4 * torch.eye(inner, dtype=torch.float64)
-        tridiagonal += torch.eye(inner, dtype=torch.float64).roll(1, 0).tril()
-        tridiagonal += torch.eye(inner, dtype=torch.float64).roll(-1, 0).triu()
+        beside = torch.ones(size - 3, dtype=torch.float64)
+        tridiagonal = 4 * eye[2:, 2:] + beside.diag(1) + beside.diag(-1)
         curvature[1:-1] = torch.linalg.solve(tridiagonal, 6 * difference)
     return curvature
 

@@ -132,11 +132,13 @@ class TorchDiffEq(Solver):
         dtype = x.dtype if x.device.type == "mps" else torch.float64
         ts = torch.tensor(times, dtype=dtype, device=x.device)
         inner = [t for t in field.control.knots if times[0] < t < times[-1]]
-        options: dict[str, Any] = (
-            {"perturb": True} if self.is_fixed else {"max_num_steps": self.max_steps}
-        )
-        if inner and not self.is_fixed:
-            options["jump_t"] = torch.tensor(inner, dtype=dtype, device=x.device)
+        options: dict[str, Any] = {"perturb": True}
+        if not self.is_fixed:
+            # A step beyond either end would read the control, and the state space, of the
+            # stage behind it.
+            options = {"max_num_steps": self.max_steps, "step_t": ts[[0, -1]]}
+            if inner:
+                options["jump_t"] = torch.tensor(inner, dtype=dtype, device=x.device)
         settings: dict[str, Any] = {
             "rtol": self.rtol, "atol": self.atol, "method": self.method, "options": options,
         }  # fmt: skip
@@ -209,7 +211,9 @@ class AugmentedField:
         f = vector_field(self.problem, t, x, u, x.shape)
         if not self.problem.has_stage_cost:
             return f, torch.zeros_like(cost)
-        return f, self.problem.stage_cost(t, x, u, self.target).expand_as(cost)
+        rate = self.problem.stage_cost(t, x, u, self.target)
+        check_running_cost(self.problem, cost + rate, x)
+        return f, rate.expand_as(cost)
 
     def callback_step(self, t0: Tensor, state: tuple[State, Tensor], dt: Tensor) -> None:
         """Notes where each attempted step begins, which is where the last accepted one ended."""
@@ -220,7 +224,10 @@ class AugmentedField:
         t = x.new_tensor(projection.start)
         self.evaluations += 1
         u = self.pieces[self.control.intervals([projection.start])[0]](t, x)
-        return project(self.problem, projection, t, x, u, cost, self.target)
+        if self.problem.has_stage_cost:
+            h = projection.end - projection.start
+            cost = cost + h * self.problem.stage_cost(t, x, u, self.target)
+        return project(self.problem, projection, t, x, u), cost
 
 
 def snapped(times: Sequence[float], knots: Sequence[float]) -> list[float]:

@@ -1,0 +1,110 @@
+"""What `solve` asks of a problem before it starts: one clear line for whatever is wrong."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn, Tensor
+
+from ..problem import Batch, check_problem, Problem
+
+
+def check_batch(batch: Batch) -> None:
+    """Raises a TypeError or ValueError unless a problem with its states can be transcribed."""
+    problem, x0, target, parameters = batch
+    check_problem(problem, x0)
+    name = type(problem).__name__
+    if problem.control_shape is None:
+        raise TypeError(f"solve needs controls that are tensors, but {name} takes layers.")
+    if len(problem.projections) > 0:
+        raise ValueError(f"solve knows no projections, but {name} has {len(problem.projections)}.")
+    if not torch.isfinite(x0).all():
+        raise ValueError("x0 must be finite, but got NaN or infinite values.")
+    for key, value in parameters.items():
+        own_value(problem, key)
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{key} must be a tensor, but got {type(value).__name__}.")
+    shape = problem.batch_shape(x0)
+    if target is not None and target.shape[: len(shape)] != shape:
+        raise ValueError(f"target must have shape {(*shape, ...)}, but got {tuple(target.shape)}.")
+    check_shapes(batch)
+
+
+def check_shapes(batch: Batch) -> None:
+    """Raises a ValueError unless the problem's functions return the shapes they promise."""
+    problem, x0, target, _ = batch
+    shape, t = problem.batch_shape(x0), x0.new_tensor(problem.t0)
+    u = x0.new_zeros(*shape, *(problem.control_shape or ()))
+    rows = (*shape, "rows")
+    with torch.no_grad():
+        for name, value, expected in (
+            ("dynamics", problem.dynamics(t, x0, u), tuple(x0.shape)),
+            ("terminal_cost", problem.terminal_cost(x0, target), tuple(shape)),
+            ("path_constraint", problem.path_constraint(t, x0, u), rows),
+            ("terminal_constraint", problem.terminal_constraint(x0, target), rows),
+            ("terminal_inequality", problem.terminal_inequality(x0, target), rows),
+        ):
+            same = len(value.shape) == len(expected) and all(
+                b in ("rows", a) for a, b in zip(value.shape, expected, strict=True)
+            )
+            if not same:
+                wanted = f"({', '.join(map(str, expected))})"
+                raise ValueError(
+                    f"{name} must return shape {wanted}, but got {tuple(value.shape)}."
+                )
+
+
+def check_bounds(name: str, lower: Tensor, upper: Tensor) -> None:
+    """Raises a ValueError unless there is room between the bounds."""
+    for low, high in zip(lower.tolist(), upper.tolist(), strict=True):
+        if not low < high:
+            raise ValueError(f"{name} must leave room between them, but got {low} and {high}.")
+
+
+def own_value(problem: Problem, name: str) -> Tensor:
+    """The problem's own parameter or buffer of that name.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    owner, _, last = name.rpartition(".")
+    try:
+        module: nn.Module = problem.get_submodule(owner)
+        value = module._parameters.get(last, module._buffers.get(last))
+    except AttributeError:
+        value = None
+    if value is None:
+        known = [key for key, _ in (*problem.named_parameters(), *problem.named_buffers())]
+        raise ValueError(
+            f"{type(problem).__name__} must have a parameter or buffer {name!r}, but it has "
+            f"{', '.join(known) or 'none'}."
+        )
+    return value
+
+
+def depends_on_time(batch: Batch) -> bool:
+    """Whether dynamics, stage cost or path constraint read the time."""
+    problem, x0, target, _ = batch
+    u = x0.new_zeros(*problem.batch_shape(x0), *(problem.control_shape or ()))
+
+    def depends(function: Callable[[Tensor], Tensor]) -> bool:
+        times = [
+            x0.new_tensor(problem.t0 + a * (problem.t1 - problem.t0)) for a in (0.0, 0.37, 1.0)
+        ]
+        with torch.no_grad():
+            first, *others = [function(t) for t in times]
+        if any(not torch.equal(first, value) for value in others):
+            return True
+        with torch.enable_grad():
+            t = times[0].requires_grad_()
+            value = function(t)
+            if not value.requires_grad:
+                return False
+            (by_time,) = torch.autograd.grad(value.sum(), t, allow_unused=True)
+        return by_time is not None
+
+    x = x0.detach()
+    return (
+        depends(lambda t: problem.dynamics(t, x, u))
+        or depends(lambda t: problem.stage_cost(t, x, u, target))
+        or depends(lambda t: problem.path_constraint(t, x, u))
+    )

@@ -1,0 +1,110 @@
+"""The filter line search: a step is good if it lowers the cost or the constraint violation.
+
+A. Waechter and L. T. Biegler, Mathematical Programming 106 (2006), section 2.3.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .iterate import Iterate, over
+from .transcription import Transcription
+
+
+GAMMA = 1e-5
+"""The share of the violation by which a step must lower the violation or the cost."""
+
+ARMIJO = 1e-4
+"""The share of the predicted decrease that a step must achieve."""
+
+
+class Merit(NamedTuple):
+    """What a step is judged by, for each instance.
+
+    Attributes:
+        violation: The sum of all constraint violations.
+        cost: The barrier function: the scaled cost minus `mu sum w log s`.
+    """
+
+    violation: Tensor
+    cost: Tensor
+
+
+def merit(nlp: Transcription, it: Iterate, mu: Tensor) -> Merit:
+    """Violation and barrier function of an iterate; infinite where they are not finite."""
+    F, c, g = nlp.stages(it.z[:-1], it.u)
+    phi, psi, omega = nlp.ends(it.z[-1:])
+    rows = nlp.along.values(torch.cat([it.z[:-1], it.u], -1), g)
+    rows_end = nlp.end.values(it.z[-1:], omega)
+    violation = over(torch.abs, F - it.z[1:, :, : nlp.nx], psi, rows + it.s, rows_end + it.s_end)
+    barrier = over(torch.log, it.s) / nlp.n + over(torch.log, it.s_end)
+    cost = nlp.scale * over(lambda v: v, c, phi) - mu * barrier
+    finite = violation.isfinite() & cost.isfinite()
+    inf = torch.full_like(cost, torch.inf)
+    return Merit(torch.where(finite, violation, inf), torch.where(finite, cost, inf))
+
+
+class Filter(NamedTuple):
+    """Pairs of violation and cost that no later iterate may be worse than in both.
+
+    Attributes:
+        entries: The pairs, shape `(batch, entries, 2)`; infinite where there is none.
+        most: The largest violation allowed, shape `(batch,)`.
+        little: The violation below which only the cost counts, shape `(batch,)`.
+    """
+
+    entries: Tensor
+    most: Tensor
+    little: Tensor
+
+    @classmethod
+    def empty(cls, violation: Tensor) -> "Filter":
+        """The filter of a first iterate with that violation."""
+        scale = violation.clamp(min=1)
+        return cls(violation.new_empty(len(violation), 0, 2), 10 * scale, 1e-4 * scale)
+
+    def take(self, index: Tensor) -> "Filter":
+        """The filters of some of the instances."""
+        return type(self)(*(value[index] for value in self))
+
+    def accepts(self, trial: Merit) -> Tensor:
+        """Whether no pair of the filter dominates the trial."""
+        violation, cost = self.entries.unbind(-1)
+        better = (trial.violation[:, None] <= (1 - GAMMA) * violation) | (
+            trial.cost[:, None] <= cost - GAMMA * violation
+        )
+        return better.all(1) & (trial.violation <= self.most)
+
+    def extended(self, now: Merit, mask: Tensor) -> "Filter":
+        """The filter with a pair more where `mask` holds."""
+        inf = torch.full_like(now.cost, torch.inf)
+        pair = torch.stack([torch.where(mask, v, inf) for v in now], -1)
+        return self._replace(entries=torch.cat([self.entries, pair[:, None]], 1))
+
+    def cleared(self, mask: Tensor) -> "Filter":
+        """The filter without pairs where `mask` holds."""
+        entries = torch.where(mask[:, None, None], torch.inf, self.entries)
+        kept = entries.isfinite().any(2).any(0)
+        return self._replace(entries=entries[:, kept])
+
+    def judge(
+        self, now: Merit, trial: Merit, slope: Tensor, alpha: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Whether the step of length `alpha` is good, and whether for the cost's sake.
+
+        Arguments:
+            now, trial: Before and after the step.
+            slope: The derivative of the cost along the full step.
+            alpha: The length of the step.
+        """
+        tiny = 10 * torch.finfo(now.cost.dtype).eps * now.cost.abs()
+        descent = -slope.clamp(max=0)
+        for_cost = (slope < 0) & (alpha * descent**2.3 > now.violation**1.1)
+        for_cost &= now.violation <= self.little
+        armijo = trial.cost <= now.cost + ARMIJO * alpha * slope + tiny
+        progress = (trial.violation <= (1 - GAMMA) * now.violation) | (
+            trial.cost <= now.cost - GAMMA * now.violation + tiny
+        )
+        good = torch.where(for_cost, armijo, progress) & self.accepts(trial)
+        return good & trial.cost.isfinite(), for_cost & armijo

@@ -1,0 +1,107 @@
+"""Derivatives of the answer in initial states and parameters, by the implicit function theorem."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .iterate import Iterate, Linearisation, over
+from .newton import stages
+from .riccati import riccati, Stages
+from .transcription import Transcription
+
+
+class LinearSolve(torch.autograd.Function):
+    """The solution of a linear-quadratic problem as a function of its linear terms.
+
+    The matrix of its optimality conditions is symmetric, so the backward pass is the same solve
+    with the cotangents as linear terms.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, problem: Stages, q: Tensor, c: Tensor, q_end: Tensor, psi: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        ctx.problem = problem
+        ctx.nx = problem.defect.shape[-1]
+        step = riccati(problem._replace(gradient=q, defect=c, end_gradient=q_end, end_defect=psi))
+        return step.z, step.u, step.costate[1:, :, : ctx.nx], step.nu
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        z, u, costate, nu = cotangents
+        problem: Stages = ctx.problem
+        step = riccati(
+            problem._replace(
+                gradient=torch.cat([z[:-1], u], -1),
+                defect=costate,
+                end_gradient=z[-1],
+                end_defect=nu,
+            )
+        )
+        q = torch.cat([step.z[:-1], step.u], -1)
+        return None, q, step.costate[1:, :, : ctx.nx], step.z[-1], step.nu
+
+
+def needs_derivatives(nlp: Transcription) -> bool:
+    """Whether initial states or parameters ask for derivatives."""
+    tensors = [nlp.x0, *nlp.shared.values(), *nlp.own.values(), *nlp.problem.parameters()]
+    return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+
+
+def attach(
+    nlp: Transcription, it: Iterate, lin: Linearisation, mu: Tensor
+) -> tuple[Iterate, Tensor]:
+    """The optimum and its cost as differentiable functions of initial states and parameters.
+
+    One Newton step from the optimum changes nothing, but what it depends on is what the optimum
+    depends on. The cost takes the derivative of the Lagrangian (envelope theorem).
+    """
+    with torch.no_grad():
+        problem = stages(nlp, it, lin, mu)
+    z_0 = torch.cat([nlp.x0, it.z[0, :, nlp.nx :]], -1)[None]
+    w = torch.cat([torch.cat([z_0, it.z[1:-1]]), it.u], -1).requires_grad_()
+    z_end = it.z[-1:].clone().requires_grad_()
+    F, c, g = nlp.stages(w[..., : nlp.nz], w[..., nlp.nz :])
+    phi, psi, omega = nlp.ends(z_end)
+    rows = nlp.along.values(w, g) + it.s
+    rows_end = nlp.end.values(z_end, omega) + it.s_end
+    scale = nlp.scale[:, None]
+    defect = F - it.z[1:, :, : nlp.nx]
+    lagrangian = over(
+        lambda v: v,
+        scale * c, scale * phi, it.costate[1:, :, : nlp.nx] * defect, it.nu * psi,
+        it.y * rows, it.y_end * rows_end,
+    )  # fmt: skip
+    L_w, L_z = torch.autograd.grad(
+        lagrangian.sum(), (w, z_end), create_graph=True, allow_unused=True, materialize_grads=True
+    )
+    # Slacks are eliminated as in the Newton step: only what changes counts here.
+    L_w = L_w + pulled(nlp.along, lin.along.jacobians[2], rows, it.y / it.s)
+    L_z = L_z + pulled(nlp.end, lin.end.jacobians[2], rows_end, it.y_end / it.s_end)
+    z, u, costate, nu = LinearSolve.apply(
+        problem, *(change(v) for v in (L_w, defect, L_z[0], psi[0]))
+    )  # pyright: ignore
+    moved = it._replace(
+        z=torch.cat([z_0, it.z[1:]]) + z,
+        u=it.u + u,
+        costate=torch.cat(
+            [
+                it.costate[:1],
+                torch.cat([it.costate[1:, :, : nlp.nx] + costate, it.costate[1:, :, nlp.nx :]], -1),
+            ]
+        ),
+        nu=it.nu + nu,
+    )
+    cost = over(lambda v: v, c, phi).detach()
+    return moved, cost + change(lagrangian) / nlp.scale
+
+
+def pulled(rows: Any, jacobian: Tensor, values: Tensor, weight: Tensor) -> Tensor:
+    """What a change of the rows' values adds to the gradient once the slacks are eliminated."""
+    return rows.pull_back(jacobian, weight * change(values))
+
+
+def change(value: Tensor) -> Tensor:
+    """Zero, with the derivatives of `value`."""
+    return value - value.detach()

@@ -1,0 +1,239 @@
+"""The primal-dual interior point method on a batch of discretised control problems."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .filter import Filter, merit
+from .iterate import Iterate, largest, Linearisation, linearise, over, residuals
+from .method import accuracy, Code, Method, Outcome
+from .newton import convexified, direction, MOST, stages
+from .optimality import violations
+from .restoration import relaxed, tightened
+from .start import COLD
+from .transcription import Transcription
+
+
+STRETCHES = 4.0, 1.0
+"""How much longer a free horizon is at further attempts: too short a one is a trap.
+
+Where the state first has to turn, a little more time makes the end miss by more.
+"""
+
+LIGHT, HEAVY = 1e3, 1e8
+"""The weights of the penalties that stand for the constraints where those lead nowhere."""
+
+RUNNING = 0
+"""The code of an instance that is not done."""
+
+
+class Work(NamedTuple):
+    """What one iteration hands to the next, for each instance that still runs.
+
+    Attributes:
+        mu: The barrier parameter.
+        shift: The multiple of the identity that made the Hessian convex last (`convexified`).
+        failures: How many line searches in a row found no good step.
+        place: Which instances these are.
+    """
+
+    it: Iterate
+    filter: Filter
+    mu: Tensor
+    shift: Tensor
+    failures: Tensor
+    place: Tensor
+
+    def take(self, at: Tensor) -> "Work":
+        """Some of the instances."""
+        return type(self)(self.it.take(at), self.filter.take(at), *(v[at] for v in self[2:]))
+
+
+@dataclass(frozen=True)
+class InteriorPoint(Method):
+    """A primal-dual interior point method with a filter line search, second order, for all at once.
+
+    Multiple shooting: the states are variables, the dynamics constraints, so that a start need
+    not satisfy them. Each iteration solves the Newton system by a Riccati sweep; instances share
+    the sweep but nothing else, and leave it when they are done.
+
+    Arguments:
+        tolerance: Of the residuals; 1e-9 in double and 1e-4 in single precision by default.
+        max_iterations: Gives up after so many.
+
+    The barrier parameter ends at a tenth of the tolerance.
+    """
+
+    tolerance: float | None = None
+    max_iterations: int = 300
+
+    @property
+    def accuracy(self) -> float | None:
+        return self.tolerance
+
+    @torch.no_grad()
+    def run(self, nlp: Transcription, start: Iterate, mu: float) -> Outcome:
+        out = self.iterate(nlp, start, mu)
+        if len(nlp.along) + len(nlp.end) + nlp.n_psi == 0:
+            return out
+        for stretch in STRETCHES if nlp.points.free_time else (1.0,):
+            at = (out.code == Code.CONVERGED.value).logical_not().nonzero()[:, 0]
+            if len(at) > 0:
+                again = self.detour(nlp.take(at), start.take(at), out.take(at), stretch)
+                out = replaced(out, at, again)
+        return out
+
+    def detour(self, nlp: Transcription, start: Iterate, lost: Outcome, stretch: float) -> Outcome:
+        """Tries again by way of the problem with penalties for constraints.
+
+        A second attempt starts where the penalised cost is least. If that fails too, and a heavy
+        penalty cannot remove the violation either, the problem is infeasible as far as one can
+        see: the outcome is then the point of least violation.
+        """
+        start = relaxed(nlp, start, stretch)
+        anchor = start.z[0, :, nlp.nx :]
+        soft = self.iterate(nlp.relaxed(LIGHT, anchor), start, COLD)
+        again = self.iterate(nlp, tightened(nlp, soft.it, LIGHT), COLD)
+        again = again._replace(iterations=lost.iterations + soft.iterations + again.iterations)
+        left = (again.code != Code.CONVERGED.value) & (again.code != Code.UNBOUNDED.value)
+        at = left.nonzero()[:, 0]
+        if len(at) == 0:
+            return again
+        nlp = nlp.take(at)
+        hard = self.iterate(nlp.relaxed(HEAVY, anchor[at]), soft.it.take(at), COLD)
+        it = tightened(nlp, hard.it, HEAVY)
+        violation = violations(linearise(nlp, it))
+        infeasible = (violation > 1e-5) & (hard.code == Code.CONVERGED.value)
+        code = torch.where(infeasible, Code.INFEASIBLE.value, again.code[at])
+        it = it.where(infeasible, again.it.take(at))
+        iterations = again.iterations[at] + hard.iterations
+        return replaced(again, at, Outcome(it, code, iterations))
+
+    def iterate(self, nlp: Transcription, start: Iterate, mu: float) -> Outcome:
+        """Newton steps until each instance is done."""
+        tolerance = accuracy(self, start.z.dtype)
+        least = tolerance / 10
+        size = start.z.shape[1]
+        none = nlp.scale.new_zeros(size)
+        out = Outcome(start, none.long(), none.long())
+        barrier = none + (mu if len(nlp.along) + len(nlp.end) else least)
+        work = Work(
+            start, Filter.empty(merit(nlp, start, barrier).violation), barrier, none, none.long(),
+            torch.arange(size, device=none.device),
+        )  # fmt: skip
+        for iteration in range(self.max_iterations + 1):
+            lin = linearise(nlp, work.it)
+            work, code = self.assess(nlp, work, lin, tolerance)
+            if iteration == self.max_iterations:
+                code = torch.where(code == RUNNING, Code.EXHAUSTED.value, code)
+            done = code != RUNNING
+            if bool(done.any()):
+                at = done.nonzero()[:, 0]
+                part = work.take(at)
+                iterations = torch.full_like(part.place, iteration)
+                out = replaced(out, part.place, Outcome(part.it, code[at], iterations))
+                if bool(done.all()):
+                    break
+                at = (~done).nonzero()[:, 0]
+                nlp, work, lin = nlp.take(at), work.take(at), lin.take(at)
+            work = self.advance(nlp, work, lin)
+        return out
+
+    def assess(
+        self, nlp: Transcription, work: Work, lin: Linearisation, tolerance: float
+    ) -> tuple[Work, Tensor]:
+        """Tells what is done, and lowers the barrier where the barrier problem is solved."""
+        it, zero = work.it, torch.zeros_like(work.mu)
+        final = residuals(nlp, it, lin, zero)
+        code = torch.full_like(work.failures, RUNNING)
+        code[(work.failures > 8) | (final.size > 1e12)] = Code.STALLED.value
+        huge = torch.maximum(largest(it.u), largest(it.z)) > 1e10
+        code[huge] = Code.UNBOUNDED.value
+        code[~final.error.isfinite()] = Code.DIVERGED.value
+        code[final.error <= tolerance] = Code.CONVERGED.value
+        mu, cleared = work.mu, torch.zeros_like(code, dtype=torch.bool)
+        while True:
+            error = residuals(nlp, it, lin, mu).error
+            lower = (error <= 10 * mu) & (mu > tolerance / 10)
+            if not bool(lower.any()):
+                break
+            mu = torch.where(lower, torch.minimum(0.2 * mu, mu**1.5).clamp(min=tolerance / 10), mu)
+            cleared |= lower
+        if bool(cleared.any()):
+            work = work._replace(mu=mu, filter=work.filter.cleared(cleared))
+        return work, code
+
+    def advance(self, nlp: Transcription, work: Work, lin: Linearisation) -> Work:
+        """One step along the Newton direction, as far as it is good."""
+        it, mu = work.it, work.mu
+        step, shift = convexified(stages(nlp, it, lin, mu), work.shift, it.nu[0], nlp.n)
+        change = direction(nlp, it, lin, mu, step)
+        tau = (1 - mu).clamp(min=0.99)
+        primal = torch.minimum(room(it.s, change.s, tau), room(it.s_end, change.s_end, tau))
+        dual = torch.minimum(room(it.y, change.y, tau), room(it.y_end, change.y_end, tau))
+        slope = slope_along(nlp, work, lin, change)
+
+        now = merit(nlp, it, mu)
+        alpha, found = primal, torch.zeros_like(primal, dtype=torch.bool)
+        for_cost, chosen = found, it
+        for _ in range(24):
+            trial = it.moved(change, alpha, dual)
+            good, armijo = work.filter.judge(now, merit(nlp, trial, mu), slope, alpha)
+            new = good & ~found
+            chosen = trial.where(new, chosen)
+            for_cost = torch.where(new, armijo, for_cost)
+            found = found | good
+            if bool(found.all()):
+                break
+            alpha = torch.where(found, alpha, alpha / 2)
+        failures = torch.where(found & (alpha > 1e-3), 0, work.failures + 1)
+        insist = -10 * torch.maximum(shift, torch.full_like(shift, 1e-3))
+        return Work(
+            safeguarded(nlp, chosen, mu),
+            work.filter.extended(now, found & ~for_cost).cleared(~found),
+            mu,
+            torch.where(
+                found, torch.where(shift > 0, shift, work.shift.abs()), insist.clamp(min=-MOST)
+            ),
+            failures,
+            work.place,
+        )
+
+
+def replaced(out: Outcome, at: Tensor, part: Outcome) -> Outcome:
+    """The outcome with that of some of the instances replaced."""
+    it = Iterate(*(a.index_copy(1, at, b) for a, b in zip(out.it, part.it, strict=True)))
+    return Outcome(it, *(a.index_copy(0, at, b) for a, b in zip(out[1:], part[1:], strict=True)))
+
+
+def room(value: Tensor, change: Tensor, tau: Tensor) -> Tensor:
+    """The longest step in `[0, 1]` that keeps `value >= (1 - tau) value`."""
+    if value.numel() == 0:
+        return torch.ones_like(tau)
+    ratio = torch.where(change < 0, -value / change, torch.inf)
+    return (tau * ratio.amin((0, 2))).clamp(max=1)
+
+
+def slope_along(nlp: Transcription, work: Work, lin: Linearisation, change: Iterate) -> Tensor:
+    """The derivative of the barrier function along the step."""
+    it, scale = work.it, nlp.scale[:, None]
+    dw = torch.cat([change.z[:-1], change.u], -1)
+    cost = over(
+        lambda v: v,
+        scale * lin.along.jacobians[1][..., 0, :] * dw,
+        scale * lin.end.jacobians[0][..., 0, :] * change.z[-1:],
+    )
+    barrier = over(lambda v: v, change.s / it.s / nlp.n, change.s_end / it.s_end)
+    return cost - work.mu * barrier
+
+
+def safeguarded(nlp: Transcription, it: Iterate, mu: Tensor) -> Iterate:
+    """Multipliers kept within a factor of 1e10 of `mu w / s`."""
+    mu = mu[:, None]
+    centre, centre_end = mu / nlp.n / it.s, mu / it.s_end
+    return it._replace(
+        y=torch.minimum(torch.maximum(it.y, 1e-10 * centre), 1e10 * centre),
+        y_end=torch.minimum(torch.maximum(it.y_end, 1e-10 * centre_end), 1e10 * centre_end),
+    )

@@ -1,0 +1,64 @@
+"""What every method of `solve` does: from a discretised problem and a start to an outcome."""
+
+import abc
+from enum import Enum
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .iterate import Iterate
+from .transcription import Transcription
+
+
+class Code(Enum):
+    """How a method ended on one instance; `solve` finds the reason."""
+
+    CONVERGED = 1
+    STALLED = 2
+    UNBOUNDED = 3
+    DIVERGED = 4
+    EXHAUSTED = 5
+    INFEASIBLE = 6
+
+
+class Outcome(NamedTuple):
+    """Where a method ended, for each instance.
+
+    Attributes:
+        it: The variables.
+        code: The value of a `Code`, shape `(batch,)`.
+        iterations: After how many iterations.
+    """
+
+    it: Iterate
+    code: Tensor
+    iterations: Tensor
+
+    def take(self, at: Tensor) -> "Outcome":
+        """Those of some of the instances."""
+        return Outcome(self.it.take(at), self.code[at], self.iterations[at])
+
+
+class Method(abc.ABC):
+    """A way to improve a start until it is optimal."""
+
+    @abc.abstractmethod
+    def run(self, nlp: Transcription, start: Iterate, mu: float) -> Outcome:
+        """Improves `start` until each instance is optimal, or can be seen never to be.
+
+        Arguments:
+            nlp: The discretised problem.
+            start: Where to start.
+            mu: The barrier parameter that its slacks and multipliers are made for.
+        """
+
+    @property
+    @abc.abstractmethod
+    def accuracy(self) -> float | None:
+        """The residual below which an answer is converged; None means the number type's own."""
+
+
+def accuracy(method: Method, dtype: torch.dtype) -> float:
+    """The residual below which an answer is converged: 1e-9 in double, 1e-4 in single precision."""
+    return method.accuracy or (1e-9 if dtype == torch.float64 else 1e-4)

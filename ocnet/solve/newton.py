@@ -1,0 +1,113 @@
+"""The Newton step of the barrier problem, with the Hessian made convex where it is not."""
+
+import torch
+from torch import Tensor
+
+from .iterate import Iterate, Linearisation
+from .riccati import riccati, Stages, Step
+from .transcription import Transcription
+
+
+FIRST, LEAST, MOST = 1e-4, 1e-10, 1e12
+"""The multiples of the identity that make a Hessian convex: first tried, least and most."""
+
+PENALTY = 1e2
+"""The weight of the terminal constraint's square, which the step itself does not depend on."""
+
+SOFT = 1e-8
+"""How soft the terminal constraint is made where its rows depend on each other."""
+
+
+def stages(nlp: Transcription, it: Iterate, lin: Linearisation, mu: Tensor) -> Stages:
+    """The linear-quadratic problem whose solution is the Newton step, slacks eliminated.
+
+    With `s y = mu w` linearised, a row `rows + s = 0` adds `D' (y/s) D` to the Hessian and
+    `D' (mu w + y (rows + s)) / s` to the gradient.
+    """
+    F_w, c_w, g_w = lin.along.jacobians
+    phi_z, psi_z, omega_z = lin.end.jacobians
+    scale, mu = nlp.scale[:, None], mu[:, None]
+    pull = (mu / nlp.n + it.y * (lin.rows + it.s)) / it.s
+    pull_end = (mu + it.y_end * (lin.rows_end + it.s_end)) / it.s_end
+    zero = torch.zeros_like(nlp.scale)
+    return Stages(
+        lin.along.hessian + nlp.along.gram(g_w, it.y / it.s),
+        scale * c_w[..., 0, :] + nlp.along.pull_back(g_w, pull),
+        F_w,
+        lin.defect,
+        (lin.end.hessian + nlp.end.gram(omega_z, it.y_end / it.s_end))[0],
+        (scale * phi_z[..., 0, :] + nlp.end.pull_back(omega_z, pull_end))[0],
+        psi_z[0],
+        lin.end.values[1][0],
+        zero + PENALTY,
+        zero,
+    )
+
+
+def convexified(problem: Stages, shift: Tensor, nu: Tensor, n: int) -> tuple[Step, Tensor]:
+    """Solves the problem with the least multiple of the identity that makes it convex.
+
+    Arguments:
+        problem: The linear-quadratic problem.
+        shift: The multiple that each instance needed last; negative to insist on at least that.
+        nu: The multipliers of the terminal constraint now.
+        n: The number of steps: the multiple is per unit of it.
+
+    Returns:
+        The step, and the multiple used.
+    """
+    used = (-shift).clamp(min=0)
+    step = riccati(shifted(problem, used, nu, n))
+    last = shift.abs()
+    while not bool((step.convex | (used > MOST)).all()):
+        failed = ~step.convex & (used <= MOST)
+        at = failed.nonzero()[:, 0]
+        first = torch.where(last > 0, (last / 3).clamp(min=LEAST), FIRST)
+        more = torch.where(last > 0, 8.0, 100.0) * used
+        used = torch.where(failed, torch.where(used > 0, more, first), used)
+        part = riccati(shifted(problem.take(at), used[at], nu[at], n))
+        step = step.updated(at, part)
+    return step, used
+
+
+def shifted(problem: Stages, shift: Tensor, nu: Tensor, n: int) -> Stages:
+    """The problem with a multiple of the identity added, and a terminal constraint made soft."""
+    if not bool((shift > 0).any()):
+        return problem
+    soft = torch.where(shift > 0, SOFT, 0.0).to(shift)
+    eye = torch.eye(problem.hessian.shape[-1], dtype=shift.dtype, device=shift.device)
+    eye_end = torch.eye(problem.end_hessian.shape[-1], dtype=shift.dtype, device=shift.device)
+    amount = shift[:, None, None]
+    return problem._replace(
+        hessian=problem.hessian + amount / n * eye,
+        end_hessian=problem.end_hessian + amount * eye_end,
+        end_defect=problem.end_defect + soft[:, None] * nu,
+        shift=soft,
+    )
+
+
+def direction(
+    nlp: Transcription, it: Iterate, lin: Linearisation, mu: Tensor, step: Step
+) -> Iterate:
+    """The change of all variables that belongs to a step of states and controls."""
+    dw = torch.cat([step.z[:-1], step.u], -1)
+    ds = -(lin.rows + it.s) - nlp.along.along(lin.along.jacobians[2], dw)
+    ds_end = -(lin.rows_end + it.s_end) - nlp.end.along(lin.end.jacobians[2], step.z[-1:])
+    mu = mu[:, None]
+    return Iterate(
+        step.z,
+        step.u,
+        step.costate - it.costate,
+        step.nu[None] - it.nu,
+        ds,
+        (mu / nlp.n - it.y * ds) / it.s - it.y,
+        ds_end,
+        (mu - it.y_end * ds_end) / it.s_end - it.y_end,
+    )
+
+
+def is_minimum(nlp: Transcription, it: Iterate, lin: Linearisation, mu: Tensor) -> Tensor:
+    """Whether the second-order condition holds, but for curvature that rounding explains."""
+    problem = stages(nlp, it, lin, mu)
+    slight = torch.full_like(mu, 1e-7)
+    return riccati(shifted(problem, slight, it.nu[0], nlp.n)).convex

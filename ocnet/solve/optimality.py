@@ -1,0 +1,103 @@
+"""Pontryagin's conditions of a discretised problem: residuals, Hamiltonian and multipliers."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .iterate import Iterate, largest, Linearisation, stationarity
+from .transcription import Transcription
+
+
+class Optimality(NamedTuple):
+    """The largest residuals of Pontryagin's conditions, each of shape `(*batch,)`.
+
+    With the Hamiltonian `H = l + p . f + eta . g` and the multipliers `eta >= 0` of all
+    inequalities (bounds included), per unit of time:
+
+    Attributes:
+        stationarity: `|H_u|`, which off the bounds is that of `l + p . f` alone.
+        costate: `|p' + H_x|`, with `p'` the difference quotient of the costates.
+        transversality: `|p(t1) - phi_x - psi_x' nu - omega_x' eta|`, and the derivative of the
+            Lagrangian in a free final time and in static parameters.
+        complementarity: `eta g`, and how far `eta` is from the right sign.
+    """
+
+    stationarity: Tensor
+    costate: Tensor
+    transversality: Tensor
+    complementarity: Tensor
+
+
+class Multipliers(NamedTuple):
+    """The multipliers of the constraints; those along the path are per unit of time.
+
+    Attributes:
+        lower, upper: Of the control bounds, shape `(time, *batch, *control_shape)`, zero where
+            there is no bound.
+        path: Of the path constraint, shape `(time, *batch, rows)`.
+        terminal: Of the terminal constraint, shape `(*batch, rows)`.
+        terminal_inequality: Of the terminal inequality, shape `(*batch, rows)`.
+    """
+
+    lower: Tensor
+    upper: Tensor
+    path: Tensor
+    terminal: Tensor
+    terminal_inequality: Tensor
+
+
+def step_width(nlp: Transcription, it: Iterate) -> Tensor:
+    """The width of a step of each instance, in true time."""
+    h = torch.full_like(nlp.scale, nlp.points.h)
+    return h * it.z[0, :, nlp.nx] if nlp.points.free_time else h
+
+
+def optimality(nlp: Transcription, it: Iterate, lin: Linearisation) -> Optimality:
+    """The residuals of an iterate, in the units of the problem."""
+    L_z, L_u, L_end = stationarity(nlp, it, lin)
+    nx, per_time = nlp.nx, 1 / (step_width(nlp, it) * nlp.scale)
+    theta = torch.cat([L_z[..., nx:], it.costate[:1, :, nx:]])
+    signs = [largest(y.clamp(max=0)) for y in (it.y, it.y_end)]
+    products = [largest(it.y * it.s), largest(it.y_end * it.s_end)]
+    return Optimality(
+        per_time * largest(L_u),
+        per_time * largest(L_z[1:, :, :nx]),
+        torch.maximum(largest(L_end), largest(theta)) / nlp.scale,
+        torch.stack(
+            [per_time * products[0], products[1] / nlp.scale, per_time * signs[0], signs[1]]
+        ).amax(0),
+    )
+
+
+def hamiltonian(nlp: Transcription, it: Iterate, lin: Linearisation) -> Tensor:
+    """`(c_k + p_{k+1} . (F_k - x_k)) / h`: `l + p . f` averaged over each step."""
+    F, c, _ = lin.along.values
+    rise = (it.costate[1:, :, : nlp.nx] * (F - it.z[:-1, :, : nlp.nx])).sum(-1) / nlp.scale
+    return (c[..., 0] + rise) / step_width(nlp, it)
+
+
+def multipliers(nlp: Transcription, it: Iterate) -> Multipliers:
+    """The multipliers in the units of the problem."""
+    rows, shape = nlp.along, nlp.problem.control_shape or ()
+    eta = it.y / (step_width(nlp, it) * nlp.scale)[:, None]
+    n_lower = len(rows.lower)
+
+    def of_controls(index: Tensor, value: Tensor) -> Tensor:
+        full = torch.zeros_like(it.u).index_copy(-1, index - nlp.nz, value)
+        return full.reshape(nlp.n, *nlp.shape, *shape)
+
+    scale = nlp.scale[:, None]
+    return Multipliers(
+        of_controls(rows.at_lower, eta[..., :n_lower]),
+        of_controls(rows.at_upper, eta[..., n_lower : rows.bounded]),
+        eta[..., rows.bounded :].reshape(nlp.n, *nlp.shape, -1),
+        (it.nu[0] / scale).reshape(*nlp.shape, -1),
+        (it.y_end[0] / scale)[:, nlp.end.bounded :].reshape(*nlp.shape, -1),
+    )
+
+
+def violations(lin: Linearisation) -> Tensor:
+    """The largest violation of dynamics, terminal constraints and inequalities."""
+    rows = (lin.defect, lin.end.values[1], lin.rows.clamp(min=0), lin.rows_end.clamp(min=0))
+    return torch.stack([largest(v) for v in rows]).amax(0)

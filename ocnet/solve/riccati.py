@@ -1,0 +1,175 @@
+"""The Newton step of a discretised control problem by a Riccati sweep over its stages."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Stages(NamedTuple):
+    r"""A linear-quadratic problem, one for each instance of a batch:
+
+    $$ \min \sum_k \tfrac12 w_k' H_k w_k + q_k' w_k
+       + \tfrac12 z_n' H_n z_n + q_n' z_n, \quad w = (z, u), \; z = (x, \theta), $$
+
+    subject to `x[k+1] = A_k w_k + c_k`, `theta[k+1] = theta[k]`, `x[0] = 0` and
+    `E z_n + psi = shift (nu - nu_0)`, where `nu` is the multiplier of that last row.
+
+    Attributes:
+        hessian, gradient: `H_k`, shape `(time, batch, d, d)`, and `q_k`.
+        jacobian, defect: `A_k`, shape `(time, batch, nx, d)`, and `c_k`.
+        end_hessian, end_gradient: `H_n`, shape `(batch, nz, nz)`, and `q_n`.
+        end_jacobian, end_defect: `E`, shape `(batch, rows, nz)`, and `psi + shift nu_0`.
+        penalty: The weight of `|E z_n + psi|^2 / 2`, shape `(batch,)`: where the row holds it
+            changes nothing, but it makes the problem convex also away from there.
+        shift: How soft the row is, shape `(batch,)`.
+    """
+
+    hessian: Tensor
+    gradient: Tensor
+    jacobian: Tensor
+    defect: Tensor
+    end_hessian: Tensor
+    end_gradient: Tensor
+    end_jacobian: Tensor
+    end_defect: Tensor
+    penalty: Tensor
+    shift: Tensor
+
+    def take(self, index: Tensor) -> "Stages":
+        """The problems of some of the instances."""
+        along = (value[:, index] for value in self[:4])
+        return type(self)(*along, *(value[index] for value in self[4:]))
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """The sizes of `x`, of `z`, of `u` and of the terminal row."""
+        nz = self.end_gradient.shape[-1]
+        return (
+            self.defect.shape[-1],
+            nz,
+            self.gradient.shape[-1] - nz,
+            self.end_defect.shape[-1],
+        )
+
+
+class Step(NamedTuple):
+    """The solution of the linear-quadratic problem.
+
+    Attributes:
+        z, u: States and controls, with time first.
+        costate: The multipliers of the dynamics, shape `(time, batch, nz)`.
+        nu: The multiplier of the terminal row.
+        convex: Whether each instance has a unique minimum, shape `(batch,)`.
+    """
+
+    z: Tensor
+    u: Tensor
+    costate: Tensor
+    nu: Tensor
+    convex: Tensor
+
+    def updated(self, index: Tensor, part: "Step") -> "Step":
+        """The solution with those of some of the instances replaced."""
+        along = (a.index_copy(1, index, b) for a, b in zip(self[:3], part[:3], strict=True))
+        ends = (a.index_copy(0, index, b) for a, b in zip(self[3:], part[3:], strict=True))
+        return type(self)(*along, *ends)
+
+
+def homogeneous(stages: Stages) -> tuple[Tensor, Tensor, Tensor]:
+    """The problem without linear terms, in the state `(z, 1, nu)`: stage costs, maps, end cost.
+
+    The one and the multiplier are constant states. A linear-quadratic problem in them needs no
+    other case: no gradients, no defects, no terminal row.
+    """
+    H, q, A, c, H_n, q_n, E, psi, penalty, shift = stages
+    nx, nz, nu, rows = stages.sizes
+    n = nz + 1 + rows
+    time, size = H.shape[:2]
+    at_w = [*range(nz), *range(n, n + nu)]
+    cost = H.new_zeros(time, size, n + nu, n + nu)
+    cost[..., :nz, :nz], cost[..., n:, n:] = H[..., :nz, :nz], H[..., nz:, nz:]
+    cost[..., :nz, n:], cost[..., n:, :nz] = H[..., :nz, nz:], H[..., nz:, :nz]
+    cost[..., nz, at_w] = cost[..., at_w, nz] = q
+    map = H.new_zeros(time, size, n, n + nu)
+    map[..., range(nx, n), range(nx, n)] = 1
+    map[..., :nx, :nz], map[..., :nx, nz], map[..., :nx, n:] = A[..., :nz], c, A[..., nz:]
+    end = H.new_zeros(size, n, n)
+    weight = penalty[:, None, None]
+    end[:, :nz, :nz] = H_n + weight * (E.mT @ E)
+    end[:, :nz, nz] = end[:, nz, :nz] = q_n + ((weight * E.mT) @ psi.unsqueeze(-1)).squeeze(-1)
+    end[:, :nz, nz + 1 :], end[:, nz + 1 :, :nz] = E.mT, E
+    end[:, nz, nz + 1 :] = end[:, nz + 1 :, nz] = psi
+    end[:, range(nz + 1, n), range(nz + 1, n)] = -shift[:, None]
+    return cost, map, end
+
+
+def sequential(cost: Tensor, map: Tensor, end: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The Riccati recursion, stage after stage from the end.
+
+    `V_k(s) = min_u V_{k+1}(map (s, u)) + cost(s, u)` with `V_k(s) = s' P_k s / 2`.
+
+    Returns:
+        The matrices `P_k`, the gains `K_k` of `u = K s`, and whether all stages were convex.
+    """
+    n = map.shape[-2]
+    P, values, gains, curvatures = end, [end], [], []
+    for C, M, M_t in zip(*(a.flip(0).unbind() for a in (cost, map, map.mT)), strict=True):
+        Q = torch.baddbmm(C, M_t, P @ M)
+        Q_us = Q[:, n:, :n]
+        K, curvature = gain(Q[:, n:, n:], Q_us)
+        P = torch.baddbmm(Q[:, :n, :n], Q_us.mT, K)
+        values.append(P)
+        gains.append(K)
+        curvatures.append(curvature)
+    convex = torch.stack(curvatures).amin(0) > 0
+    return torch.stack(values[::-1]), torch.stack(gains[::-1]), convex
+
+
+def gain(Q_uu: Tensor, Q_us: Tensor) -> tuple[Tensor, Tensor]:
+    """`K = -Q_uu^{-1} Q_us`, and a number that is positive if `Q_uu` is positive definite."""
+    if Q_uu.shape[-1] == 1:
+        return -Q_us / Q_uu, Q_uu[..., 0, 0]
+    factor, failed = torch.linalg.cholesky_ex(Q_uu)
+    return -torch.cholesky_solve(Q_us, factor), torch.where(failed == 0, 1.0, -1.0).to(Q_uu)
+
+
+def riccati(stages: Stages) -> Step:
+    """Solves the linear-quadratic problem; where it is not convex the step is not to be used."""
+    nx, nz, _, _ = stages.sizes
+    cost, map, end = homogeneous(stages)
+    P, K, convex = sequential(cost, map, end)
+    start, unique = saddle_point(P[0], nx, nz)
+    n = map.shape[-2]
+    closed = torch.baddbmm(
+        map[..., :n].flatten(0, 1), map[..., n:].flatten(0, 1), K.flatten(0, 1)
+    ).unflatten(0, K.shape[:2])
+    s = start.unsqueeze(-1)
+    path = [s]
+    for M in closed.unbind():
+        s = M @ s
+        path.append(s)
+    path = torch.stack(path)
+    costate = (P[..., :nz, :] @ path).squeeze(-1)
+    u = (K @ path[:-1]).squeeze(-1)
+    return Step(path[..., :nz, 0], u, costate, start[:, nz + 1 :], convex & unique)
+
+
+def saddle_point(P: Tensor, nx: int, nz: int) -> tuple[Tensor, Tensor]:
+    """The initial state `(0, theta, 1, nu)` that minimises over `theta` and maximises over `nu`."""
+    size, n = P.shape[0], P.shape[-1]
+    one = P.new_zeros(size, n)
+    one[:, nz] = 1
+    unique = torch.ones(size, dtype=torch.bool, device=P.device)
+    if nz > nx:
+        K, curvature = gain(P[:, nx:nz, nx:nz], P[:, nx:nz, nz:])
+        unique = curvature > 0
+        reduced = P[:, nz:, nz:] + P[:, nz:, nx:nz] @ K
+    else:
+        K, reduced = P.new_zeros(size, 0, n - nz), P[:, nz:, nz:]
+    if n > nz + 1:
+        nu, curvature = gain(-reduced[:, 1:, 1:], -reduced[:, 1:, :1])
+        unique = unique & (curvature > 0)
+        one[:, nz + 1 :] = nu.squeeze(-1)
+    one[:, nx:nz] = (K @ one[:, nz:].unsqueeze(-1)).squeeze(-1)
+    return one, unique

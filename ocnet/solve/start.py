@@ -1,0 +1,159 @@
+"""Where the iteration starts: cold from the problem's own guess, or warm from a solution."""
+
+import torch
+from torch import Tensor
+
+from ..control.base import OpenLoop
+from .iterate import apply, Iterate, Linearisation, linearise, slacks
+from .solution import Solution
+from .transcription import inside, Transcription
+
+
+COLD, WARM = 1e-1, 1e-4
+"""The barrier parameter to start with."""
+
+
+@torch.no_grad()
+def cold(nlp: Transcription) -> Iterate:
+    """The cold start.
+
+    Controls are the problem's `initial_control`, moved between the bounds. States are the
+    problem's `initial_states`, or those that the controls lead to while they stay within 1000
+    times the initial state's size, or the initial state held. Slacks are the constraints' room,
+    at least 1e-2; multipliers are `mu w / s`, and the costates solve the adjoint equation.
+    """
+    z, u = nlp.constant_start(nlp.n)
+    problem, shape = nlp.problem, nlp.problem.state_shape
+    control = problem.initial_control(nlp.n).to(nlp.x0)
+    if not isinstance(control, OpenLoop):
+        raise TypeError(f"initial_control must be open-loop, but got {type(control).__name__}.")
+    values = control.values(nlp.s[:-1].tolist()).reshape(nlp.n, -1, nlp.nu)
+    u = inside(values.expand_as(u), *nlp.u_bounds)
+    guess = problem.initial_states(nlp.s, nlp.x0.reshape(*nlp.shape, *shape))
+    if guess is None:
+        z = rolled_out(nlp, z, u)
+    else:
+        guess = guess.reshape(nlp.n + 1, -1, nlp.nx).expand(-1, len(nlp.x0), -1)
+        z = torch.cat([torch.cat([nlp.x0[None], guess[1:]]), z[..., nlp.nx :]], -1)
+    return with_multipliers(nlp, z, u, COLD)
+
+
+def rolled_out(nlp: Transcription, z: Tensor, u: Tensor) -> Tensor:
+    """The states that the controls lead to; where they grow huge, the initial state held."""
+    path, now = [z[0]], z[0]
+    for k in range(nlp.n):
+        x, _, _ = nlp.stages(now[None], u[k : k + 1], nlp.s[k : k + 1])
+        now = torch.cat([x[0], now[:, nlp.nx :]], -1)
+        path.append(now)
+    path = torch.stack(path)
+    tame = (path.abs() < 1e3 * (1 + z.abs())).all(-1).all(0)
+    return torch.where(tame[:, None], path, z)
+
+
+def with_multipliers(
+    nlp: Transcription, z: Tensor, u: Tensor, mu: float, least: float = 1e-2
+) -> Iterate:
+    """Slacks of at least `least` and multipliers for given states and controls; sets the scale."""
+    it = Iterate.without_multipliers(nlp, z, u)
+    nlp.scale = torch.ones_like(nlp.scale)
+    lin = linearise(nlp, it)
+    nlp.scale = cost_scale(nlp, lin)
+    s, s_end = slacks(nlp, lin, least)
+    return it._replace(
+        costate=adjoint(nlp, lin), s=s, y=mu / nlp.n / s, s_end=s_end, y_end=mu / s_end
+    )
+
+
+def cost_scale(nlp: Transcription, lin: Linearisation) -> Tensor:
+    """One over the largest first or second derivative of the cost: its unit must not matter."""
+    w = nlp.points.h * nlp.n
+    parts = (
+        lin.along.jacobians[1] * nlp.n / w, lin.along.hessian * nlp.n / w,
+        lin.end.jacobians[0], lin.end.hessian,
+    )  # fmt: skip
+    sizes = [v.abs().flatten(2).amax(2).amax(0) for v in parts]
+    size = torch.stack(sizes).amax(0)
+    size = torch.where(size.isfinite() & (size > 0), size, 1.0)
+    return (1 / size).clamp(1e-10, 1e10)
+
+
+def adjoint(nlp: Transcription, lin: Linearisation) -> Tensor:
+    """Costates that make the Lagrangian stationary in the states, but for the constraints."""
+    scale, nx = nlp.scale[:, None], nlp.nx
+    p = scale * lin.end.jacobians[0][0, :, 0, :]
+    path = [p]
+    c_z = scale * lin.along.jacobians[1][..., 0, : nlp.nz]
+    F_z = lin.along.jacobians[0][..., : nlp.nz]
+    for c, A in zip(c_z.flip(0).unbind(), F_z.flip(0).unbind(), strict=True):
+        held = torch.cat([torch.zeros_like(p[:, :nx]), p[:, nx:]], -1)
+        p = c + apply(A.mT, p[:, :nx]) + held
+        path.append(p)
+    path = torch.stack(path[::-1])
+    tame = (path.abs() < 1e6).all(-1).all(0)
+    return torch.where(tame[:, None], path, 0.0)
+
+
+@torch.no_grad()
+def warm(nlp: Transcription, solution: Solution) -> Iterate:
+    """A solution, on this or another grid or horizon, as a start.
+
+    States and costates are interpolated, controls and multipliers read at the middle of steps.
+
+    Raises:
+        ValueError: If it solves another number of instances.
+    """
+    size, n = len(nlp.x0), solution.solver.n
+    before = solution.cost.numel()
+    if before not in (1, size):
+        raise ValueError(f"start must solve 1 or {size} instances, but it solves {before}.")
+
+    def points(value: Tensor) -> Tensor:
+        value = value.detach().to(nlp.x0)
+        return value.reshape(len(value), before, -1).expand(-1, size, -1)
+
+    at = torch.linspace(0, n, nlp.n + 1, dtype=torch.float64, device=nlp.x0.device)
+    left = at.long().clamp(max=n - 1)
+    share = (at - left).to(nlp.x0)[:, None, None]
+    middle = ((at[1:] + at[:-1]) / 2).long()
+
+    def interpolated(value: Tensor) -> Tensor:
+        value = points(value)
+        return torch.lerp(value[left], value[left + 1], share)
+
+    x = interpolated(solution.trajectory.x)
+    theta = inside(extended(nlp, solution)[:, nlp.nx :], *nlp.theta_bounds, 1e-6)
+    z = torch.cat([torch.cat([nlp.x0[None], x[1:]]), theta.expand(nlp.n + 1, -1, -1)], -1)
+    u = inside(points(solution.control.path)[middle], *nlp.u_bounds, 1e-6)
+    it = with_multipliers(nlp, z, u, WARM, least=1e-6)
+    costate = interpolated(solution.costates)
+    scale, nx = nlp.scale[:, None], nlp.nx
+    found = solution.multipliers
+    h = nlp.points.h * (z[:1, :, nx : nx + 1] if nlp.points.free_time else 1)
+    at_lower, at_upper = nlp.along.at_lower - nlp.nz, nlp.along.at_upper - nlp.nz
+    eta = torch.cat(
+        [
+            points(found.lower)[middle][..., at_lower],
+            points(found.upper)[middle][..., at_upper],
+            points(found.path)[middle],
+        ],
+        -1,
+    )
+    return it._replace(
+        costate=torch.cat([scale * costate, it.costate[..., nx:]], -1),
+        nu=scale * points(found.terminal[None]),
+        y=torch.minimum(torch.maximum(it.y, scale * h * eta), 1e4 * it.y),
+    )
+
+
+def extended(nlp: Transcription, solution: Solution) -> Tensor:
+    """The initial states with a solution's constants beside them, shape `(batch, nz)`."""
+    size = len(nlp.x0)
+    theta = []
+    if nlp.points.free_time:
+        problem = nlp.problem
+        rate = (solution.final_time.detach() - problem.t0) / (problem.t1 - problem.t0)
+        theta.append(rate.reshape(-1, 1))
+    before = solution.cost.numel()
+    theta += [v.detach().reshape(before, -1) for v in solution.parameters.values()]
+    constants = [v.to(nlp.x0).expand(size, -1) for v in theta]
+    return torch.cat([nlp.x0.detach(), *constants], -1)

@@ -1,0 +1,93 @@
+"""The word and the reason for how each instance ended."""
+
+import torch
+from torch import Tensor
+
+from .iterate import Iterate, Linearisation, Residuals
+from .method import Code
+from .optimality import step_width
+from .transcription import Transcription
+
+
+def describe(
+    nlp: Transcription,
+    it: Iterate,
+    lin: Linearisation,
+    residual: Residuals,
+    code: Tensor,
+    minimum: Tensor,
+    tolerance: float,
+) -> list[tuple[str, str]]:
+    """Status and reason of each instance.
+
+    Arguments:
+        minimum: Whether the second-order condition holds.
+        tolerance: Below which a violation is none.
+    """
+    words = []
+    for i, value in enumerate(code.tolist()):
+        kind, violation = Code(value), float(residual.feasibility[i])
+        error = float(residual.error[i])
+        if kind is Code.CONVERGED and bool(minimum[i]):
+            words.append(("converged", f"all residuals are below {tolerance:.0e}"))
+        elif kind is Code.CONVERGED:
+            words.append(
+                ("saddle", "stationary, but the cost has negative curvature in some control")
+            )
+        elif kind is Code.DIVERGED or not error < float("inf"):
+            words.append(("diverged", f"not finite at {where_not_finite(nlp, lin, i)}"))
+        elif kind is Code.UNBOUNDED:
+            words.append(unbounded(nlp, it, lin, i, violation, tolerance))
+        elif kind is Code.INFEASIBLE:
+            words.append(("infeasible", worst_violation(nlp, it, lin, i)))
+        elif kind is Code.EXHAUSTED:
+            words.append(("exhausted", f"residual {error:.1e} after the last iteration allowed"))
+        else:
+            where = f", {worst_violation(nlp, it, lin, i)}" if violation > tolerance else ""
+            reason = f"no step lowers cost or violation any more, residual {error:.1e}{where}"
+            words.append(("stalled", reason))
+    return words
+
+
+def unbounded(
+    nlp: Transcription, it: Iterate, lin: Linearisation, i: int, violation: float, tolerance: float
+) -> tuple[str, str]:
+    """An instance whose variables grew without end."""
+    cost = float(lin.along.values[1][:, i].sum() + lin.end.values[0][:, i].sum())
+    most = float(it.u[:, i].abs().max())
+    if violation > 1e-6 * (1 + most) or cost > 0:
+        return "diverged", f"the variables grew to {most:.1e} with violation {violation:.1e}"
+    return "unbounded", f"the cost fell to {cost:.1e} while the control grew to {most:.1e}"
+
+
+def worst_violation(nlp: Transcription, it: Iterate, lin: Linearisation, i: int) -> str:
+    """The constraint that is violated most, by how much and when."""
+    h, t0 = float(step_width(nlp, it)[i]), float(nlp.problem.t0)
+    bounded, end_bounded = nlp.along.bounded, nlp.end.bounded
+    candidates = [
+        ("dynamics", lin.defect[:, i].abs(), 1),
+        ("path_constraint", lin.rows[:, i, bounded:], 0),
+        ("terminal_constraint", lin.end.values[1][:, i].abs(), nlp.n),
+        ("terminal_inequality", lin.rows_end[:, i, end_bounded:], nlp.n),
+    ]
+    worst, text = -1.0, "no constraint is violated, only slacks are"
+    for name, value, first in candidates:
+        if value.numel() == 0:
+            continue
+        most = float(value.max())
+        if most > worst and most > 0:
+            k, row = divmod(int(value.argmax()), value.shape[-1])
+            worst = most
+            text = f"{name}[{row}] is violated by {most:.3g} at t={t0 + h * (first + k):.4g}"
+    return text
+
+
+def where_not_finite(nlp: Transcription, lin: Linearisation, i: int) -> str:
+    """The first step whose value or derivatives are not finite, in words."""
+    finite = torch.ones(nlp.n, dtype=torch.bool, device=nlp.x0.device)
+    for value in (*lin.along.values, *lin.along.jacobians, lin.along.hessian):
+        finite &= value[:, i].flatten(1).isfinite().all(1)
+    if bool(finite.all()):
+        return "the final state"
+    k = int((~finite).nonzero()[0, 0])
+    return f"step {k}, t={float(nlp.s[k]):.4g} of the unstretched horizon"

@@ -1,0 +1,288 @@
+"""An optimal control problem cut into steps: the nonlinear program, and its derivatives."""
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from ..control.base import equal_times
+from ..problem import Batch
+from ..solver import ExplicitRungeKutta
+from .check import check_batch, check_bounds, depends_on_time, own_value
+from .inequality import Inequalities
+from .points import Points
+
+
+CHUNK = 100_000
+"""How many points are differentiated at once: more do not fit into a processor's cache."""
+
+
+class Derivatives(NamedTuple):
+    """Values and Jacobians of several functions, and the Hessian of their weighted sum.
+
+    Attributes:
+        values: The functions' values, each `(*points, rows)`.
+        jacobians: Their Jacobians, each `(*points, rows, d)`.
+        hessian: The Hessian of `sum_i weights_i . values_i`, shape `(*points, d, d)`.
+    """
+
+    values: tuple[Tensor, ...]
+    jacobians: tuple[Tensor, ...]
+    hessian: Tensor
+
+    def take(self, index: Tensor) -> "Derivatives":
+        """Those of some of the instances: points are `(time, batch)`."""
+        values, jacobians = (tuple(v[:, index] for v in part) for part in self[:2])
+        return type(self)(values, jacobians, self.hessian[:, index])
+
+
+class Transcription:
+    r"""The problem discretised by `n` Runge-Kutta steps, the control constant over each:
+
+    $$ \min \sum_k c_k(z_k, u_k) + \phi(z_n) \quad \text{s.t.} \quad x_{k+1} = F_k(z_k, u_k), \;
+       g_k(z_k, u_k) \le 0, \; \psi(z_n) = 0, \; \omega(z_n) \le 0. $$
+
+    Tensors have time first, then one batch dimension, then a vector; `z` is the state extended by
+    free constants (`Points`).
+
+    Arguments:
+        batch: The problem, its initial states and parameters.
+        solver: The steps.
+
+    Attributes:
+        n, nx, nz, nu: The number of steps, and the sizes of `x`, `z` and `u`.
+        shape: The user's batch dimensions.
+        x0: The initial states, shape `(batch, nx)`.
+        along, end: The inequalities at each step and at the final state.
+        n_psi: The number of terminal constraints.
+        scale: What the cost is multiplied with, shape `(batch,)`.
+        weight: That of the penalty which stands for the constraints, or None.
+        anchor: The constants that the penalty holds on to, shape `(batch, nz - nx)`.
+    """
+
+    def __init__(self, batch: Batch, solver: ExplicitRungeKutta):
+        check_batch(batch)
+        problem, x0, target, parameters = batch
+        self.problem, self.n = problem, solver.n
+        self.points = Points(problem, solver.tableau, (problem.t1 - problem.t0) / solver.n)
+        self.shape = problem.batch_shape(x0)
+        self.x0 = x0.reshape(math.prod(self.shape), -1)
+        self.nx, self.nz = self.points.nx, self.points.nz
+        self.nu = math.prod(problem.control_shape or ())
+        self.s = self.x0.new_tensor(equal_times(problem.t0, problem.t1, self.n))
+        self.weight: float | None = None
+        self.anchor = self.x0.new_zeros(len(self.x0), self.nz - self.nx)
+        self.scale = self.x0.new_ones(len(self.x0))
+        self.shared, self.own = self.sorted(parameters)
+        self.target: Tensor | None = target
+        if target is not None:
+            self.target = target.reshape(len(self.x0), *target.shape[len(self.shape) :])
+        # One call for all points is several times faster than a vmap, but a problem reads one
+        # time for all states, and one value of each parameter.
+        self.pointwise = bool(parameters or self.points.static) or target is not None
+        self.pointwise = self.pointwise or depends_on_time(batch)
+        self.set_bounds()
+
+    def sorted(self, parameters: dict[str, Tensor]) -> tuple[dict, dict]:
+        """The parameters that all instances share, and those that each has of its own."""
+        shared, own = {}, {}
+        for name, value in parameters.items():
+            shape = own_value(self.problem, name).shape
+            if value.shape == shape:
+                shared[name] = value
+            elif value.shape == self.shape + shape:
+                own[name] = value.reshape(len(self.x0), *shape)
+            else:
+                raise ValueError(
+                    f"{name} must have shape {tuple(shape)} or {tuple(self.shape + shape)}, but "
+                    f"got {tuple(value.shape)}."
+                )
+        return shared, own
+
+    u_bounds: tuple[Tensor, Tensor]
+    theta_bounds: tuple[Tensor, Tensor]
+
+    def set_bounds(self) -> None:
+        """Collects the bounds of controls and constants, and counts the rows of constraints."""
+        problem, inf = self.problem, math.inf
+        low, high = problem.control_bounds or (-inf, inf)
+        shape = problem.control_shape or ()
+        low, high = (torch.as_tensor(b).to(self.x0).expand(shape).reshape(-1) for b in (low, high))
+        self.u_bounds = low, high
+        check_bounds("control_bounds", *self.u_bounds)
+        pairs = []
+        if problem.final_time_bounds is not None:
+            width = problem.t1 - problem.t0
+            pairs.append([(t - problem.t0) / width for t in problem.final_time_bounds])
+        for name, like in self.points.static.items():
+            pairs += [problem.static_parameters[name]] * like.numel()
+        low, high = self.x0.new_tensor(pairs).reshape(-1, 2).unbind(-1)
+        self.theta_bounds = low, high
+        check_bounds("final_time_bounds and static_parameters", *self.theta_bounds)
+
+        free = self.x0.new_full((self.nx,), inf)
+        u_low, u_high = self.u_bounds
+        with torch.no_grad():
+            z, u = self.constant_start(1)
+            _, _, g = self.stages(z[:1], u, self.s[:1])
+            _, psi, omega = self.ends(z[:1])
+        self.n_psi = psi.shape[-1]
+        theta = torch.full_like(low, inf)
+        self.along = Inequalities(
+            torch.cat([-free, -theta, u_low]), torch.cat([free, theta, u_high]), g.shape[-1]
+        )
+        self.end = Inequalities(torch.cat([-free, low]), torch.cat([free, high]), omega.shape[-1])
+
+    def take(self, index: Tensor) -> "Transcription":
+        """The same for some of the instances."""
+        part = copy.copy(self)
+        part.x0, part.scale, part.anchor = (v[index] for v in (self.x0, self.scale, self.anchor))
+        part.own = {name: value[index] for name, value in self.own.items()}
+        part.target = None if self.target is None else self.target[index]
+        return part
+
+    def relaxed(self, weight: float, anchor: Tensor) -> "Transcription":
+        """The same with all constraints but dynamics and bounds as penalties.
+
+        The scaled cost gains `weight/2 (|psi|^2 + |max(omega, 0)|^2 + int |max(g, 0)|^2)`, and
+        `500 weight |theta - anchor|^2`: the end may be missed by less at once, in less time, so
+        that a free final time must stay to find the way.
+        """
+        part = copy.copy(self)
+        part.weight, part.anchor, part.n_psi = weight, anchor, 0
+        part.along, part.end = copy.copy(self.along), copy.copy(self.end)
+        part.along.rows = part.end.rows = 0
+        return part
+
+    def penalised(self, cost: Tensor, rows: Sequence[Tensor], share: float) -> Tensor:
+        """A cost with the penalty of rows that should be zero."""
+        total = torch.cat([row**2 for row in rows], -1).sum(-1, keepdim=True)
+        return cost + (self.weight or 0.0) / 2 * share * total / self.scale[:, None]
+
+    def constant_start(self, n: int) -> tuple[Tensor, Tensor]:
+        """The initial state held, constants as they are, and no control, all between bounds."""
+        size = len(self.x0)
+        theta = [self.x0.new_ones(1)] if self.points.free_time else []
+        theta += [v.detach().reshape(-1).to(self.x0) for v in self.points.static.values()]
+        theta = inside(torch.cat([self.x0.new_zeros(0), *theta]), *self.theta_bounds)
+        z = torch.cat([self.x0, theta.expand(size, -1)], -1)
+        u = inside(self.x0.new_zeros(size, self.nu), *self.u_bounds)
+        return z.expand(n + 1, -1, -1), u.expand(n, -1, -1)
+
+    def stages(self, z: Tensor, u: Tensor, s: Tensor | None = None) -> tuple[Tensor, ...]:
+        """`F`, `c` and `g` at points `(*lead, time, batch, .)`; leading dimensions repeat times."""
+        F, c, g = self.stages_of_problem(z, u, s)
+        if self.weight is None:
+            return F, c, g
+        return F, self.penalised(c, [g.clamp(min=0)], 1 / self.n), g[..., :0]
+
+    def ends(self, z: Tensor) -> tuple[Tensor, ...]:
+        """`phi`, `psi` and `omega` at points `(*lead, time, batch, nz)`."""
+        phi, psi, omega = self.ends_of_problem(z)
+        if self.weight is None:
+            return phi, psi, omega
+        held = math.sqrt(1e3) * (z[..., self.nx :] - self.anchor)
+        phi = self.penalised(phi, [psi, omega.clamp(min=0), held], 1.0)
+        return phi, psi[..., :0], omega[..., :0]
+
+    def stages_of_problem(self, z: Tensor, u: Tensor, s: Tensor | None) -> tuple[Tensor, ...]:
+        """`stages` without penalties."""
+        s = self.s[: z.shape[-3]] if s is None else s
+        if not self.pointwise:
+            return self.points.stage(z, u, s[0], None, {})
+        times = s.expand(z.shape[:-2])
+        return self.at_points(
+            lambda z, u, s, target, own: self.points.stage(z, u, s, target, own), z, u, times
+        )
+
+    def ends_of_problem(self, z: Tensor) -> tuple[Tensor, ...]:
+        """`ends` without penalties."""
+        if not self.pointwise:
+            return self.points.ending(z, None, {})
+        return self.at_points(lambda z, target, own: self.points.ending(z, target, own), z)
+
+    def at_points(self, function: Callable, *args: Tensor) -> tuple[Tensor, ...]:
+        """`function` at each point by itself, so that each has its time and its parameters."""
+        lead, size = args[0].shape[:-2], args[0].shape[-2]
+        of_points = [a.dim() - len(lead) for a in args]
+        flat = [a.reshape(-1, *a.shape[len(lead) :]) for a in args]
+
+        def one(*point: Tensor, target: Tensor | None = None, **own: Tensor) -> tuple[Tensor, ...]:
+            return function(*point, target, {**self.shared, **own})
+
+        over_batch = vmap(
+            lambda target, own, *point: one(*point, target=target, **own),
+            in_dims=(None if self.target is None else 0, 0, *(0 if d else None for d in of_points)),
+        )
+        outputs = vmap(lambda *point: over_batch(self.target, self.own, *point))(*flat)
+        return tuple(value.reshape(*lead, size, -1) for value in outputs)
+
+    def differentiate(
+        self, function: Callable[[Tensor], tuple[Tensor, ...]], w: Tensor, weights: Sequence[Tensor]
+    ) -> Derivatives:
+        """Values, Jacobians and the Hessian of the weighted sum, at points `w` `(*points, d)`.
+
+        The Lagrangian `L = sum_i weights_i . f_i` is differentiated twice by reverse mode, one
+        copy of the points for each direction `e_j`. As its gradient `G` is linear in the weights,
+        the same sweep gives the Jacobians: `d(G . e_j) / d weights_i = (f_i)_w e_j`.
+        """
+        d = w.shape[-1]
+        with torch.enable_grad():
+            copies = w.detach().expand(d, *w.shape).contiguous().requires_grad_()
+            by_row = [v.detach().expand(d, *v.shape).contiguous().requires_grad_() for v in weights]
+            values = function(copies)
+            total = torch.stack([(a * b).sum() for a, b in zip(by_row, values, strict=True)]).sum()
+            inputs = (copies, *by_row)
+            (gradient,) = torch.autograd.grad(
+                total, copies, create_graph=True, allow_unused=True, materialize_grads=True
+            )
+            # Where nothing depends on the point there is no graph to differentiate again.
+            gradient = gradient + 0 * copies.sum() if not gradient.requires_grad else gradient
+            directions = torch.eye(d, dtype=w.dtype, device=w.device)
+            directions = directions.reshape(d, *[1] * (w.dim() - 1), d).expand_as(copies)
+            hessian, *jacobians = torch.autograd.grad(
+                gradient, inputs, directions, allow_unused=True, materialize_grads=True
+            )
+        return Derivatives(
+            tuple(value[0].detach() for value in values),
+            tuple(jacobian.movedim(0, -1) for jacobian in jacobians),
+            hessian.movedim(0, -1),
+        )
+
+    def stage_derivatives(self, z: Tensor, u: Tensor, weights: Sequence[Tensor]) -> Derivatives:
+        """The derivatives of `F`, `c` and `g` in `w = (z, u)` at all steps."""
+        w = torch.cat([z, u], -1)
+        per_chunk = max(1, CHUNK // (w.shape[1] * w.shape[2]))
+        parts = [
+            self.differentiate(
+                lambda w, s=s: self.stages(w[..., : self.nz], w[..., self.nz :], s), part, of_part
+            )
+            for part, s, *of_part in zip(
+                w.split(per_chunk),
+                self.s[:-1].split(per_chunk),
+                *(v.split(per_chunk) for v in weights),
+                strict=True,
+            )
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        values, jacobians, hessians = zip(*parts, strict=True)
+        return Derivatives(
+            tuple(map(torch.cat, zip(*values, strict=True))),
+            tuple(map(torch.cat, zip(*jacobians, strict=True))),
+            torch.cat(hessians),
+        )
+
+    def end_derivatives(self, z: Tensor, weights: Sequence[Tensor]) -> Derivatives:
+        """The derivatives of `phi`, `psi` and `omega` at the final states."""
+        return self.differentiate(self.ends, z, weights)
+
+
+def inside(value: Tensor, lower: Tensor, upper: Tensor, share: float = 1e-2) -> Tensor:
+    """`value` moved between the bounds, away from them by a share of the room or of one."""
+    room = (share * (upper - lower)).clamp(max=share)
+    return torch.maximum(torch.minimum(value, upper - room), lower + room)

@@ -1,0 +1,329 @@
+"""Problems with end, path and control constraints on a fixed horizon, and known optima."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from ocnet import Sample, SolvedProblem
+
+from .nonlinear import DeepLinear, Tanh, VanDerPol
+
+
+def double_integrator(x: Tensor, u: Tensor) -> Tensor:
+    """`x1' = x2, x2' = u`."""
+    x2 = x[..., 1]
+    return torch.stack([x2, u[..., 0].expand_as(x2)], -1)
+
+
+class MinEnergy(SolvedProblem):
+    """`x1' = x2, x2' = u` from (0, 0) to (1, 0) in T = 1, minimise `int u^2`: optimum 12.
+
+    `u = 6 - 12 t`, costates `(-24, -12 + 24 t)`; with n Euler steps `12/(1 - 1/n^2)`.
+
+    References:
+        A. E. Bryson, Y.-C. Ho, Applied Optimal Control, 1975.
+    """
+
+    state_shape = (2,)
+    control_shape = (1,)
+
+    def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
+        return double_integrator(x, u)
+
+    def stage_cost(self, t: Tensor, x: Tensor, u: Tensor, target: Tensor | None) -> Tensor:
+        return u[..., 0] ** 2
+
+    def terminal_constraint(self, x: Tensor, target: Tensor | None) -> Tensor:
+        return x - x.new_tensor([1.0, 0.0])
+
+    def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Sample:
+        return Sample(torch.zeros(batch_size, 2))
+
+    def optimal_cost(self, x0: Tensor) -> Tensor:
+        """Half of `d' W^-1 d`, `d` what is missed without control and `W` the Gramian, twice."""
+        missed = torch.stack([1 - x0[..., 0] - x0[..., 1], -x0[..., 1]], -1)
+        inverse = x0.new_tensor([[12.0, -6.0], [-6.0, 4.0]])
+        return ((missed @ inverse) * missed).sum(-1)
+
+    def optimal_control(self, t: Tensor, x0: Tensor) -> Tensor:
+        missed = torch.stack([1 - x0[..., 0] - x0[..., 1], -x0[..., 1]], -1)
+        nu = missed @ x0.new_tensor([[12.0, -6.0], [-6.0, 4.0]])
+        t = t.to(x0).reshape(-1, *[1] * (x0.dim() - 1))
+        return ((1 - t) * nu[..., 0] + nu[..., 1]).unsqueeze(-1)
+
+    def euler_optimal_cost(self, x0: Tensor, n: int) -> Tensor | None:
+        if bool((x0 != 0).any()):
+            return None
+        return x0.new_full(x0.shape[:-1], 12 / (1 - 1 / n**2))
+
+
+class BrysonDenham(SolvedProblem):
+    """`x1' = x2, x2' = u` from (0, 1) to (0, -1), T = 1, `x1 <= L`, minimise `1/2 int u^2`.
+
+    Optimum `4/(9 L)` for `L <= 1/6`, `2 + 6 (1 - 4 L)^2` for `L` in [1/6, 1/4], 2 above.
+
+    References:
+        A. E. Bryson, W. F. Denham, S. E. Dreyfus, AIAA Journal 1(11), 1963.
+    """
+
+    state_shape = (2,)
+    control_shape = (1,)
+
+    def __init__(self, L: float = 1 / 9):
+        super().__init__()
+        if not L > 0:
+            raise ValueError(f"Must have L > 0, but got {L=}.")
+        self.L = L
+
+    def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
+        return double_integrator(x, u)
+
+    def stage_cost(self, t: Tensor, x: Tensor, u: Tensor, target: Tensor | None) -> Tensor:
+        return u[..., 0] ** 2 / 2
+
+    def path_constraint(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
+        return x[..., :1] - self.L
+
+    def terminal_constraint(self, x: Tensor, target: Tensor | None) -> Tensor:
+        return x - x.new_tensor([0.0, -1.0])
+
+    def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Sample:
+        return Sample(torch.tensor([0.0, 1.0]).expand(batch_size, 2))
+
+    def optimal_cost(self, x0: Tensor) -> Tensor:
+        L = min(self.L, 1 / 4)
+        least = 4 / (9 * L) if L <= 1 / 6 else 2 + 6 * (1 - 4 * L) ** 2
+        return x0.new_full(x0.shape[:-1], least)
+
+
+class TanhTo(SolvedProblem):
+    """`Tanh` with the end constraint `x1(1) = 1`: optimum `2 tanh(1/2)`.
+
+    `x1(t) = cosh(t - 1/2)/cosh(1/2)`, `u = sinh(t - 1/2)/cosh(1/2)`.
+    """
+
+    state_shape = (2,)
+    control_shape = (1,)
+
+    def __init__(self):
+        super().__init__()
+        self.free = Tanh()
+
+    def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
+        return self.free.dynamics(t, x, u)
+
+    def terminal_cost(self, x: Tensor, target: Tensor | None) -> Tensor:
+        return self.free.terminal_cost(x, target)
+
+    def terminal_constraint(self, x: Tensor, target: Tensor | None) -> Tensor:
+        return x[..., :1] - 1
+
+    def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Sample:
+        return self.free.sample(batch_size, generator)
+
+    def optimal_cost(self, x0: Tensor) -> Tensor:
+        return x0.new_full(x0.shape[:-1], 2 * math.tanh(1 / 2))
+
+    def optimal_control(self, t: Tensor, x0: Tensor) -> Tensor:
+        u = torch.sinh(t - 1 / 2) / math.cosh(1 / 2)
+        return u.to(x0).reshape(-1, *[1] * x0.dim()).expand(-1, *x0.shape[:-1], 1)
+
+
+class Bilinear(SolvedProblem):
+    """`x' = u x` from 1 to 3 in T = 1, minimise `int u^2`: optimum `(ln 3)^2`, `u = ln 3`.
+
+    With n Euler steps `n^2 (3^(1/n) - 1)^2`.
+    """
+
+    state_shape = (1,)
+    control_shape = (1,)
+
+    def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
+        return u * x
+
+    def stage_cost(self, t: Tensor, x: Tensor, u: Tensor, target: Tensor | None) -> Tensor:
+        return u[..., 0] ** 2
+
+    def terminal_constraint(self, x: Tensor, target: Tensor | None) -> Tensor:
+        return x - 3
+
+    def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Sample:
+        return Sample(torch.ones(batch_size, 1))
+
+    def optimal_cost(self, x0: Tensor) -> Tensor:
+        return (3 / x0[..., 0]).log() ** 2
+
+    def optimal_control(self, t: Tensor, x0: Tensor) -> Tensor:
+        return (3 / x0).log().expand(len(t), *x0.shape)
+
+    def euler_optimal_cost(self, x0: Tensor, n: int) -> Tensor:
+        return n**2 * ((3 / x0[..., 0]) ** (1 / n) - 1) ** 2
+
+
+class LinearResNet(SolvedProblem):
+    """A linear ResNet `X' = A X` from I to M, minimise `int |A|_F^2`: `sum_i ln^2 sigma_i`.
+
+    `M = [[2, .5], [.5, 1]]` is symmetric positive definite with eigenvalues `sigma_i`, and
+    `A = ln M` is best; with L layers `L^2 sum_i (sigma_i^(1/L) - 1)^2`.
+    """
+
+    state_shape = (2, 2)
+    control_shape = (2, 2)
+
+    def __init__(self):
+        super().__init__()
+        self.free = DeepLinear()
+
+    def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
+        return self.free.dynamics(t, x, u)
+
+    def stage_cost(self, t: Tensor, x: Tensor, u: Tensor, target: Tensor | None) -> Tensor:
+        return (u**2).sum((-2, -1))
+
+    def terminal_constraint(self, x: Tensor, target: Tensor | None) -> Tensor:
+        return (x - self.free.M).flatten(-2)
+
+    def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Sample:
+        return self.free.sample(batch_size, generator)
+
+    def optimal_cost(self, x0: Tensor) -> Tensor:
+        sigma, _ = self.free.eigen()
+        return (sigma.log() ** 2).sum().to(x0).expand(x0.shape[:-2])
+
+    def optimal_control(self, t: Tensor, x0: Tensor) -> Tensor:
+        sigma, V = self.free.eigen()
+        return (V * sigma.log() @ V.mT).to(x0).expand(len(t), *x0.shape)
+
+    def euler_optimal_cost(self, x0: Tensor, n: int) -> Tensor:
+        sigma, _ = self.free.eigen()
+        return (n**2 * ((sigma ** (1 / n) - 1) ** 2).sum()).to(x0).expand(x0.shape[:-2])
+
+
+class TurnpikeLQ(SolvedProblem):
+    """`x' = x + u` from 2 to 2 in T = 10, `1/2 int (x - 1)^2 + u^2`: optimum 5.6819759249.
+
+    Most of the time is spent at the turnpike `x = .5, u = -.5`, which is left at the rate
+    `sqrt 2`.
+
+    References:
+        E. Trelat, E. Zuazua, Journal of Differential Equations 258, 2015.
+    """
+
+    t1 = 10.0
+    state_shape = (1,)
+    control_shape = (1,)
+
+    def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
+        return x + u
+
+    def stage_cost(self, t: Tensor, x: Tensor, u: Tensor, target: Tensor | None) -> Tensor:
+        return ((x[..., 0] - 1) ** 2 + u[..., 0] ** 2) / 2
+
+    def terminal_constraint(self, x: Tensor, target: Tensor | None) -> Tensor:
+        return x - 2
+
+    def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Sample:
+        return Sample(torch.full((batch_size, 1), 2.0))
+
+    def optimal_cost(self, x0: Tensor) -> Tensor:
+        return x0.new_full(x0.shape[:-1], 5.6819759249)
+
+
+class Hypersensitive(SolvedProblem):
+    """`x' = -x^3 + u` from 1 to 1.5 in T = 10, minimise `int x^2 + u^2`: optimum 6.723926.
+
+    References:
+        A. V. Rao, K. D. Mease, Optimal Control Applications and Methods 21(1), 2000. The optimum
+        of this horizon is that of Radau collocation on a converged mesh.
+    """
+
+    t1 = 10.0
+    n_steps = 1000
+    state_shape = (1,)
+    control_shape = (1,)
+
+    def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
+        return -(x**3) + u
+
+    def stage_cost(self, t: Tensor, x: Tensor, u: Tensor, target: Tensor | None) -> Tensor:
+        return x[..., 0] ** 2 + u[..., 0] ** 2
+
+    def terminal_constraint(self, x: Tensor, target: Tensor | None) -> Tensor:
+        return x - 1.5
+
+    def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Sample:
+        return Sample(torch.ones(batch_size, 1))
+
+    def optimal_cost(self, x0: Tensor) -> Tensor:
+        return x0.new_full(x0.shape[:-1], 6.723926)
+
+
+class BoundedVanDerPol(SolvedProblem):
+    """`VanDerPol` with `-.3 <= u <= 1`: optimum 2.867261.
+
+    The optimum is that of Radau collocation on a converged mesh; with 100 Euler steps 2.97309479.
+    """
+
+    t1 = 5.0
+    state_shape = (2,)
+    control_shape = (1,)
+    control_bounds = (-0.3, 1.0)
+
+    def __init__(self):
+        super().__init__()
+        self.free = VanDerPol()
+
+    def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
+        return self.free.dynamics(t, x, u)
+
+    def stage_cost(self, t: Tensor, x: Tensor, u: Tensor, target: Tensor | None) -> Tensor:
+        return self.free.stage_cost(t, x, u, target)
+
+    def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Sample:
+        return self.free.sample(batch_size, generator)
+
+    def optimal_cost(self, x0: Tensor) -> Tensor:
+        return x0.new_full(x0.shape[:-1], 2.867261)
+
+
+class PendulumSwingUp(SolvedProblem):
+    """`th'' = -9.81 sin th + u` from rest to upright, T = 5, `|u| <= 3`, minimise `int u^2`.
+
+    There are several local optima. From the cold start of `solve` the pendulum swings to the other
+    side by 91 degrees first and costs 19.3966 (`RK4(800)`, Richardson); from a straight line of
+    states (`straight=True`) it swings four times and costs 27.18839, the figure of Radau
+    collocation from that start. Euler with 100 steps gives 8.67 and 13.63: it pumps energy.
+    """
+
+    t1 = 5.0
+    state_shape = (2,)
+    control_shape = (1,)
+    control_bounds = (-3.0, 3.0)
+
+    def __init__(self, straight: bool = False):
+        super().__init__()
+        self.straight = straight
+
+    def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
+        theta, rate = x.unbind(-1)
+        return torch.stack([rate, u[..., 0] - 9.81 * theta.sin()], -1)
+
+    def stage_cost(self, t: Tensor, x: Tensor, u: Tensor, target: Tensor | None) -> Tensor:
+        return u[..., 0] ** 2
+
+    def terminal_constraint(self, x: Tensor, target: Tensor | None) -> Tensor:
+        return x - x.new_tensor([math.pi, 0.0])
+
+    def initial_states(self, t: Tensor, x0: Tensor) -> Tensor | None:
+        if not self.straight:
+            return None
+        rate = math.pi / self.t1
+        line = torch.stack([rate * t, torch.full_like(t, rate)], -1)
+        return line.reshape(-1, *[1] * (x0.dim() - 1), 2).expand(-1, *x0.shape)
+
+    def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Sample:
+        return Sample(torch.zeros(batch_size, 2))
+
+    def optimal_cost(self, x0: Tensor) -> Tensor:
+        return x0.new_full(x0.shape[:-1], 27.18839 if self.straight else 19.3966)
