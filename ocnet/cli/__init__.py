@@ -5,7 +5,7 @@ import importlib
 import typer
 
 
-COMMANDS = ("problems", "compare", "train")
+COMMANDS = ("problems", "compare", "train", "depth", "prune", "bounds")
 """The modules of this package that add commands, in the order in which help lists them."""
 
 
