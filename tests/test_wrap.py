@@ -88,7 +88,8 @@ def test_read_outs_of_a_wrapped_network(heads: Any) -> None:
 
 
 def test_stage_cost_trains_own_heads_only_in_the_full_variant() -> None:
-    for heads, grows in (("WS", False), ("full", True)):
+    variants: Any = (("WS", False), ("full", True))
+    for heads, grows in variants:
         network = given("resnet18")
         wrapped = wrap(network, image_shape=(3, 32, 32), heads=heads, gamma=0.1)
         more = {id(p) for p in wrapped.parameters()} - {id(p) for p in network.parameters()}

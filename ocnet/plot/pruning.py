@@ -57,7 +57,7 @@ def bounds(found: Bounds) -> Figure:
     for i, (label, values, bounded) in enumerate(pairs, 1):
         ax = axes(figure, (1, len(pairs), i))
         ax.plot(m, values, lw=1.6, marker="o", ms=3.5, label="bound from $M$ blocks", **look(0))
-        ax.axhline(bounded, lw=1.4, label="bounded", **look(1))
+        ax.axhline(bounded, lw=1.4, label="deep network", **look(1))
         ax.set(xlabel="depth $M$ (blocks)", ylabel=label, yscale="log")
         plain_log_ticks(ax.yaxis)
         whole(ax)
