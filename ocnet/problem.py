@@ -26,6 +26,24 @@ class Sample(NamedTuple):
     target: Tensor | None = None
 
 
+class Node(NamedTuple):
+    """One node of the quadrature of the running cost, `weight * l(t, x, u)`.
+
+    Attributes:
+        weight: The step's width times the method's weight.
+        time: The time as a Python float, which can be read without waiting for the device.
+        t: The same time as a tensor.
+        x: The state.
+        u: The control value.
+    """
+
+    weight: float
+    time: float
+    t: Time
+    x: State
+    u: Any
+
+
 class Batch(NamedTuple):
     """A problem from many initial states, each with parameters of its own: what `solve` takes.
 
@@ -115,6 +133,17 @@ class Problem(nn.Module, abc.ABC):
     def stage_cost(self, t: Time, x: State, u: Any, target: Tensor | None) -> Cost:
         """The running cost `l(t, x, u)` per unit of time, shape `(*batch,)`; zero by default."""
         return x.new_zeros(self.batch_shape(x))
+
+    def running_cost(self, nodes: Sequence[Node], target: Tensor | None) -> Cost:
+        """`sum_i w_i l(t_i, x_i, u_i)` over some of a solution's nodes, shape `(*batch,)`.
+
+        A Runge-Kutta solver asks for about sqrt(n) nodes at a time. Override it, beside
+        `stage_cost`, where the costs of many states at once are cheaper than one by one.
+        """
+        total = nodes[0].x.new_zeros(())
+        for weight, _, t, x, u in nodes:
+            total = total.add(self.stage_cost(t, x, u, target), alpha=weight)
+        return total
 
     def terminal_cost(self, x: State, target: Tensor | None) -> Cost:
         """The terminal cost `phi(x(t1))`, shape `(*batch,)`; zero by default."""

@@ -15,9 +15,9 @@ from ocnet import (
 )
 
 
-t = torch.tensor(0.0, dtype=torch.float64)
-x, u = t + torch.tensor([[1.0, 2.0]]), t + torch.tensor([3.0])
-Q, R = t + torch.tensor([[2.0, 0.0], [0.0, 4.0]]), t + torch.tensor([[10.0]])
+t = torch.tensor(0.0).double()
+x, u = torch.tensor([[1.0, 2.0]]).double(), torch.tensor([3.0]).double()
+Q, R = torch.tensor([[2.0, 0.0], [0.0, 4.0]]).double(), torch.tensor([[10.0]]).double()
 
 
 def squared(prediction: Tensor, target: Tensor | None) -> Tensor:

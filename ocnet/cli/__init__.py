@@ -1,12 +1,13 @@
-"""The command line: `ocnet problems | train | compare ...`, a file for each group of commands."""
+"""The command line, `ocnet COMMAND`: a file of this package for each group of commands."""
 
 import importlib
+import pkgutil
 
 import typer
 
 
-COMMANDS = ("problems", "compare")
-"""The modules of this package that add commands, in the order in which help lists them."""
+SHARED = "options"
+"""The one module of this package that adds no command."""
 
 
 def build() -> typer.Typer:
@@ -19,8 +20,9 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
-    for name in COMMANDS:
-        importlib.import_module(f"{__name__}.{name}").register(app)
+    for module in pkgutil.iter_modules(__path__):
+        if module.name != SHARED:
+            importlib.import_module(f"{__name__}.{module.name}").register(app)
     return app
 
 

@@ -104,21 +104,11 @@ def vector_field(problem: Problem, t: Time, x: State, u: ControlValue, shape: tu
     return f
 
 
-def project(
-    problem: Problem,
-    projection: Projection,
-    t: Time,
-    x: State,
-    u: ControlValue,
-    cost: Cost,
-    target: Tensor | None,
-) -> tuple[State, Cost]:
-    """State and running cost behind a projection: `S(x) + h f(t, x, u)`, in every solver."""
+def project(problem: Problem, projection: Projection, t: Time, x: State, u: ControlValue) -> State:
+    """The state behind a projection: `S(x) + h f(t, x, u)`, in every solver."""
     h = projection.end - projection.start
-    if problem.has_stage_cost:
-        cost = cost + h * problem.stage_cost(t, x, u, target)
     S_x = projection(x)
-    return S_x + h * vector_field(problem, t, x, u, S_x.shape), cost
+    return S_x + h * vector_field(problem, t, x, u, S_x.shape)
 
 
 def check_solve(problem: Problem, control: Control, x0: State) -> None:

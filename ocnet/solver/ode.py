@@ -224,7 +224,10 @@ class AugmentedField:
         t = x.new_tensor(projection.start)
         self.evaluations += 1
         u = self.pieces[self.control.intervals([projection.start])[0]](t, x)
-        return project(self.problem, projection, t, x, u, cost, self.target)
+        if self.problem.has_stage_cost:
+            h = projection.end - projection.start
+            cost = cost + h * self.problem.stage_cost(t, x, u, self.target)
+        return project(self.problem, projection, t, x, u), cost
 
 
 def snapped(times: Sequence[float], knots: Sequence[float]) -> list[float]:

@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import get_args, Literal, NamedTuple
 
+import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from .._types import ControlValue, Cost, State, Time
 from ..control.base import check_count, Control, Law
-from ..problem import Problem, Projection
+from ..problem import Node, Problem, Projection
 from ..trajectory import Trajectory
 from .base import (
     check_control_value,
@@ -21,48 +22,17 @@ from .base import (
     uniform_grid,
     vector_field,
 )
+from .costate import solve_by_costate
+from .tableau import EULER, HEUN, KUTTA, KUTTA_38, Tableau as Tableau, weighted
 
 
-Gradient = Literal["backprop", "checkpoint"]
-
-
-class Tableau(NamedTuple):
-    """The coefficients of an explicit Runge-Kutta method.
-
-        k_i = f(t + c_i h, x + h sum_{j<i} a_ij k_j, u(t + c_i h)),   x <- x + h sum_i b_i k_i
-
-    Attributes:
-        a: The stage coefficients, row `i` of length `i`.
-        b: The weights.
-        c: The nodes.
-        order: The order of the method.
-    """
-
-    a: tuple[tuple[float, ...], ...]
-    b: tuple[float, ...]
-    c: tuple[float, ...]
-    order: int
-
-
-EULER = Tableau(a=((),), b=(1,), c=(0,), order=1)
-HEUN = Tableau(a=((), (1,)), b=(1 / 2, 1 / 2), c=(0, 1), order=2)
-KUTTA = Tableau(
-    a=((), (1 / 2,), (0, 1 / 2), (0, 0, 1)),
-    b=(1 / 6, 1 / 3, 1 / 3, 1 / 6),
-    c=(0, 1 / 2, 1 / 2, 1),
-    order=4,
-)
-KUTTA_38 = Tableau(
-    a=((), (1 / 3,), (-1 / 3, 1), (1, -1, 1)),
-    b=(1 / 8, 3 / 8, 3 / 8, 1 / 8),
-    c=(0, 1 / 3, 2 / 3, 1),
-    order=4,
-)
+Gradient = Literal["backprop", "checkpoint", "costate"]
 
 
 class Stage(NamedTuple):
     """What one Runge-Kutta stage of one step reads: its time and the control there."""
 
+    time: float
     t: Time
     law: Law
 
@@ -86,7 +56,10 @@ class ExplicitRungeKutta(Solver):
         n: How many steps.
         gradient: "backprop" keeps every step for the backward pass; "checkpoint" keeps every
             `sqrt(n)`-th state and computes the steps between again, so that memory grows like
-            `sqrt(n)`. The trajectory then holds only the states that were kept.
+            `sqrt(n)`. The trajectory then holds only the states that were kept. "costate" keeps
+            every step, but runs the costate recursion by itself and finds the gradient with
+            respect to the control for all steps at once: the fastest, for open-loop controls and
+            dynamics that take the same tensor operations at every step.
 
     Raises:
         TypeError, ValueError: If `n` is not a positive integer, or `gradient` is not known.
@@ -94,8 +67,9 @@ class ExplicitRungeKutta(Solver):
 
     def __init__(self, tableau: Tableau, n: int, *, gradient: Gradient = "backprop"):
         check_count("n", n)
-        if gradient not in ("backprop", "checkpoint"):
-            raise ValueError(f'gradient must be "backprop" or "checkpoint", but got {gradient!r}.')
+        if gradient not in get_args(Gradient):
+            names = " or ".join(f'"{name}"' for name in get_args(Gradient))
+            raise ValueError(f"gradient must be {names}, but got {gradient!r}.")
         self.tableau = tableau
         self.order = tableau.order
         self.n = n
@@ -110,26 +84,29 @@ class ExplicitRungeKutta(Solver):
     ) -> Trajectory:
         check_solve(problem, control, x0)
         grid = uniform_grid(problem, self.n)
+        if self.gradient == "costate" and torch.is_grad_enabled():
+            return solve_by_costate(problem, control, self.tableau, grid, x0, target)
         steps = self.steps(grid, control, x0)
         check_control_value(problem, steps[0].stages[0].law(x0))
-        segment = len(steps) if self.gradient == "backprop" else math.isqrt(len(steps) - 1) + 1
+        segment = math.isqrt(len(steps) - 1) + 1
 
         t = x0.new_tensor(grid.times)
-        x, cost = x0, x0.new_zeros(problem.batch_shape(x0))
+        # A cost of the control alone stays one number, which needs no sum on the way back.
+        x, cost = x0, x0.new_zeros(())
         states, controls, kept = [x0], [], [0]
         for start in range(0, len(steps), segment):
             block = steps[start : start + segment]
             if self.gradient == "checkpoint":
-                x, cost = checkpoint(
+                *_, x, cost = checkpoint(
                     self.advance, problem, block, x, cost, target, use_reentrant=False
                 )
                 states.append(x)
                 kept.append(start + len(block))
-                continue
-            for step in block:
-                u, x, cost = self.step(problem, step, x, cost, target)
-                states.append(x)
-                controls.append(u)
+            else:
+                us, xs, x, cost = self.advance(problem, block, x, cost, target)
+                states.extend(xs)
+                controls.extend(us)
+        cost = cost + x.new_zeros(problem.batch_shape(x))
         check_running_cost(problem, cost, x)
         evaluations = sum(len(step.stages) for step in steps)
         t = t[kept] if self.gradient == "checkpoint" else t
@@ -143,7 +120,7 @@ class ExplicitRungeKutta(Solver):
         for c in dict.fromkeys(self.tableau.c):
             ts = [t + c * h for t, h in zip(starts, widths, strict=True)]
             laws = control.laws(ts, side="left" if c == 1 else "right")
-            stages[c] = list(map(Stage, x0.new_tensor(ts).unbind(), laws))
+            stages[c] = list(map(Stage, ts, x0.new_tensor(ts).unbind(), laws))
         by_node = [stages[c] for c in self.tableau.c]
         return [
             Step(h, of_step[:1] if k in grid.projections else of_step, grid.projections.get(k))
@@ -152,42 +129,36 @@ class ExplicitRungeKutta(Solver):
 
     def advance(
         self, problem: Problem, steps: Sequence[Step], x: State, cost: Cost, target: Tensor | None
-    ) -> tuple[State, Cost]:
-        """The state and the running cost after several steps."""
+    ) -> tuple[list[ControlValue], list[State], State, Cost]:
+        """Several steps: their controls and states, the last state and the running cost there."""
+        controls, states, nodes = [], [], []
         for step in steps:
-            _, x, cost = self.step(problem, step, x, cost, target)
-        return x, cost
+            u, x = self.step(problem, step, x, nodes)
+            controls.append(u)
+            states.append(x)
+        if problem.has_stage_cost:
+            cost = cost + problem.running_cost(nodes, target)
+        return controls, states, x, cost
 
     def step(
-        self, problem: Problem, step: Step, x: State, cost: Cost, target: Tensor | None
-    ) -> tuple[ControlValue, State, Cost]:
-        """The control at the start of a step, and state and running cost at its end."""
+        self, problem: Problem, step: Step, x: State, nodes: list[Node]
+    ) -> tuple[ControlValue, State]:
+        """The control at the start of a step and the state at its end; adds the step's nodes."""
         h = step.h
         if step.projection is not None:
-            (t, law), *_ = step.stages
+            (time, t, law), *_ = step.stages
             u = law(x)
-            return u, *project(problem, step.projection, t, x, u, cost, target)
+            nodes.append(Node(h, time, t, x, u))
+            return u, project(problem, step.projection, t, x, u)
 
         slopes, values = [], []
-        for (t, law), a, b in zip(step.stages, self.tableau.a, self.tableau.b, strict=True):
-            x_i = x + h * weighted(a, slopes) if slopes else x
+        for (time, t, law), a, b in zip(step.stages, self.tableau.a, self.tableau.b, strict=True):
+            x_i = x.add(weighted(a, slopes), alpha=h) if slopes else x
             u = law(x_i)
             values.append(u)
-            if problem.has_stage_cost:
-                cost = cost + (h * b) * problem.stage_cost(t, x_i, u, target)
+            nodes.append(Node(h * b, time, t, x_i, u))
             slopes.append(vector_field(problem, t, x_i, u, x.shape))
-        return values[0], x + h * weighted(self.tableau.b, slopes), cost
-
-
-def weighted(weights: Sequence[float], slopes: Sequence[Tensor]) -> Tensor:
-    """`sum_j weights[j] * slopes[j]`, without the terms that are zero."""
-    total = None
-    for weight, slope in zip(weights, slopes, strict=True):
-        if weight != 0:
-            term = slope if weight == 1 else weight * slope
-            total = term if total is None else total + term
-    assert total is not None, "every row of a tableau has a non-zero entry"
-    return total
+        return values[0], x.add(weighted(self.tableau.b, slopes), alpha=h)
 
 
 class Euler(ExplicitRungeKutta):

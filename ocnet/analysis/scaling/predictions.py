@@ -1,0 +1,182 @@
+"""What theory says about a scaled residual network of given depth: exact moments and limits.
+
+F1 to F8 hold for weights that are symmetric, independent over depth and of variance `1 / d`, for
+any width `d`, depth `L` and `alpha = L**-beta`. `S_h` and `S_p` are first order in `alpha^2` for
+Gaussian weights of any correlation over depth. `c = E sigma(g)^2` for a standard normal `g`: 1/2
+for ReLU, `(1 + s^2) / 2` for a leaky slope `s`, 1 for the identity.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...control.base import check_count
+from ...init import Iid, Kind
+
+
+def activation_gain(slope: float) -> float:
+    """`c = E sigma(g)^2 = (1 + slope^2) / 2`."""
+    return (1 + slope**2) / 2
+
+
+def log_growth(L: int, beta: float, c: float = 0.5) -> float:
+    """`L log(1 + c alpha^2)`: the growths below leave double precision where this does not."""
+    check_count("L", L, least=2)
+    return L * math.log1p(c * L ** (-2 * beta))
+
+
+def state_growth(L: int, beta: float, c: float = 0.5) -> float:
+    """F1: `E |h_L|^2 / |h_0|^2 = (1 + c alpha^2)^L`."""
+    return exp(log_growth(L, beta, c))
+
+
+def state_displacement(L: int, beta: float, c: float = 0.5) -> float:
+    """F2: `E |h_L - h_0|^2 / |h_0|^2 = (1 + c alpha^2)^L - 1`; and `E h_L = h_0`."""
+    growth = log_growth(L, beta, c)
+    return math.expm1(growth) if growth < MAX_LOG else math.inf
+
+
+def tangent_growth(L: int, beta: float) -> float:
+    """F3: `E |q_L|^2 / |q_0|^2 = (1 + alpha^2 / 2)^L` for a fixed tangent `q_0` (res-3)."""
+    return state_growth(L, beta)
+
+
+def costate_growth(L: int, beta: float, c: float = 0.5) -> float:
+    """F4: `E |p_0|^2 / |p_L|^2 = (1 + c alpha^2)^L`, for one output and a symmetric i.i.d. head.
+
+    Stated for ReLU; the derivative of a leaky ReLU has the same second moment `c`.
+    """
+    return state_growth(L, beta, c)
+
+
+def costate_displacement(L: int, beta: float, c: float = 0.5) -> float:
+    """F4: `E |p_0 - p_L|^2 / |p_L|^2 = (1 + c alpha^2)^L - 1`, as of `costate_growth`."""
+    return state_displacement(L, beta, c)
+
+
+def state_fourth_moment(L: int, beta: float, d: int) -> float:
+    """F5: `E |h_L|^4 / |h_0|^4` of res-3 with Gaussian weights,
+
+    `[1 + a^2 (1 + 2/d) + a^4 (1/4 + 5/(4d)) (1 + 2/d)]^L`.
+    """
+    a2 = L ** (-2 * beta)
+    per_layer = a2 * (1 + 2 / d) + a2**2 * (1 / 4 + 5 / (4 * d)) * (1 + 2 / d)
+    return exp(L * math.log1p(per_layer))
+
+
+def log_norm_limit(d: int) -> tuple[float, float]:
+    """F6: at `beta = 1/2`, `log(|h_L|^2 / |h_0|^2)` of res-3 tends to a normal law in depth.
+
+    Returns:
+        Its mean `1/2 - 1/d` and variance `2/d`.
+    """
+    return 1 / 2 - 1 / d, 2 / d
+
+
+def displacement_limit(L: int, beta: float) -> float:
+    """F7: the leading order of F2 in depth, `c = 1/2`.
+
+    `e^{1/2} - 1` at `beta = 1/2`, `L^{1 - 2 beta} / 2` above; below, F2 is
+    `exp(L^{1 - 2 beta}/2 - ...)`, and `exp(L^{1-2 beta}/2 - L^{1-4 beta}/8)` is given here.
+    """
+    if beta == 0.5:
+        return math.expm1(0.5)
+    if beta > 0.5:
+        return L ** (1 - 2 * beta) / 2
+    return exp(L ** (1 - 2 * beta) / 2 - L ** (1 - 4 * beta) / 8)
+
+
+def displacement_quantile(L: int, beta: float, delta: float, c: float = 0.5) -> float:
+    """F8: `|h_L - h_0|^2 / |h_0|^2` stays below `F2 / delta` with probability `1 - delta`."""
+    if not 0 < delta <= 1:
+        raise ValueError(f"Must have 0 < delta <= 1, but got delta={delta}.")
+    return state_displacement(L, beta, c) / delta
+
+
+def displacement_bound(L: int, beta: float) -> float:
+    """F8: `F2 <= (e^{1/2} - 1) L alpha^2` where `L alpha^2 <= 1`, for `c = 1/2`.
+
+    Raises:
+        ValueError: Where `L alpha^2 > 1`.
+    """
+    if beta < 0.5:
+        raise ValueError(f"The bound holds for beta >= 1/2, but got beta={beta}.")
+    return math.expm1(0.5) * L ** (1 - 2 * beta)
+
+
+def one_matrix_growth_bounds(L: int, beta: float, low: float, high: float) -> tuple[float, float]:
+    """Res-1 with `low |x| <= |sigma(x)| <= high |x|`: bounds of `E |h_L|^2 / |h_0|^2`,
+
+    `(1 + low^2 alpha^2)^L` and `(1 + high^2 alpha^2)^L`; they meet for the identity.
+    """
+    return state_growth(L, beta, low**2), state_growth(L, beta, high**2)
+
+
+MAX_LOG = math.log(torch.finfo(torch.float64).max)
+
+
+def exp(x: float) -> float:
+    """`e^x`, infinite where double precision ends."""
+    return math.exp(x) if x < MAX_LOG else math.inf
+
+
+def kappa(r: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """`E ReLU(g) ReLU(g') = [sqrt(1 - r^2) + r (pi - arccos r)] / (2 pi)`, `r = E g g'`.
+
+    Source: Cho and Saul, NIPS 2009, the arc-cosine kernel of degree 1.
+    """
+    r = r.clamp(-1, 1)
+    return ((1 - r.square()).sqrt() + r * (math.pi - r.arccos())) / (2 * math.pi)
+
+
+def S_h(kind: Kind, L: int) -> float:
+    """`sum_{k,l} r kappa(r)`: `E |h_L - h_0|^2 / |h_0|^2 ~ alpha^2 S_h` (res-3)."""
+    r = kind.correlation(L)
+    return (r * kappa(r)).sum().item()
+
+
+def S_p(kind: Kind, L: int, d: int) -> float:
+    """`sum_{k,l} r [r (d-1)/d (1/4 + asin(r)/(2 pi)) + kappa(r)/d]`:
+
+    `E |p_0 - p_L|^2 / |p_L|^2 ~ alpha^2 S_p` (res-3 of width `d`).
+    """
+    r = kind.correlation(L)
+    both_active = 1 / 4 + r.clamp(-1, 1).arcsin() / (2 * math.pi)
+    return (r * (r * (d - 1) / d * both_active + kappa(r) / d)).sum().item()
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What theory expects of res-3.
+
+    Attributes:
+        forward: The root of `E |h_L - h_0|^2 / |h_0|^2`.
+        backward: The root of `E |p_0 - p_L|^2 / |p_L|^2`.
+        exact: Whether these are exact at any depth, or first order in `alpha^2`.
+        valid: Whether first order may be trusted: `alpha^2 S << 1`, here below 0.1.
+    """
+
+    forward: float
+    backward: float
+    exact: bool
+    valid: bool
+
+
+def predict(kind: Kind, L: int, beta: float, d: int) -> Prediction:
+    """The root mean square ratios of res-3: F2 and F4 if the layers are independent, else S_h, S_p.
+
+    Raises:
+        TypeError, ValueError: Unless `L >= 2` and `d >= 1`.
+    """
+    check_count("L", L, least=2)
+    check_count("d", d)
+    if isinstance(kind, Iid):
+        square = state_displacement(L, beta)
+        return Prediction(math.sqrt(square), math.sqrt(square), exact=True, valid=True)
+    alpha2 = L ** (-2 * beta)
+    forward, backward = alpha2 * S_h(kind, L), alpha2 * S_p(kind, L, d)
+    valid = max(forward, backward) < 0.1
+    return Prediction(math.sqrt(forward), math.sqrt(backward), exact=False, valid=valid)

@@ -1,0 +1,100 @@
+"""Experiments in independent chunks: saved as they finish, resumed where they stopped."""
+
+import abc
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import as_completed, Executor
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+
+Arrays = dict[str, np.ndarray]
+"""Named arrays; those of several chunks are joined along their first axis."""
+
+
+class Study(abc.ABC):
+    """A numerical experiment that falls into independent chunks.
+
+    A study is a frozen dataclass: its `repr` names all its settings, which tell the chunks of one
+    study from those of another in the same folder.
+    """
+
+    seed: int
+
+    @abc.abstractmethod
+    def n_chunks(self) -> int:
+        """How many chunks there are."""
+
+    @abc.abstractmethod
+    def compute(self, chunk: int) -> Arrays:
+        """The arrays of one chunk, the same at every call and on every machine."""
+
+    @abc.abstractmethod
+    def axes(self) -> Arrays:
+        """The values that the axes of the joined arrays stand for."""
+
+    def generator(self, chunk: int) -> torch.Generator:
+        """A source of randomness for one chunk, independent of those of the others."""
+        (state,) = np.random.SeedSequence([self.seed, chunk]).generate_state(1, np.uint64)
+        return torch.Generator().manual_seed(int(state) >> 1)
+
+
+def run_study(
+    study: Study, folder: Path, *, executor: Executor | None = None, progress: bool = True
+) -> Arrays:
+    """The arrays of a study; chunks that the folder holds already are read, not computed.
+
+    Arguments:
+        study: The study.
+        folder: Where the chunks are saved.
+        executor: Who computes them: nobody else by default; the `concurrent.futures` interface of
+            any engine, such as `dask.distributed.Client(...).get_executor()` for many machines.
+        progress: Whether to show a progress bar on a terminal.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{digest(study)}-{chunk:04d}.npz" for chunk in range(study.n_chunks())]
+    missing = [chunk for chunk, file in enumerate(files) if not file.exists()]
+    with tqdm(
+        total=len(files),
+        initial=len(files) - len(missing),
+        unit="chunk",
+        disable=None if progress else True,
+    ) as bar:
+        if executor is None:
+            for chunk in missing:
+                save(files[chunk], study.compute(chunk))
+                bar.update()
+        else:
+            futures = {executor.submit(study.compute, chunk): chunk for chunk in missing}
+            for future in as_completed(futures):
+                save(files[futures[future]], future.result())
+                bar.update()
+    return joined([load(file) for file in files]) | study.axes()
+
+
+def digest(study: Study) -> str:
+    """A short name for the study's settings."""
+    return hashlib.sha256(repr(study).encode()).hexdigest()[:12]
+
+
+def save(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes arrays to a file that is either whole or not there, whenever the program stops."""
+    partial = file.with_suffix(".partial")
+    with partial.open("wb") as stream:
+        np.savez_compressed(stream, allow_pickle=False, **arrays)
+    os.replace(partial, file)
+
+
+def load(file: Path) -> Arrays:
+    """The arrays in a file."""
+    with np.load(file) as arrays:
+        return dict(arrays)
+
+
+def joined(parts: Sequence[Arrays]) -> Arrays:
+    """Arrays of several chunks, joined along their first axis."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

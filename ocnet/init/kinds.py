@@ -1,0 +1,287 @@
+"""Kinds of initialisation: unit-variance processes over depth, with their exact covariance."""
+
+import abc
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .circulant import colour, embed, square_root, toeplitz
+from .kernels import Covariance, RBF
+
+
+BLOCK = 2**23
+"""How many numbers are drawn at a time, to bound the memory."""
+
+
+class Kind(abc.ABC):
+    """A process over depth: how the entries of stacked weights depend on each other.
+
+    Entries of a layer are independent of one another and have mean 0 and variance 1, in every
+    kind; kinds differ in the correlation over depth only (and `Iid` also in its marginal law).
+    """
+
+    @property
+    @abc.abstractmethod
+    def hurst(self) -> float:
+        """`H`, the memory: the sum over `L` layers has a standard deviation that grows like
+        `L**H`, 1/2 without memory and 1 where neighbours become equal as `L` grows."""
+
+    @abc.abstractmethod
+    def correlation(self, n: int) -> Float[Tensor, "layer layer"]:
+        """The exact covariance of one entry over `n` layers, in double precision."""
+
+    @abc.abstractmethod
+    def draw(
+        self,
+        n: int,
+        count: int,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str = "cpu",
+    ) -> Float[Tensor, "layer path"]:
+        """`count` independent sequences over `n` layers, shape `(n, count)`."""
+
+
+class Synthesis(NamedTuple):
+    """How sequences are made of white noise.
+
+    Attributes:
+        length: How many independent Gaussians a sequence is made of.
+        of: The linear map `(path, length) -> (path, layer)`.
+    """
+
+    length: int
+    of: Callable[[Tensor], Tensor]
+
+
+class Gaussian(Kind):
+    """A kind whose sequences are a linear map of white noise."""
+
+    @abc.abstractmethod
+    def synthesis(self, n: int) -> Synthesis:
+        """The map from white noise to sequences over `n` layers."""
+
+    def draw(
+        self,
+        n: int,
+        count: int,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str = "cpu",
+    ) -> Float[Tensor, "layer path"]:
+        synthesis = self.synthesis(n)
+        paths = torch.empty(n, count, dtype=dtype, device=device)
+        for some in paths.split(max(1, BLOCK // synthesis.length), dim=1):
+            white = torch.empty(some.shape[1], synthesis.length, dtype=dtype, device=device)
+            some.copy_(synthesis.of(white.normal_(generator=generator)).mT)
+        return paths
+
+
+@dataclass(frozen=True)
+class Iid(Kind):
+    """Independent layers, uniform on `(-sqrt 3, sqrt 3)` or Gaussian."""
+
+    distribution: Literal["uniform", "gaussian"] = "uniform"
+
+    def __post_init__(self):
+        if self.distribution not in ("uniform", "gaussian"):
+            raise ValueError(
+                f'distribution must be "uniform" or "gaussian", but got {self.distribution!r}.'
+            )
+
+    @property
+    def hurst(self) -> float:
+        return 0.5
+
+    def correlation(self, n: int) -> Float[Tensor, "layer layer"]:
+        return torch.eye(n, dtype=torch.float64)
+
+    def draw(
+        self,
+        n: int,
+        count: int,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str = "cpu",
+    ) -> Float[Tensor, "layer path"]:
+        paths = torch.empty(n, count, dtype=dtype, device=device)
+        if self.distribution == "gaussian":
+            return paths.normal_(generator=generator)
+        return paths.uniform_(-math.sqrt(3), math.sqrt(3), generator=generator)
+
+
+class Stationary(Gaussian):
+    """A kind whose covariance depends on the distance of two layers only; drawn by FFT."""
+
+    @abc.abstractmethod
+    def autocovariance(self, lag: Float[Tensor, "..."], n: int) -> Float[Tensor, "..."]:
+        """`gamma(lag)`: the covariance of layers `k` and `k + lag` where `n` span the depth."""
+
+    def correlation(self, n: int) -> Float[Tensor, "layer layer"]:
+        return toeplitz(self.autocovariance(torch.arange(n, dtype=torch.float64), n))
+
+    def root(self, n: int) -> Float[Tensor, " frequency"] | None:
+        """The circulant embedding of the covariance over `n` layers, if there is one."""
+        return embed(lambda lag: self.autocovariance(lag, n), n)
+
+    def synthesis(self, n: int) -> Synthesis:
+        root = self.root(n)
+        if root is None:
+            factor = square_root(self.correlation(n))
+            return Synthesis(n, lambda white: white @ factor.mT.to(white))
+        return Synthesis(2 * (len(root) - 1), lambda white: colour(white, root)[:, :n])
+
+
+@dataclass(frozen=True)
+class SmoothValues(Stationary):
+    """`X_k = G(k / L)` with `G` a Gaussian process: `gamma(j) = k(j / L)`.
+
+    Raises:
+        ValueError: If the kernel is not 1 at distance 0.
+    """
+
+    kernel: Covariance = field(default_factory=RBF)
+
+    def __post_init__(self):
+        check_kernel(self.kernel)
+
+    @property
+    def hurst(self) -> float:
+        return 1.0
+
+    def autocovariance(self, lag: Float[Tensor, "..."], n: int) -> Float[Tensor, "..."]:
+        return self.kernel(lag / n)
+
+
+@dataclass(frozen=True)
+class SmoothIncrements(Stationary):
+    """`X_k` proportional to `G((k+1) / L) - G(k / L)`, of variance 1:
+
+        gamma(j) = [2 k(j/L) - k((j+1)/L) - k(|j-1|/L)] / [2 k(0) - 2 k(1/L)]
+
+    Raises:
+        ValueError: If the kernel is not 1 at distance 0.
+    """
+
+    kernel: Covariance = field(default_factory=RBF)
+
+    def __post_init__(self):
+        check_kernel(self.kernel)
+
+    @property
+    def hurst(self) -> float:
+        # Neighbours become equal where G is differentiable, independent where it is rough.
+        n = 2**12
+        return 1.0 if self.autocovariance(torch.ones((), dtype=torch.float64), n) > 0.5 else 0.5
+
+    def autocovariance(self, lag: Float[Tensor, "..."], n: int) -> Float[Tensor, "..."]:
+        k = lambda j: self.kernel(j.abs() / n)
+        zero, one = torch.zeros_like(lag), torch.ones_like(lag)
+        second_difference = 2 * k(lag) - k(lag + 1) - k(lag - 1)
+        return second_difference / (2 * k(zero) - 2 * k(one))
+
+    def root(self, n: int) -> Float[Tensor, " frequency"] | None:
+        # The difference of G in the frequency domain: that of its covariance would cancel.
+        root = embed(lambda lag: self.kernel(lag / n), n)
+        if root is None:
+            return None
+        angle = torch.linspace(0, math.pi, len(root), dtype=torch.float64)
+        step = self.kernel(torch.tensor([0, 1 / n], dtype=torch.float64))
+        return root * 2 * (angle / 2).sin() / (2 * step[0] - 2 * step[1]).sqrt()
+
+
+@dataclass(frozen=True)
+class FractionalNoise(Stationary):
+    """The increments of a fractional Brownian motion with Hurst index `H`:
+
+        gamma(j) = (|j+1|^{2H} - 2 |j|^{2H} + |j-1|^{2H}) / 2
+
+    `H = 1/2` is independent layers, `H -> 1` the same layer at every depth.
+
+    Raises:
+        ValueError: Unless `0 < H < 1`.
+    """
+
+    H: float
+
+    def __post_init__(self):
+        if not 0 < self.H < 1:
+            raise ValueError(f"Must have 0 < H < 1, but got H={self.H}.")
+
+    @property
+    def hurst(self) -> float:
+        return float(self.H)
+
+    def autocovariance(self, lag: Float[Tensor, "..."], n: int) -> Float[Tensor, "..."]:
+        power = lambda j: j.abs() ** (2 * self.H)
+        return (power(lag + 1) - 2 * power(lag) + power(lag - 1)) / 2
+
+
+@dataclass(frozen=True)
+class Constant(Gaussian):
+    """The same layer at every depth."""
+
+    @property
+    def hurst(self) -> float:
+        return 1.0
+
+    def correlation(self, n: int) -> Float[Tensor, "layer layer"]:
+        return torch.ones(n, n, dtype=torch.float64)
+
+    def synthesis(self, n: int) -> Synthesis:
+        return Synthesis(1, lambda white: white.expand(-1, n))
+
+
+@dataclass(frozen=True)
+class Spline(Gaussian):
+    """A cubic B-spline over depth with `n_knots` independent Gaussian coefficients.
+
+    Each layer is divided by the norm of its row of the basis `b`, so that every layer has variance
+    1: the covariance of layers `k` and `l` is `b_k . b_l / (|b_k| |b_l|)`.
+
+    Raises:
+        TypeError, ValueError: Unless `n_knots` is an integer of at least 4.
+    """
+
+    n_knots: int = 8
+
+    def __post_init__(self):
+        if not isinstance(self.n_knots, int) or isinstance(self.n_knots, bool):
+            raise TypeError(f"n_knots must be an integer, but got {self.n_knots!r}.")
+        if self.n_knots < 4:
+            raise ValueError(f"Must have n_knots >= 4, but got n_knots={self.n_knots}.")
+
+    @property
+    def hurst(self) -> float:
+        return 1.0
+
+    def correlation(self, n: int) -> Float[Tensor, "layer layer"]:
+        basis = self.basis(n)
+        return basis @ basis.mT
+
+    def synthesis(self, n: int) -> Synthesis:
+        basis = self.basis(n)
+        return Synthesis(self.n_knots, lambda white: white @ basis.mT.to(white))
+
+    def basis(self, n: int) -> Float[Tensor, "layer knot"]:
+        """The uniform cubic B-splines at `n` equal depths, each row of norm 1."""
+        s = torch.linspace(0, self.n_knots - 3, n, dtype=torch.float64)
+        distance = (s[:, None] + 1 - torch.arange(self.n_knots)).abs()
+        inner = 2 / 3 - distance.square() + distance**3 / 2
+        outer = (2 - distance).clamp(min=0) ** 3 / 6
+        basis = torch.where(distance < 1, inner, outer)
+        return basis / basis.norm(dim=1, keepdim=True)
+
+
+def check_kernel(kernel: Covariance) -> None:
+    """Raises a TypeError or ValueError unless `kernel` is a correlation at distance 0."""
+    if not callable(kernel):
+        raise TypeError(f"kernel must be a function of distance, but got {kernel!r}.")
+    at_zero = float(kernel(torch.zeros((), dtype=torch.float64)))
+    if not abs(at_zero - 1) < 1e-12:
+        raise ValueError(f"kernel must be 1 at distance 0, but got {at_zero}.")

@@ -1,0 +1,71 @@
+"""Pictures of networks along their depth: outputs, their changes, weights, the turnpike."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..analysis.depth import DepthProfile
+from .style import axes, legend_below, look, plain_log_ticks
+
+
+DEPTH = "depth $k$ (blocks)"
+
+
+def outputs(profiles: Mapping[str, DepthProfile]) -> Figure:
+    """Loss and accuracy of every intermediate output, one line a network."""
+    figure = Figure(figsize=(8.4, 3.6), layout="constrained")
+    loss, accuracy = (axes(figure, (1, 2, i)) for i in (1, 2))
+    for i, (name, profile) in enumerate(profiles.items()):
+        k = np.arange(profile.depth + 1)
+        loss.plot(k, profile.loss, label=name, lw=1.6, **look(i))
+        accuracy.plot(k, 100 * profile.accuracy, lw=1.6, **look(i))
+    loss.set(xlabel=DEPTH, ylabel=r"loss $L(\hat y_k)$", yscale="log")
+    plain_log_ticks(loss.yaxis)
+    accuracy.set(xlabel=DEPTH, ylabel=r"accuracy of $\hat y_k$ (%)")
+    finish(figure)
+    return figure
+
+
+def changes(profiles: Mapping[str, DepthProfile]) -> Figure:
+    """What each block changes in the output, and the norm of its weights."""
+    figure = Figure(figsize=(8.4, 3.6), layout="constrained")
+    change, weights = (axes(figure, (1, 2, i)) for i in (1, 2))
+    for i, (name, profile) in enumerate(profiles.items()):
+        k = np.arange(profile.depth)
+        change.plot(k, profile.change, label=name, lw=1.6, **look(i))
+        weights.plot(k, profile.weights, lw=1.6, **look(i))
+    change.set(xlabel=DEPTH, ylabel=r"$|\hat y_{k+1} - \hat y_k|$", yscale="log")
+    plain_log_ticks(change.yaxis)
+    weights.set(xlabel=DEPTH, ylabel=r"$|w_{F,k}|$")
+    weights.set_ylim(bottom=0)
+    finish(figure)
+    return figure
+
+
+def turnpike(profiles: Mapping[str, DepthProfile]) -> Figure:
+    """The distance to the steady state, with the fitted exponential (thin)."""
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    ax = axes(figure)
+    for i, (name, profile) in enumerate(profiles.items()):
+        k = np.arange(profile.depth)
+        fit = profile.turnpike
+        ax.plot(k, profile.distance[:-1], label=f"{name}: rate {fit.rate:.3g}", lw=1.6, **look(i))
+        ax.plot(k, fit.factor * np.exp(-fit.rate * k), lw=0.8, color=look(i)["color"])
+    ax.set(xlabel=DEPTH, ylabel="distance to $x_N$, relative", yscale="log")
+    plain_log_ticks(ax.yaxis)
+    finish(figure)
+    return figure
+
+
+def finish(figure: Figure) -> None:
+    """Whole numbers on the depth axis, and one legend below."""
+    for ax in figure.axes:
+        whole(ax)
+    legend_below(figure)
+
+
+def whole(ax: Axes) -> None:
+    """Ticks at whole numbers only."""
+    ax.xaxis.get_major_locator().set_params(integer=True)  # pyright: ignore

@@ -1,0 +1,119 @@
+"""The shape of a residual network for images, and its parts freshly drawn."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from ..control.base import check_count
+from .blocks import Branch, Embedding, Head, NoBranch, skip
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How many blocks of which width.
+
+    The first block of every stage but the first halves height and width: there the skip is a
+    1x1 convolution of stride 2. Stages without blocks may come last; then the head crosses their
+    skips, as in a network that was cut off before them.
+
+    Attributes:
+        blocks: The residual blocks of each stage.
+        widths: The channels of each stage.
+        channels: The channels of an image.
+        size: Height and width of an image.
+        classes: How many classes there are.
+
+    Raises:
+        ValueError: Naming the argument that is off.
+    """
+
+    blocks: tuple[int, ...]
+    widths: tuple[int, ...]
+    channels: int = 3
+    size: tuple[int, int] = (32, 32)
+    classes: int = 10
+
+    def __post_init__(self):
+        if not self.widths or len(self.blocks) != len(self.widths):
+            raise ValueError(
+                f"Must have as many numbers of blocks as widths, but got blocks={self.blocks} "
+                f"and widths={self.widths}."
+            )
+        for name in ("blocks", "widths", "size"):
+            for value in getattr(self, name):
+                check_count(name, value, least=0 if name == "blocks" else 1)
+        check_count("channels", self.channels)
+        check_count("classes", self.classes, least=2)
+        # An empty stage between others would put two skips into one layer.
+        if any(a == 0 < b for a, b in itertools.pairwise(self.blocks[1:])):
+            raise ValueError(f"No stage between others can be empty: got blocks={self.blocks}.")
+
+    @property
+    def depth(self) -> int:
+        """The number `N` of residual blocks."""
+        return sum(self.blocks)
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """The index of each stage's first block, `N` for an empty stage."""
+        return (0, *itertools.accumulate(self.blocks[:-1]))
+
+    @property
+    def state_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the state `x_0`."""
+        return self.widths[0], *self.size
+
+    def keep(self, ks: Sequence[int]) -> "Architecture":
+        """The architecture of some of the blocks.
+
+        Raises:
+            ValueError: If a block would go that leads to a stage of which others stay.
+        """
+        kept = set(ks)
+        stages = zip(self.starts, self.blocks, strict=True)
+        blocks = tuple(len(kept.intersection(range(k, k + n))) for k, n in stages)
+        for start, n in zip(self.starts[1:], blocks[1:], strict=True):
+            if n and start not in kept:
+                raise ValueError(f"Block {start} changes the stage: it must stay with its stage.")
+        return replace(self, blocks=blocks)
+
+    def embedding(
+        self, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+    ) -> Embedding:
+        """The map `V` from an image to `x_0`."""
+        return Embedding(self.channels, self.widths[0], mean, std)
+
+    def branches(self) -> list[nn.Module]:
+        """The residual branches `F_k`."""
+        layers, old = [], self.widths[0]
+        for stage, (n, new) in enumerate(zip(self.blocks, self.widths, strict=True)):
+            for j in range(n):
+                layers.append(Branch(old, new, stride=2 if stage > 0 and j == 0 else 1))
+                old = new
+        return layers or [NoBranch()]
+
+    def skips(self) -> dict[int, nn.Conv2d]:
+        """The projection maps `S_k` under the index of the block that they bypass."""
+        pairs = itertools.pairwise(self.widths)
+        stages = zip(self.starts[1:], self.blocks[1:], pairs, strict=True)
+        return {k: skip(*pair) for k, n, pair in stages if n > 0}
+
+    def head(self) -> Head:
+        """The output block `H`, behind the skips of stages that have no blocks."""
+        pairs = itertools.pairwise(self.widths)
+        left = [skip(*pair) for n, pair in zip(self.blocks[1:], pairs, strict=True) if n == 0]
+        return Head(self.widths[-1], self.classes, left)
+
+
+def stages(depth: int, n: int) -> tuple[int, ...]:
+    """`depth` blocks in `n` equal stages.
+
+    Raises:
+        ValueError: If they do not divide.
+    """
+    check_count("depth", depth, least=0)
+    if depth % n:
+        raise ValueError(f"depth must divide into {n} equal stages, but got depth={depth}.")
+    return (depth // n,) * n

@@ -1,0 +1,85 @@
+"""Read-outs of the intermediate states of any residual network, one state at a time."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import nn, Tensor
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from .._types import State
+from .readouts import Backbone, ReadOuts, scaled_gradient
+
+
+class ChainedReadOuts(ReadOuts):
+    """Read-outs that send each state through every later skip and the head, whatever they are.
+
+    The plain definition: slower than `GroupedReadOuts`, but skips and head may be any modules.
+    Buffers, such as the statistics of batch norm, are kept for each state.
+
+    Arguments:
+        n: The number of states.
+        backbone: What the network reads its final state out with.
+        own: Whether every read-out has its own copy of the parameters (variant full), or all
+            share the backbone's (variant WS).
+    """
+
+    def __init__(self, n: int, backbone: Backbone, own: bool = False):
+        super().__init__(n)
+        self.own = own
+        self.chains = nn.ModuleList(copied(chain(backbone, k), own) for k in range(n))
+
+    def forward(
+        self,
+        backbone: Backbone,
+        ks: Sequence[int],
+        xs: Sequence[State],
+        gains: Sequence[float] | None = None,
+    ) -> Float[Tensor, "state batch classes"]:
+        logits = []
+        for i, (k, x) in enumerate(zip(ks, xs, strict=True)):
+            module = self.chains[k]
+            for layer in module.modules():
+                if isinstance(layer, _BatchNorm):
+                    layer.momentum = self.momentum
+            if self.own and gains is not None:
+                named = module.named_parameters()
+                scaled: Any = {name: scaled_gradient(p, gains[i]) for name, p in named}
+                logits.append(functional_call(module, scaled, (x,)))
+            else:
+                logits.append(module(x))
+        if self.training:
+            self.batches[ks[0] : ks[-1] + 1] += 1
+        return torch.stack(logits)
+
+    def alone(self, backbone: Backbone, k: int) -> nn.Module:
+        return copy.deepcopy(self.chains[k])
+
+    @torch.no_grad()
+    def keep(self, ks: Sequence[int], backbone: Backbone) -> ReadOuts:
+        few = ChainedReadOuts(len(ks), backbone, self.own)
+        # The new chains nest their modules differently, but in the same order.
+        for new, k in zip(few.chains, ks, strict=True):
+            for there, here in zip(values(new), values(self.chains[k]), strict=True):
+                there.copy_(here)
+        few.batches.copy_(self.batches[list(ks)])
+        return few.train(self.training)
+
+
+def values(module: nn.Module) -> list[Tensor]:
+    """All parameters and buffers."""
+    return [*module.parameters(), *module.buffers()]
+
+
+def chain(backbone: Backbone, k: int) -> nn.Sequential:
+    """The rest of the skips and the head behind the state `x_k`."""
+    return nn.Sequential(*backbone.after(k), backbone.head)
+
+
+def copied(module: nn.Module, own: bool) -> nn.Module:
+    """A copy with buffers of its own, and with parameters of its own or the very same ones."""
+    shared = {} if own else {id(p): p for p in module.parameters()}
+    return copy.deepcopy(module, shared)

@@ -1,0 +1,177 @@
+"""A residual network as an optimal control problem: its layers are the control."""
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn, Tensor
+
+from .._types import Cost, State, Time
+from ..cost import Loss
+from ..problem import Node, Problem, Projection, Sample
+from .loss import CrossEntropy
+from .readouts import Backbone, ReadOuts
+
+
+Gamma = float | int | Sequence[float] | Callable[[int], float]
+"""The weight of the stage cost: a number, one for each depth `k < N`, or a function of `k`."""
+
+
+class Parts(NamedTuple):
+    """What a residual network has beside its branches.
+
+    Attributes:
+        embedding: The map from images to `x_0`.
+        skips: The projection maps `S_k` that are not the identity, under their index `k`.
+        head: The output block `H`.
+        readouts: How intermediate states are read out.
+    """
+
+    embedding: nn.Module
+    skips: Mapping[int, nn.Module]
+    head: nn.Module
+    readouts: ReadOuts
+
+
+class ResidualProblem(Problem, abc.ABC):
+    r"""Minimise over the branches `F_0, ..., F_{N-1}` (and the embedding, skips and head)
+
+    $$ J_N = \sum_{k<N} \gamma_k L(\hat y_k, y) + L(\hat y, y), \quad
+       x_{k+1} = S_k(x_k) + F_k(x_k), \quad \hat y_k = H(S_{N-1}(\cdots S_k(x_k))). $$
+
+    The horizon is `[0, N]`, so that `Euler(N)` has step 1 and is the network. A control value is
+    a branch, a module. Without a target there is no stage cost: that is prediction.
+
+    Arguments:
+        parts: Embedding, skips, head and read-outs.
+        state_shape: The shape of `x_0`.
+        image_shape: The shape of an image, or None to take any.
+        loss: The loss `L` per sample, `(logits, labels) -> (batch,)`.
+        gamma: The weight of the stage cost. The attribute can be set anew between two steps of
+            training, which is a schedule over training.
+
+    Raises:
+        ValueError: If a weight of the stage cost is negative.
+
+    Source: Puettschneider et al., "Towards an optimal control perspective of ResNet training",
+    arXiv 2506.21453.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        state_shape: tuple[int, ...],
+        image_shape: tuple[int, ...] | None = None,
+        loss: Loss | None = None,
+        gamma: Gamma = 0.0,
+    ):
+        super().__init__()
+        embedding, skips, head, readouts = parts
+        self.depth = readouts.n
+        self.t1 = float(max(self.depth, 1))
+        self.n_steps = max(self.depth, 1)
+        self.state_shape = state_shape
+        self.image_shape = image_shape
+        self.embedding = embedding
+        self.projections = [Projection(float(k), float(k + 1), skip) for k, skip in skips.items()]
+        self.head = head
+        self.readouts = readouts
+        self.loss = CrossEntropy() if loss is None else loss
+        self.gamma = gamma
+
+    @property
+    def gamma(self) -> tuple[float, ...]:
+        """The weights `gamma_k` of the intermediate outputs, `k < N`."""
+        return self._gamma
+
+    @gamma.setter
+    def gamma(self, gamma: Gamma) -> None:
+        self._gamma = gammas(gamma, self.depth)
+
+    @property
+    def backbone(self) -> Backbone:
+        """What the network itself reads its final state out with."""
+        skips = {round(p.start): p.map for p in self.projections}
+        return Backbone(skips, self.head)
+
+    def dynamics(self, t: Time, x: State, u: Any) -> State:
+        return u(x)
+
+    def embed(self, x0: Tensor) -> State:
+        """`x_0 = V(images)`; raises a ValueError for images of another shape."""
+        if self.image_shape is not None and x0.shape[1:] != self.image_shape:
+            raise ValueError(
+                f"images must have shape (batch, {', '.join(map(str, self.image_shape))}), but "
+                f"got {tuple(x0.shape)}."
+            )
+        return self.embedding(x0)
+
+    def stage_cost(self, t: Time, x: State, u: Any, target: Tensor | None) -> Cost:
+        return self.running_cost([Node(1.0, float(t), t, x, u)], target)
+
+    def running_cost(self, nodes: Sequence[Node], target: Tensor | None) -> Cost:
+        x = nodes[0].x
+        if target is None or not any(self.gamma):
+            return x.new_zeros(x.shape[0])
+        ks = [round(node.time) for node in nodes]
+        weights = [node.weight * self.gamma[k] for node, k in zip(nodes, ks, strict=True)]
+        gains = [1 / self.gamma[k] if self.gamma[k] else 1.0 for k in ks]
+        logits = self.readouts(self.backbone, ks, [node.x for node in nodes], gains)
+        losses = self.losses(logits, target)
+        return sum(w * loss for w, loss in zip(weights, losses.unbind(), strict=True))  # pyright: ignore
+
+    def losses(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The loss of the logits of several states, shape `(state, batch)`."""
+        check_labels(target, logits.shape[-1])
+        repeated = target.repeat(logits.shape[0], *[1] * (target.dim() - 1))
+        return self.loss(logits.flatten(0, 1), repeated).unflatten(0, logits.shape[:2])
+
+    def terminal_cost(self, x: State, target: Tensor | None) -> Cost:
+        logits = self.head(x)
+        if target is not None:
+            check_labels(target, logits.shape[-1])
+        return self.loss(logits, target)
+
+    def score(self, x: State, target: Tensor | None) -> dict[str, Cost]:
+        """The accuracy: 1 where the largest logit is the label's, 0 elsewhere."""
+        return {"accuracy": (self.head(x).argmax(-1) == target).to(x.dtype)}
+
+
+class Classifier(ResidualProblem):
+    """A residual network whose data come from elsewhere: `train(..., data=loader)`."""
+
+    def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Sample:
+        raise TypeError("This problem has no data of its own: give train(..., data=loader).")
+
+
+def gammas(gamma: Gamma, depth: int) -> tuple[float, ...]:
+    """The weights of the stage cost for all depths.
+
+    Raises:
+        ValueError: If there are not as many as layers, or one is negative.
+    """
+    if isinstance(gamma, (int, float)):
+        values = [gamma] * depth
+    elif callable(gamma):
+        values = [gamma(k) for k in range(depth)]
+    else:
+        values = list(gamma)
+    if len(values) != depth:
+        raise ValueError(f"gamma must have {depth} values, one for each layer: got {len(values)}.")
+    worst = min(values, default=0.0)
+    if not worst >= 0:
+        raise ValueError(f"Must have gamma >= 0, but got gamma={worst}.")
+    return tuple(map(float, values))
+
+
+def check_labels(labels: Tensor, classes: int) -> None:
+    """Raises a ValueError if there is a label out of range, where looking costs no time."""
+    # Elsewhere the device would have to be waited for; torch's own kernels check there.
+    if labels.is_floating_point() or labels.device.type != "cpu" or torch.compiler.is_compiling():
+        return
+    low, high = (int(value) for value in torch.aminmax(labels))
+    if low < 0 or high >= classes:
+        worst = low if low < 0 else high
+        raise ValueError(f"labels must lie in 0..{classes - 1}, but got {worst}.")

@@ -1,0 +1,37 @@
+"""Batch-norm statistics for the read-outs of a network that was trained without stage cost."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from .network import ResNet
+
+
+@torch.no_grad()
+def collect_statistics(network: ResNet, batches: Iterable[Tensor]) -> None:
+    """Gives every intermediate output the statistics of one pass over the training images.
+
+    The network itself stays as it is and runs in evaluation mode; only the read-outs' running
+    means and variances are replaced, by averages over the batches.
+
+    Arguments:
+        network: Any network, changed in place.
+        batches: Batches of training images.
+
+    Raises:
+        ValueError: If there are no batches.
+    """
+    was_training, readouts = network.training, network.problem.readouts
+    momentum, seen = readouts.momentum, 0
+    network.eval()
+    readouts.train()
+    for seen, images in enumerate(batches, start=1):
+        readouts.momentum = 1 / seen
+        states = network.trajectory(images).states[: network.depth]
+        if states:
+            readouts(network.problem.backbone, range(network.depth), states)
+    readouts.momentum = momentum
+    network.train(was_training)
+    if not seen:
+        raise ValueError("collect_statistics needs at least one batch of images.")

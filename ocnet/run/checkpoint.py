@@ -1,0 +1,112 @@
+"""Checkpoints: one safetensors file with the state's structure as JSON, written in one piece.
+
+Nothing in such a file is ever run: tensors are plain bytes and the rest is JSON. A file takes its
+name only once it is on the disk as a whole, so what can be found by name can be read.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open, SafetensorError
+from safetensors.torch import save
+from torch import Tensor
+
+
+FORMAT = 1
+"""The version of what is in a checkpoint; raised when older ones can no longer be read."""
+
+PART = ".part"
+"""How the name of a file ends that is still being written."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be read, or belongs to something else."""
+
+
+def save_checkpoint(path: Path, state: Any) -> None:
+    """Writes nested dictionaries and lists of tensors, numbers and strings, all or nothing.
+
+    Raises:
+        OSError: If the disk is full or cannot be written; what was at `path` is still there.
+    """
+    tensors: dict[str, Tensor] = {}
+    header = json.dumps({"format": FORMAT, "state": encode(state, tensors)})
+    # One entry only: safetensors writes several in random order.
+    write_whole(path, save(tensors, metadata={"ocnet": header}))
+
+
+def load_checkpoint(path: Path) -> Any:
+    """Reads back what `save_checkpoint` wrote, on the CPU.
+
+    Raises:
+        CheckpointError: If the file is none of this version's checkpoints.
+        OSError: If there is no file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no checkpoint {path}.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is not a whole safetensors file: {error}.") from None
+    if "ocnet" not in metadata:
+        raise CheckpointError(f"{path} is no checkpoint of ocnet.")
+    header = json.loads(metadata["ocnet"])
+    if header["format"] != FORMAT:
+        raise CheckpointError(
+            f"{path} has checkpoint format {header['format']}, but this version reads {FORMAT}."
+        )
+    return decode(header["state"], tensors)
+
+
+def encode(tree: Any, tensors: dict[str, Tensor]) -> Any:
+    """The structure of a state as JSON; its tensors are collected under their number.
+
+    Dictionaries become lists of pairs, since an optimiser's have integers as keys.
+    """
+    if isinstance(tree, Tensor):
+        name = str(len(tensors))
+        # A copy each: parts of one storage, which L-BFGS has, would not be written otherwise.
+        tensors[name] = tree.detach().cpu().contiguous().clone()
+        return {"tensor": name}
+    if isinstance(tree, dict):
+        return {"dict": [[key, encode(value, tensors)] for key, value in tree.items()]}
+    if isinstance(tree, (list, tuple)):
+        return [encode(value, tensors) for value in tree]
+    if tree is None or isinstance(tree, (bool, int, float, str)):
+        return tree
+    raise TypeError(f"A checkpoint holds tensors, numbers and text, not {type(tree).__name__}.")
+
+
+def decode(structure: Any, tensors: dict[str, Tensor]) -> Any:
+    """The state that `encode` took apart."""
+    if isinstance(structure, list):
+        return [decode(value, tensors) for value in structure]
+    if not isinstance(structure, dict):
+        return structure
+    if "tensor" in structure:
+        return tensors[structure["tensor"]]
+    return {key: decode(value, tensors) for key, value in structure["dict"]}
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file that is found under its name only when all of it is on the disk."""
+    part = path.with_name(path.name + PART)
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+    # The new name itself is on the disk when its folder is.
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,151 @@
+"""What a run was asked for, as plain values that JSON can hold."""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ..catalogue import load_problem
+from ..control.base import check_count
+from ..problem import Problem
+from ..solver import Euler, Heun, RK4, RK38, Solver, TorchDiffEq
+from ..train import Constant, Cosine, Schedule, Steps
+
+
+LEARNING_RATE = {"sgd": 0.1, "adam": 0.01, "adamw": 0.001, "lbfgs": 1.0}
+SCHEDULES = ("constant", "cosine", "step")
+FIXED_STEP = {"euler": Euler, "heun": Heun, "rk4": RK4, "rk38": RK38}
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a run was asked for.
+
+    Attributes:
+        problem: `module:Class` or `path/to/file.py:Class`.
+        settings: The arguments of its constructor, each "key=value".
+        solver: "euler", "heun", "rk4", "rk38" or a method of torchdiffeq.
+        gradient: How the solver differentiates, such as "backprop", "checkpoint" or "adjoint".
+        steps: The steps of the solver; the problem's own number if None.
+        epochs, iterations: How long to train; one of them, 1000 iterations if neither.
+        batch_size: The samples of one iteration, over all processes and parts.
+        optimizer: "sgd" (momentum 0.9), "adam", "adamw" or "lbfgs".
+        lr: The learning rate; the usual one of the optimiser if None.
+        weight_decay: The optimiser's own, L-BFGS has none.
+        schedule: "constant", "cosine", or "step": divided by ten after 1/2 and 3/4 of the run.
+        warmup: Over how many iterations the learning rate first grows.
+        clip: The norm that longer gradients are scaled to, or None.
+        ema: The decay of the moving average that is validated and kept as the best, or None.
+        patience: How many validations in a row may fail to improve, or None.
+        evaluate_every: Iterations between validations; an epoch, or a twentieth of the run.
+        checkpoint_every: Seconds between checkpoints; 0 writes one each iteration.
+        device, precision, compile, accumulate, sync_norms: As of `ocnet.train.Engine`.
+        seed: Of the control's initial values and of the batches.
+        tensorboard: Whether to write the metrics for TensorBoard, too.
+    """
+
+    problem: str
+    settings: list[str] = field(default_factory=list)
+    solver: str = "euler"
+    gradient: str = "backprop"
+    steps: int | None = None
+    epochs: int | None = None
+    iterations: int | None = None
+    batch_size: int = 128
+    optimizer: str = "adam"
+    lr: float | None = None
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+    warmup: int = 0
+    clip: float | None = None
+    ema: float | None = None
+    patience: int | None = None
+    evaluate_every: int | None = None
+    checkpoint_every: float = 60.0
+    device: str = "auto"
+    precision: str = "32"
+    compile: bool = False
+    accumulate: int = 1
+    sync_norms: bool = False
+    seed: int = 0
+    tensorboard: bool = False
+
+    def __post_init__(self):
+        for name in ("steps", "epochs", "iterations", "patience", "evaluate_every"):
+            if getattr(self, name) is not None:
+                check_count(name, getattr(self, name))
+        check_count("batch_size", self.batch_size)
+        check_count("warmup", self.warmup, least=0)
+        if self.epochs is not None and self.iterations is not None:
+            raise ValueError("Give epochs or iterations, but not both.")
+        for name, choices in (("optimizer", LEARNING_RATE), ("schedule", SCHEDULES)):
+            if getattr(self, name) not in choices:
+                known = ", ".join(choices)
+                raise ValueError(f"{name} must be one of {known}, but got {getattr(self, name)!r}.")
+        for name in ("lr", "clip"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"Must have {name} > 0, but got {name}={value}.")
+        if not self.checkpoint_every >= 0:
+            raise ValueError(
+                f"Must have checkpoint_every >= 0, but got {self.checkpoint_every} seconds."
+            )
+
+    def to_json(self) -> str:
+        """The values as JSON."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Config":
+        """The values that `to_json` wrote.
+
+        Raises:
+            ValueError: If the text is no JSON, or names something that this version does not know.
+        """
+        values = json.loads(text)
+        unknown = sorted(set(values) - {f.name for f in dataclasses.fields(cls)})
+        if unknown:
+            raise ValueError(f"config.json asks for {unknown[0]!r}, unknown to this version.")
+        return cls(**values)
+
+    def make_problem(self) -> Problem:
+        """The problem, whose random values depend on the seed alone.
+
+        Raises:
+            ValueError, TypeError: If it cannot be found, or does not take the settings.
+        """
+        torch.manual_seed(self.seed)
+        return load_problem(self.problem, self.settings)
+
+    def make_solver(self, steps: int) -> Solver:
+        """The solver, with the problem's number of steps unless another was asked for."""
+        steps = steps if self.steps is None else self.steps
+        options: dict[str, Any] = {"gradient": self.gradient}
+        if self.solver in FIXED_STEP:
+            return FIXED_STEP[self.solver](steps, **options)
+        return TorchDiffEq(self.solver, steps, **options)
+
+    def make_optimizer(self, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimiser of the parameters."""
+        lr = LEARNING_RATE[self.optimizer] if self.lr is None else self.lr
+        decay = self.weight_decay
+        if self.optimizer == "sgd":
+            return torch.optim.SGD(parameters, lr, momentum=0.9, weight_decay=decay)
+        if self.optimizer == "adam":
+            return torch.optim.Adam(parameters, lr, weight_decay=decay)
+        if self.optimizer == "adamw":
+            return torch.optim.AdamW(parameters, lr, weight_decay=decay)
+        if decay:
+            raise ValueError(f"L-BFGS has no weight decay, but got weight_decay={decay}.")
+        return torch.optim.LBFGS(parameters, lr, line_search_fn="strong_wolfe")
+
+    def make_schedule(self, iterations: int) -> Schedule:
+        """The schedule over a run of so many iterations."""
+        if self.schedule == "cosine":
+            return Cosine(iterations, self.warmup)
+        if self.schedule == "step":
+            milestones = sorted({max(iterations // 2, 1), max(3 * iterations // 4, 1)})
+            return Steps(milestones, warmup=self.warmup)
+        return Constant(self.warmup)

@@ -1,0 +1,138 @@
+"""The folder of a run, and the tables in it."""
+
+import csv
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from .checkpoint import load_checkpoint, PART, save_checkpoint, write_whole
+from .config import Config
+
+
+KEEP = 2
+"""How many checkpoints to go on from are kept."""
+
+
+class RunFolder:
+    """The files of a run.
+
+        config.json      what was asked for
+        provenance.json  versions, hardware, command, git revision
+        metrics.csv      one row a step: cost, norm of the gradient, learning rate
+        validation.csv   one row a validation: cost and scores
+        checkpoints/     the last states to go on from, named by their step
+        best.safetensors the model that did best on the validation data
+        result.json      the final measures, once the run is done
+        pictures/, report.html
+
+    Arguments:
+        path: The folder.
+    """
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+        self.checkpoints = self.path / "checkpoints"
+        self.metrics = self.path / "metrics.csv"
+        self.validation = self.path / "validation.csv"
+        self.best = self.path / "best.safetensors"
+        self.pictures = self.path / "pictures"
+
+    def create(self, config: Config, provenance: dict[str, Any]) -> None:
+        """Makes the folder of a new run.
+
+        Raises:
+            FileExistsError: If there is something already.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        if any(path.suffix != PART for path in self.path.iterdir()):
+            raise FileExistsError(f"{self.path} is not empty; `ocnet resume` goes on with a run.")
+        # First, because a folder is a run from when it says what was asked for.
+        write_whole(self.path / "config.json", config.to_json().encode())
+        self.write_json("provenance.json", provenance)
+
+    def config(self) -> Config:
+        """What was asked for.
+
+        Raises:
+            FileNotFoundError: If the folder is no run.
+        """
+        path = self.path / "config.json"
+        if not path.is_file():
+            raise FileNotFoundError(f"{self.path} is no run: it has no config.json.")
+        return Config.from_json(path.read_text())
+
+    def write_json(self, name: str, values: dict[str, Any]) -> None:
+        """Writes plain values, all or nothing."""
+        write_whole(self.path / name, (json.dumps(values, indent=2) + "\n").encode())
+
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """The values in a JSON file, or None if there is none."""
+        path = self.path / name
+        return json.loads(path.read_text()) if path.is_file() else None
+
+    def save(self, step: int, state: Any) -> None:
+        """Writes the checkpoint of a step, then removes those that are no longer needed.
+
+        Raises:
+            OSError: If it cannot be written; the last good one is still there.
+        """
+        path = self.checkpoints / f"{step:09d}.safetensors"
+        try:
+            self.checkpoints.mkdir(exist_ok=True)
+            save_checkpoint(path, state)
+        except OSError as error:
+            good = f"is of step {int(self.saved()[-1].stem)}" if self.saved() else "does not exist"
+            raise OSError(
+                f"{path} could not be written: {error.strerror}. The last good one {good}."
+            ) from error
+        for old in self.saved()[:-KEEP]:
+            old.unlink()
+
+    def saved(self) -> list[Path]:
+        """The checkpoints, the oldest first."""
+        return sorted(self.checkpoints.glob("*.safetensors"))
+
+    def latest(self) -> Any | None:
+        """The state of the last checkpoint, or None if there is none."""
+        saved = self.saved()
+        return load_checkpoint(saved[-1]) if saved else None
+
+
+class Table:
+    """A CSV file that grows by a row at a time and can be cut back to where it was.
+
+    Arguments:
+        path: The file; the first row that is written names the columns.
+        size: The bytes to keep of a file that is there already.
+
+    Raises:
+        ValueError: If the file is shorter than that.
+    """
+
+    def __init__(self, path: Path, size: int = 0):
+        there = path.stat().st_size if path.exists() else 0
+        if there < size:
+            raise ValueError(f"{path} lost rows: it has {there} bytes, its checkpoint knew {size}.")
+        self.file = path.open("r+" if path.exists() else "w", newline="")
+        self.file.truncate(size)
+        self.file.seek(size)
+        self.writer = csv.writer(self.file, lineterminator="\n")
+        self.is_empty = size == 0
+
+    def row(self, values: dict[str, float | int | None]) -> None:
+        """Adds a row; None leaves its cell empty."""
+        if self.is_empty:
+            self.writer.writerow(values)
+            self.is_empty = False
+        self.writer.writerow(values.values())
+
+    def size(self) -> int:
+        """The bytes so far, all of them on the disk."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        return self.file.tell()
+
+    def close(self) -> None:
+        """Writes what is left."""
+        self.file.close()

@@ -1,0 +1,162 @@
+"""Everything that a run consists of while it runs, and the state to take it up again from."""
+
+from typing import Any
+
+import torch
+from torch import nn, Tensor
+
+from ..problem import Problem, Sample
+from ..train import Average, Batches, Engine, measure, Stopping
+from ..train.engine import gather, rank
+from .checkpoint import CheckpointError
+from .config import Config
+
+
+DRAWN_FOR_VALIDATION = 1000
+"""How many samples a problem draws to be validated on if it has no data set."""
+
+
+class Job:
+    """The objects of a training run, made from its configuration.
+
+    Arguments:
+        config: What was asked for.
+        problem: The problem; the one that the configuration names if None.
+
+    Attributes:
+        step: How many iterations were done.
+        iterations: How many there are to do.
+
+    Raises:
+        ValueError: If the configuration does not fit the problem.
+    """
+
+    def __init__(self, config: Config, problem: Problem | None = None):
+        self.config = config
+        self.problem = problem = config.make_problem() if problem is None else problem
+        self.engine = Engine(
+            config.device,
+            precision=config.precision,
+            compile=config.compile,
+            accumulate=config.accumulate,
+            sync_norms=config.sync_norms,
+        )
+        self.solver = config.make_solver(problem.n_steps)
+        n = problem.n_steps if config.steps is None else config.steps
+        self.control = problem.initial_control(n, torch.Generator().manual_seed(config.seed))
+        for module in (problem, self.control):
+            self.engine.place(module)
+        self.parameters = [
+            p for p in (*self.control.parameters(), *problem.parameters()) if p.requires_grad
+        ]
+        self.optimizer = config.make_optimizer(self.parameters)
+
+        generator = torch.Generator().manual_seed(config.seed)
+        self.batches = Batches(problem, config.batch_size, generator, self.engine.device)
+        self.iterations = iterations(config, self.batches.per_epoch)
+        self.schedule = config.make_schedule(self.iterations)
+        every = self.batches.per_epoch or max(self.iterations // 20, 1)
+        self.evaluate_every = config.evaluate_every or every
+        self.validation = self.validation_sample()
+        self.stopping = Stopping(config.patience)
+        if self.validation is None and config.patience is not None:
+            raise ValueError("patience needs validation data, but the problem has none.")
+        tensors = [*self.parameters, *self.control.buffers(), *problem.buffers()]
+        self.average = None if config.ema is None else Average(tensors, config.ema)
+        # What layers draw, such as dropout, must differ between processes.
+        torch.manual_seed(config.seed + rank())
+
+    @property
+    def step(self) -> int:
+        """How many iterations were done."""
+        return self.batches.step
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all iterations are done, or the patience came to its end."""
+        return self.step >= self.iterations or self.stopping.is_over
+
+    def validation_sample(self) -> Sample | None:
+        """The validation data; drawn if the problem draws its training data, too."""
+        if self.batches.data is not None:
+            return self.problem.data("validation")
+        # Not the seed of the batches, whose first samples these would be.
+        generator = torch.Generator().manual_seed(self.config.seed + 1)
+        return self.problem.sample(DRAWN_FOR_VALIDATION, generator)
+
+    def validate(self, sample: Sample) -> dict[str, float]:
+        """Mean cost and scores of the present parameters on some samples."""
+        return measure(self.problem, self.control, self.solver, sample, engine=self.engine)
+
+    def model(self) -> dict[str, dict[str, Tensor]]:
+        """The parameters and statistics of control and problem."""
+        return {"control": self.control.state_dict(), "problem": self.problem.state_dict()}
+
+    def load_model(self, state: dict[str, dict[str, Tensor]]) -> None:
+        """Puts parameters and statistics in place.
+
+        Raises:
+            CheckpointError: If they are those of another architecture.
+        """
+        for name, module in (("control", self.control), ("problem", self.problem)):
+            check_same_architecture(name, module, state[name])
+            module.load_state_dict(state[name])
+
+    def state_dict(self) -> dict[str, Any]:
+        """All it takes to go on bit by bit as if nothing had happened; every process calls it."""
+        cuda = self.engine.device.type == "cuda"
+        own = torch.cuda.get_rng_state(self.engine.device) if cuda else torch.get_rng_state()
+        return {
+            **self.model(),
+            "optimizer": self.optimizer.state_dict(),
+            "batches": self.batches.state_dict(),
+            "engine": self.engine.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "stopping": self.stopping.state_dict(),
+            "rng": gather(own.to(self.engine.device)),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a state that was saved.
+
+        Raises:
+            CheckpointError: If it is the state of another problem, control or architecture.
+        """
+        self.load_model(state)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.batches.load_state_dict(state["batches"])
+        self.engine.load_state_dict(state["engine"])
+        self.stopping.load_state_dict(state["stopping"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        # More processes than before keep the seed that they started with.
+        if rank() < len(state["rng"]):
+            own = state["rng"][rank()]
+            cuda = self.engine.device.type == "cuda"
+            torch.cuda.set_rng_state(own) if cuda else torch.set_rng_state(own)
+
+
+def iterations(config: Config, per_epoch: int | None) -> int:
+    """How many iterations a run takes.
+
+    Raises:
+        ValueError: If epochs are asked for where there is no data set.
+    """
+    if config.epochs is None:
+        return config.iterations or 1000
+    if per_epoch is None:
+        raise ValueError("A problem that draws its samples has no epochs: give iterations.")
+    return config.epochs * per_epoch
+
+
+def check_same_architecture(name: str, module: nn.Module, state: dict[str, Tensor]) -> None:
+    """Raises a CheckpointError that names the first tensor that is not as saved."""
+    own = module.state_dict()
+    for key in sorted(set(own) | set(state)):
+        here = tuple(own[key].shape) if key in own else "none"
+        there = tuple(state[key].shape) if key in state else "none"
+        if here != there:
+            raise CheckpointError(
+                f"The checkpoint is of another architecture: {key} of the {name} has shape "
+                f"{there} there, {here} here."
+            )

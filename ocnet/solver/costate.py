@@ -1,0 +1,221 @@
+"""Gradients by the costate recursion: only what is sequential in depth is done in sequence."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from .._types import Cost, State
+from ..control import Control, OpenLoop
+from ..problem import Problem, Projection
+from ..trajectory import Trajectory
+from .base import check_control_value, check_running_cost, Grid, project
+from .linearisation import Linearisation, linearise
+from .tableau import Tableau, weighted
+
+
+CHUNK = 2**19
+"""How many numbers of the state the gradient with respect to the control takes at once."""
+
+
+class Segment(NamedTuple):
+    """Steps without a projection between them.
+
+    Attributes:
+        start, end: The indices of the first step, and of the first one behind the segment.
+        projection: The projection that the segment, then a single step, crosses.
+    """
+
+    start: int
+    end: int
+    projection: Projection | None
+
+
+class Steps(NamedTuple):
+    """What the recursion runs through.
+
+    Attributes:
+        problem: The problem.
+        tableau: The method.
+        linear: The dynamics and their linearisation at each step.
+        h: The widths of the steps.
+        t: The times of the steps, shape `(step,)`, for each stage of the method.
+    """
+
+    problem: Problem
+    tableau: Tableau
+    linear: Linearisation
+    h: Sequence[float]
+    t: Sequence[Tensor]
+
+
+def solve_by_costate(
+    problem: Problem,
+    control: Control,
+    tableau: Tableau,
+    grid: Grid,
+    x0: State,
+    target: Tensor | None,
+) -> Trajectory:
+    """The trajectory of an explicit Runge-Kutta method, with gradients by `Recursion`.
+
+    The running cost is no part of the recursion: it is a function of all states at once.
+
+    Raises:
+        ValueError: If the control is no function of time alone, or the dynamics cannot be
+            recorded; see `linearise`.
+    """
+    if not isinstance(control, OpenLoop):
+        raise ValueError(
+            'gradient="costate" needs an open-loop control with tensor values, but got '
+            f"{type(control).__name__}."
+        )
+    starts = grid.times[:-1]
+    h = [end - start for start, end in zip(starts, grid.times[1:], strict=True)]
+    t, u = {}, {}
+    for c in dict.fromkeys(tableau.c):
+        ts = [start + c * width for start, width in zip(starts, h, strict=True)]
+        t[c] = x0.new_tensor(ts)
+        u[c] = control.values(ts, side="left" if c == 1 else "right")
+    check_control_value(problem, u[0][0])
+
+    x, cost = x0, x0.new_zeros(problem.batch_shape(x0))
+    states, evaluations = [x0], 0
+    for start, end, projection in segments(grid):
+        if projection is not None:
+            time, value = t[0][start], u[0][start]
+            if problem.has_stage_cost:
+                cost = cost.add(problem.stage_cost(time, x, value, target), alpha=h[start])
+            x = project(problem, projection, time, x, value)
+            states.append(x)
+            evaluations += 1
+            continue
+        ts, us = ([z[c][start:end] for c in tableau.c] for z in (t, u))
+        linear = linearise(problem, ts[0][0], x, us[0][0])
+        steps = Steps(problem, tableau, linear, h[start:end], ts)
+        x, *X = Recursion.apply(steps, x, *us, *linear.parameters)
+        if problem.has_stage_cost:
+            cost = cost + running_cost(steps, X, us, target)
+        states += [*X[0].unbind()[1:], x]
+        evaluations += len(tableau.b) * (end - start)
+    check_running_cost(problem, cost, x)
+    times = x0.new_tensor(grid.times)
+    return Trajectory(times, tuple(states), u[0].unbind(), cost, evaluations)
+
+
+def segments(grid: Grid) -> Iterator[Segment]:
+    """The stretches between projections, and the projections."""
+    start = 0
+    for k, projection in sorted(grid.projections.items()):
+        if start < k:
+            yield Segment(start, k, None)
+        yield Segment(k, k + 1, projection)
+        start = k + 1
+    if start < len(grid.times) - 1:
+        yield Segment(start, len(grid.times) - 1, None)
+
+
+def running_cost(
+    steps: Steps, X: Sequence[Tensor], u: Sequence[Tensor], target: Tensor | None
+) -> Cost:
+    """`sum h b_i l(t_i, X_i, u_i)`, all steps at once."""
+    l = torch.vmap(lambda t, x, u: steps.problem.stage_cost(t, x, u, target))
+    total = X[0].new_zeros(())
+    for b_i, t_i, X_i, u_i in zip(steps.tableau.b, steps.t, X, u, strict=True):
+        weights = b_i * t_i.new_tensor(steps.h)
+        total = total + torch.tensordot(weights, l(t_i, X_i, u_i), dims=1)
+    return total
+
+
+class Recursion(torch.autograd.Function):
+    r"""`(x, u_1, ..., u_s, theta) -> (x_n, X_1, ..., X_s)`, with costates on the way back.
+
+    With `X_i` the states and `u_i` the controls of stage `i`, `k_i = f(t_i, X_i, u_i)` its slope
+    and `q_i` the gradient of all that is made of `X_i`, such as the running cost, one step back is
+
+        m_i = b_i p + h sum_{j>i} a_ji g_j,   g_i = f_x(t_i, X_i, u_i)' m_i + q_i / h,
+        p <- p + h sum_i g_i.
+
+    For forward Euler that is the costate equation, `p <- p + h f_x' p + q`. The gradient with
+    respect to the control is `h f_u(t_i, X_i, u_i)' m_i`, Pontryagin's `H_u`: no recursion, all
+    steps at once. After W. Hager, "Runge-Kutta methods in optimal control and the transformed
+    adjoint system", Numerische Mathematik 87 (2000).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, steps: Steps, x: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+        _, tableau, linear, h, t = steps
+        # A recording may hold views, which want the strides of a fresh tensor.
+        x = x.contiguous()
+        values = [by_step(linear.control, *t_u) for t_u in zip(t, inputs, strict=False)]
+        X, residuals = ([[] for _ in t] for _ in range(2))
+        for k in range(len(h)):
+            slopes = []
+            for i, a in enumerate(tableau.a):
+                X_i = x.add(weighted(a, slopes), alpha=h[k]) if slopes else x
+                f, residual = linear.state(X_i, *values[i][k])
+                X[i].append(X_i)
+                residuals[i].append(residual)
+                slopes.append(f)
+            x = x.add(weighted(tableau.b, slopes), alpha=h[k])
+        stacked = [torch.stack(X_i) for X_i in X]
+        ctx.steps, ctx.values, ctx.residuals = steps, values, residuals
+        ctx.save_for_backward(*stacked, *inputs)
+        ctx.set_materialize_grads(False)
+        return x, *stacked
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *gradients: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        p, *q = gradients
+        (_, tableau, linear, h, _), s = ctx.steps, len(q)
+        X, inputs = ctx.saved_tensors[:s], ctx.saved_tensors[s:]
+        widths = X[0].new_tensor(h).reshape(-1, *[1] * (X[0].dim() - 1))
+        q_h = [None if q_i is None else q_i / widths for q_i in q]
+        p = torch.zeros_like(X[0][0]) if p is None else p.contiguous()
+        m = [[] for _ in q]
+        for k in reversed(range(len(h))):
+            g: list[Tensor] = []
+            for i in reversed(range(s)):
+                # Stage `i` feeds those behind it, which come first here.
+                column = [h[k] * a[i] for a in tableau.a[:i:-1]]
+                m_i = weighted([tableau.b[i], *column], [p, *g])
+                g_i = linear.costate(m_i, *ctx.values[i][k], *ctx.residuals[i][k])
+                q_i = q_h[i]
+                g.append(g_i if q_i is None else g_i + q_i[k])
+                m[i].append(m_i)
+            p = p.add(weighted([1.0] * s, g), alpha=h[k])
+        m = [torch.stack(m_i[::-1]).mul_(widths) for m_i in m]
+        return None, p, *hamiltonian_gradients(ctx.steps, X, inputs, m)
+
+
+def by_step(control: Callable, t: Tensor, u: Tensor) -> list[tuple[Tensor, ...]]:
+    """What the steps take from time and control, found for all of them at once."""
+    values = torch.vmap(control)(t, u)
+    return list(zip(*(value.unbind() for value in values), strict=True)) or [()] * len(t)
+
+
+def hamiltonian_gradients(
+    steps: Steps, X: Sequence[Tensor], inputs: Sequence[Tensor], m: Sequence[Tensor]
+) -> list[Tensor]:
+    """`f_u' m` at every step, for each stage, then `f_theta' m` summed over all of them."""
+    size = max(1, CHUNK // X[0][0].numel())
+    controls, parameters = inputs[: len(X)], inputs[len(X) :]
+    of_u, of_theta = [], [torch.zeros_like(theta) for theta in parameters]
+    for stage in zip(steps.t, X, controls, m, strict=True):
+        parts = []
+        for t, x, u, m_t in zip(*(z.split(size) for z in stage), strict=True):
+            with torch.enable_grad():
+                u = u.detach().requires_grad_()
+                f = torch.vmap(steps.problem.dynamics)(t, x, u)
+            if not f.requires_grad:
+                return [torch.zeros_like(z) for z in inputs]
+            part, *rest = torch.autograd.grad(f, (u, *parameters), m_t, materialize_grads=True)
+            parts.append(part)
+            of_theta = [total + new for total, new in zip(of_theta, rest, strict=True)]
+        of_u.append(torch.cat(parts))
+    return [*of_u, *of_theta]

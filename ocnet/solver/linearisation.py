@@ -1,0 +1,204 @@
+"""The dynamics and their linearisation, recorded at one step and split by what they depend on."""
+
+from collections.abc import Callable
+from types import BuiltinFunctionType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from .._types import State, Time
+from ..problem import Problem
+from .base import vector_field
+
+
+class Linearisation(NamedTuple):
+    """`f(t, x, u)` and `p -> f_x(t, x, u)' p` as three functions that share their work.
+
+    Between two projections the tensor operations of a step are the same at every step. What they
+    compute from time and control alone needs no recursion and is done for all steps at once; what
+    depends on the state is done on the way forward and kept for the way back.
+
+    Attributes:
+        control: `(t, u) -> values`, all that depends on neither state nor costate.
+        state: `(x, *values) -> (f, residuals)`.
+        costate: `(p, *values, *residuals) -> f_x' p`.
+        parameters: The parameters that the dynamics use and that require a gradient.
+    """
+
+    control: Callable[[Time, Tensor], tuple[Tensor, ...]]
+    state: Callable[..., tuple[State, tuple[Tensor, ...]]]
+    costate: Callable[..., State]
+    parameters: tuple[Tensor, ...]
+
+
+def linearise(problem: Problem, t: Time, x: State, u: Tensor) -> Linearisation:
+    """Records the dynamics at one step; the recording is good for every step of the same shapes.
+
+    Raises:
+        ValueError: If the dynamics draw random numbers, change a buffer, look at values in
+            Python, or use a tensor with a gradient that is no parameter of the problem.
+    """
+
+    def step(t: Tensor, x: Tensor, u: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
+        f, pull_back, *_ = torch.func.vjp(lambda x: vector_field(problem, t, x, u, x.shape), x)
+        return f, pull_back(p)[0]
+
+    # Functionalised, a recording has no operation that writes in place. Fresh tensors, because a
+    # tensor is known by its identity: the caller's may be one that the dynamics use besides.
+    t, x, u, p = (fresh(z) for z in (t, x, u, x))
+    with Recorder(problem) as recorder:
+        inputs = {"t": (t, CONTROL), "u": (u, CONTROL), "x": (x, STATE), "p": (p, COSTATE)}
+        for name, (z, phase) in inputs.items():
+            recorder.name(z, phase, name)
+        try:
+            f, p_next = torch.func.functionalize(step)(t, x, u, p)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f'gradient="costate" cannot record the dynamics: {reason}') from error
+    return recorder.split(f, p_next)
+
+
+def fresh(z: Tensor) -> Tensor:
+    """A contiguous copy without a gradient."""
+    return z.detach().clone(memory_format=torch.contiguous_format)
+
+
+class Operation(NamedTuple):
+    """One tensor operation of a recording, as a line of Python."""
+
+    line: str
+    phase: int
+    needs: frozenset[str]
+    makes: frozenset[str]
+
+
+CONTROL, STATE, COSTATE = range(3)
+"""What an operation waits for: time and control alone, the state, or the costate."""
+
+
+class Recorder(TorchDispatchMode):
+    """Writes down each tensor operation that depends on `t`, `u`, `x` or `p`, under its phase.
+
+    Everything else is a constant of the recording: a parameter enters as itself.
+    """
+
+    def __init__(self, problem: Problem):
+        super().__init__()
+        self.parameters = {id(parameter): parameter for parameter in problem.parameters()}
+        self.used: dict[int, Tensor] = {}
+        self.phases: dict[str, int] = {}
+        self.names: dict[int, str] = {}
+        self.constants: dict[str, Any] = {}
+        self.derived: set[int] = set()
+        self.operations: list[Operation] = []
+        # An identity is one tensor's only as long as that tensor lives.
+        self.alive: list[Any] = []
+
+    def name(self, z: Tensor, phase: int, name: str | None = None) -> str:
+        """The variable that stands for a tensor from now on."""
+        name = name or f"z{len(self.phases)}"
+        self.names[id(z)] = name
+        self.phases[name] = phase
+        self.alive.append(z)
+        return name
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        check_operation(func, args)
+        needs: set[str] = set()
+        written = [self.written(arg, needs) for arg in args]
+        written += [f"{key}={self.written(arg, needs)}" for key, arg in (kwargs or {}).items()]
+        result = func(*args, **(kwargs or {}))
+        results = [result] if isinstance(result, Tensor) else result
+        if not needs:
+            self.derived.update(id(z) for z in results)
+            self.alive.append(results)
+            return result
+        phase = max(self.phases[name] for name in needs)
+        makes = [self.name(z, phase) if isinstance(z, Tensor) else "_" for z in results]
+        left = makes[0] if isinstance(result, Tensor) else f"[{', '.join(makes)}]"
+        line = f"{left} = {self.written(fastest(func, args, kwargs), needs)}({', '.join(written)})"
+        self.operations.append(Operation(line, phase, frozenset(needs), frozenset(makes)))
+        return result
+
+    def written(self, value: Any, needs: set[str]) -> str:
+        """An argument as Python writes it; the variables in it are added to `needs`."""
+        if isinstance(value, Tensor) and id(value) in self.names:
+            needs.add(self.names[id(value)])
+            return self.names[id(value)]
+        if isinstance(value, Tensor) and value.requires_grad and id(value) not in self.derived:
+            if id(value) not in self.parameters:
+                raise ValueError(
+                    'gradient="costate" needs dynamics whose parameters are those of the problem, '
+                    f"but got another tensor of shape {tuple(value.shape)} with a gradient."
+                )
+            self.used[id(value)] = value
+        if isinstance(value, (list, tuple)):
+            return f"[{', '.join(self.written(item, needs) for item in value)}]"
+        if value is None or type(value) in (bool, int):
+            return repr(value)
+        constant = f"c{len(self.constants)}"
+        self.constants[constant] = value
+        return constant
+
+    def split(self, f: Tensor, p: Tensor) -> Linearisation:
+        """The recording as functions, one for each phase, of the operations that are of use."""
+        f_name, p_name = (self.written(z, set()) for z in (f, p))
+        needed, of_use = {f_name, p_name}, []
+        for operation in reversed(self.operations):
+            if operation.makes & needed:
+                needed |= operation.needs
+                of_use.append(operation)
+        of_use.reverse()
+        by_phase = [[op for op in of_use if op.phase == phase] for phase in range(3)]
+        values = self.handed_on(CONTROL, by_phase[STATE] + by_phase[COSTATE], f_name, p_name)
+        residuals = self.handed_on(STATE, by_phase[COSTATE], p_name)
+        return Linearisation(
+            self.function(["t", "u"], by_phase[CONTROL], listed(values)),
+            self.function(["x", *values], by_phase[STATE], f"{f_name}, {listed(residuals)}"),
+            self.function(["p", *values, *residuals], by_phase[COSTATE], p_name),
+            tuple(self.used.values()),
+        )
+
+    def handed_on(self, phase: int, later: list[Operation], *outputs: str) -> list[str]:
+        """The variables of a phase that later operations, or the outputs, read."""
+        read = set(outputs).union(*(operation.needs for operation in later))
+        return [name for name in self.phases if self.phases[name] == phase and name in read]
+
+    def function(self, inputs: list[str], body: list[Operation], result: str) -> Callable:
+        """A Python function: at a few microseconds an operation, an interpreter's cost shows."""
+        lines = [f"def step({', '.join(inputs)}):", *(op.line for op in body), f"return {result}"]
+        namespace = dict(self.constants)
+        exec("\n    ".join(lines), namespace)
+        return namespace["step"]
+
+
+def listed(names: list[str]) -> str:
+    """A tuple of variables, as Python writes it."""
+    return f"({', '.join(names)}{',' if names else ''})"
+
+
+def fastest(func: Any, args: tuple, kwargs: dict | None) -> Any:
+    """The same operation under `torch`, if plain arguments mean the same: it is called faster."""
+    builtin = getattr(torch, func._opname, None)
+    plain = not kwargs and all(isinstance(arg, (Tensor, int, float)) for arg in args)
+    return builtin if plain and isinstance(builtin, BuiltinFunctionType) else func
+
+
+def check_operation(func: Any, args: tuple) -> None:
+    """Raises a ValueError for an operation that a recording cannot repeat."""
+    if torch.Tag.nondeterministic_seeded in func.tags:
+        raise ValueError(
+            f'gradient="costate" needs dynamics without random numbers, but got {func}.'
+        )
+    deciding = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & set(func.tags)
+    if func is torch.ops.aten.index.Tensor:
+        deciding = any(i is not None and i.dtype == torch.bool for i in args[1])
+    if deciding:
+        raise ValueError(
+            'gradient="costate" needs dynamics that take the same operations at every t, x and u, '
+            f"but got {func}, which lets values decide."
+        )

@@ -1,0 +1,67 @@
+"""The exponential moving average of the parameters."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Average:
+    """`average <- decay * average + (1 - decay) * parameters` after every step.
+
+    Early averages would remember the first parameters too well: the decay starts small,
+    `min(decay, (1 + k) / (10 + k))` at the `k`-th update, as in TensorFlow's moving averages.
+
+    Arguments:
+        tensors: What to average: parameters, and running statistics if there are any.
+        decay: In (0, 1).
+
+    Raises:
+        ValueError: If the decay is not in (0, 1).
+    """
+
+    def __init__(self, tensors: Iterable[Tensor], decay: float):
+        if not 0 < decay < 1:
+            raise ValueError(f"Must have 0 < decay < 1, but got {decay=}.")
+        self.decay = decay
+        self.updates = 0
+        # A count of batches has no mean.
+        self.live = [p for p in tensors if p.is_floating_point()]
+        self.average = [p.detach().clone() for p in self.live]
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Takes the present values into the average."""
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        torch._foreach_lerp_(self.average, self.live, 1 - decay)  # pyright: ignore
+        self.updates += 1
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Puts the averages in place of the parameters, and the parameters back at the end."""
+        self.swap()
+        try:
+            yield
+        finally:
+            self.swap()
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchanges parameters and averages."""
+        for live, average in zip(self.live, self.average, strict=True):
+            kept = live.detach().clone()
+            live.copy_(average)
+            average.copy_(kept)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The averages and the number of updates."""
+        return {"updates": self.updates, "average": self.average}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from averages that were saved."""
+        self.updates = state["updates"]
+        for average, saved in zip(self.average, state["average"], strict=True):
+            average.copy_(saved)

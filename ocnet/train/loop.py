@@ -1,0 +1,127 @@
+"""The one training loop."""
+
+import math
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ..control import Control
+from ..control.base import check_count
+from ..objective import evaluate
+from ..problem import Problem, Sample
+from ..solver import Solver, SolverError
+from .batches import Batches, endless
+from .engine import Engine
+from .failure import LastGood, non_finite
+from .history import History, Record
+
+
+def train(
+    problem: Problem,
+    control: Control,
+    solver: Solver,
+    optimizer: torch.optim.Optimizer,
+    *,
+    n_steps: int,
+    batch_size: int = 1,
+    data: Iterable | None = None,
+    generator: torch.Generator | None = None,
+    progress: bool = True,
+) -> History:
+    """Minimises the expected cost by gradient steps, and shows how it goes.
+
+    Arguments:
+        problem: What to solve.
+        control: The control to train, in place.
+        solver: How to discretise.
+        optimizer: Any of torch.optim, L-BFGS included; it holds the parameters to train,
+            usually `control.parameters()`, and `problem.parameters()` where there are any.
+        n_steps: The number of optimiser steps.
+        batch_size: The number of samples of a step: from the problem's data set, in shuffled
+            epochs, or drawn if it has none.
+        data: Batches to use instead, pairs of inputs and targets such as a DataLoader yields;
+            gone through again and again.
+        generator: Makes the draws reproducible.
+        progress: Whether to show a progress bar on a terminal.
+
+    Raises:
+        NonFiniteCost: As soon as the cost is not finite.
+        SolverError: If an adaptive solver breaks down.
+        ValueError: If the data hold values that are not finite.
+    """
+    check_count("n_steps", n_steps)
+    batches = Batches(problem, batch_size, generator) if data is None else endless(data)
+    steps = training(problem, control, solver, optimizer, batches)
+    records = []
+    # Two a second at most: a bar must not slow down a step of a millisecond.
+    with tqdm(total=n_steps, disable=None if progress else True, mininterval=0.5) as bar:
+        for _ in range(n_steps):
+            record = next(steps)
+            records.append(record)
+            bar.set_postfix_str(f"cost {record.cost:.4g}", refresh=False)
+            bar.update()
+    return History(records)
+
+
+def training(
+    problem: Problem,
+    control: Control,
+    solver: Solver,
+    optimizer: torch.optim.Optimizer,
+    batches: Iterable[Sample],
+    *,
+    engine: Engine | None = None,
+    clip: float | None = None,
+    start: int = 0,
+) -> Iterator[Record]:
+    """The training loop itself, one record for each batch.
+
+    A generator: the caller's `for` loop is the place for schedules, averages, logging,
+    checkpoints and early stopping.
+
+    Arguments:
+        problem, control, solver, optimizer: As of `train`.
+        batches: The batches, one a step.
+        engine: Device, precision, compilation and processes; as the parameters are if None.
+        clip: The norm that a longer gradient is scaled to.
+        start: The index of the first step.
+
+    Raises: As `train`.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    engine = Engine(parameters[0].device) if engine is None else engine
+    mean_cost = engine.prepare(problem, control)
+    last_good = LastGood(parameters, mean_cost.modules())
+    for step, sample in enumerate(map(engine.to_device, batches), start):
+        first: list[float] = []
+
+        def closure(step: int = step, sample: Sample = sample, first: list = first) -> Tensor:
+            optimizer.zero_grad()
+            try:
+                cost = engine.backward(mean_cost, solver, sample)
+            except SolverError:
+                last_good.restore()
+                raise
+            engine.unscale(optimizer)
+            gradients = [p.grad for p in parameters if p.grad is not None]
+            grad_norm = torch.nn.utils.get_total_norm(gradients)
+            # The one place where the host waits for the device.
+            measured = torch.stack((cost, grad_norm.to(cost))).tolist()
+            if not math.isfinite(measured[0]):
+                with torch.no_grad(), engine.autocast():
+                    _, trajectory = evaluate(problem, control, solver, sample)
+                error = non_finite(step, measured[0], sample, trajectory, parameters)
+                last_good.restore()
+                raise error
+            if clip is not None:
+                torch.nn.utils.clip_grads_with_norm_(parameters, clip, grad_norm)
+            if not first:
+                first.extend(measured)
+                # These parameters gave a finite cost; what the update makes of them may not.
+                last_good.keep()
+            return cost
+
+        engine.step(optimizer, closure)
+        yield Record(step, *first)

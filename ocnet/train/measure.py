@@ -1,0 +1,60 @@
+"""Mean cost and scores over a data set."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from ..control import Control
+from ..objective import evaluate
+from ..problem import Problem, Sample
+from ..solver import Solver
+from .engine import Engine, rank, total, world_size
+
+
+@torch.no_grad()
+def measure(
+    problem: Problem,
+    control: Control,
+    solver: Solver,
+    sample: Sample,
+    *,
+    batch_size: int = 1000,
+    engine: Engine | None = None,
+) -> dict[str, float]:
+    """The mean cost and the mean scores in evaluation mode, over all processes.
+
+    Arguments:
+        problem, control, solver: What to measure.
+        sample: All samples to measure it on, at least one for each process.
+        batch_size: How many of them at a time.
+        engine: The precision and the device; those of the parameters if None.
+
+    Returns:
+        The means under "cost" and the names of `problem.score`.
+    """
+    engine = Engine(next(control.parameters()).device) if engine is None else engine
+    n = len(sample.x0)
+    modes = [(module, module.training) for module in (problem, control)]
+    problem.eval()
+    control.eval()
+    sums: dict[str, Tensor] = {}
+    for part in parts(sample, batch_size):
+        part = engine.to_device(part)
+        with engine.autocast():
+            costs, trajectory = evaluate(problem, control, solver, part)
+            scores = problem.score(trajectory.states[-1], part.target)
+        for name, value in {"cost": costs, **scores}.items():
+            sums[name] = sums.get(name, 0) + value.double().sum()
+    for module, mode in modes:
+        module.train(mode)
+    return {name: total(value).item() / n for name, value in sums.items()}
+
+
+def parts(sample: Sample, batch_size: int) -> Iterator[Sample]:
+    """This process's share of the samples, in batches."""
+    mine = slice(rank(), None, world_size())
+    x0s = sample.x0[mine].split(batch_size)
+    if sample.target is None:
+        return map(Sample, x0s)
+    return map(Sample, x0s, sample.target[mine].split(batch_size))

@@ -1,0 +1,93 @@
+"""Learning-rate schedules: the share of the learning rate as a function of the step."""
+
+import abc
+import math
+from collections.abc import Sequence
+
+import torch
+
+from ..control.base import check_count
+
+
+class Schedule(abc.ABC):
+    """A function of the step alone, so that a run that is taken up again needs no state of it.
+
+    Use it in the loop that `training` feeds, before a step is taken:
+
+        schedule.apply(optimizer, step)
+
+    Arguments:
+        warmup: Over how many steps the rate first grows linearly from `1 / warmup` to 1.
+    """
+
+    def __init__(self, warmup: int = 0):
+        check_count("warmup", warmup, least=0)
+        self.warmup = warmup
+
+    @abc.abstractmethod
+    def share(self, step: int) -> float:
+        """The share of the learning rate at a step, the warm-up aside."""
+
+    def __call__(self, step: int) -> float:
+        """The share of the learning rate at a step."""
+        return min(1.0, (step + 1) / max(self.warmup, 1)) * self.share(step)
+
+    def apply(self, optimizer: torch.optim.Optimizer, step: int) -> None:
+        """Sets the learning rates of a step to their share of those the optimiser was made with."""
+        for group in optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+            group["lr"] = group["initial_lr"] * self(step)
+
+
+class Constant(Schedule):
+    """The learning rate as it is, after the warm-up."""
+
+    def share(self, step: int) -> float:
+        return 1.0
+
+
+class Cosine(Schedule):
+    """`(1 + cos(pi s)) / 2`, where `s` goes from 0 at the end of the warm-up to 1 at `n_steps`.
+
+    Arguments:
+        n_steps: The number of steps of the run.
+        warmup: As of every schedule.
+
+    Raises:
+        ValueError: Unless the warm-up is shorter than the run.
+    """
+
+    def __init__(self, n_steps: int, warmup: int = 0):
+        super().__init__(warmup)
+        check_count("n_steps", n_steps)
+        if not warmup < n_steps:
+            raise ValueError(f"Must have warmup < n_steps, but got {warmup=} and {n_steps=}.")
+        self.n_steps = n_steps
+
+    def share(self, step: int) -> float:
+        s = (step - self.warmup) / (self.n_steps - self.warmup)
+        return (1 + math.cos(math.pi * min(max(s, 0.0), 1.0))) / 2
+
+
+class Steps(Schedule):
+    """`factor` to the power of the number of milestones that were reached.
+
+    Arguments:
+        milestones: Steps, in increasing order.
+        factor: What the rate is multiplied with at each.
+        warmup: As of every schedule.
+
+    Raises:
+        ValueError: Unless the milestones increase.
+    """
+
+    def __init__(self, milestones: Sequence[int], factor: float = 0.1, warmup: int = 0):
+        super().__init__(warmup)
+        milestones = list(milestones)
+        if milestones != sorted(set(milestones)):
+            raise ValueError(f"milestones must increase, but got {milestones}.")
+        self.milestones = milestones
+        self.factor = factor
+
+    def share(self, step: int) -> float:
+        return self.factor ** sum(step >= milestone for milestone in self.milestones)

@@ -1,0 +1,115 @@
+"""What the stage cost costs: time and memory of a training step against plain training.
+
+    python -m tests.benchmarks.stage_cost [--depth 54] [--batch 32] [--rounds 7] [--device cpu]
+
+Forward plus backward of one batch: plain training, the stage cost as ocnet computes it, and the
+obvious implementation (every state through every later skip, a head of its own, autograd keeping
+all). The variants take turns, so that a busy machine slows them alike; the ratios are those of
+the fastest rounds. Memory is what one step allocates at its peak beyond what lives before it.
+"""
+
+import argparse
+import gc
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from tabulate import tabulate
+from torch import Tensor
+
+from ocnet import evaluate, Sample
+from ocnet.resnet import ResNet, resnet
+from ocnet.resnet.chained import ChainedReadOuts
+
+
+def obvious(network: ResNet) -> ResNet:
+    """The same network with the plain definition of the read-outs."""
+    problem = network.problem
+    problem.readouts = ChainedReadOuts(network.depth, problem.backbone)
+    return network
+
+
+def step_of(network: ResNet, sample: Sample) -> Callable[[], None]:
+    """Forward and backward of one batch."""
+
+    def step() -> None:
+        network.zero_grad()
+        costs, _ = evaluate(network.problem, network.control, network.solver, sample)
+        costs.mean().backward()
+
+    return step
+
+
+def peak_bytes(step: Callable[[], None], device: torch.device) -> int:
+    """The most memory that lives at once during a step, beyond what lived before."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        step()
+        return torch.cuda.max_memory_allocated() - before
+    with torch.profiler.profile(
+        profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU]
+    ) as profile:
+        step()
+    assert profile.profiler is not None and profile.profiler.kineto_results is not None
+    results: Any = profile.profiler.kineto_results
+    events = [event for event in results.events() if event.name() == "[memory]"]
+    live = peak = 0
+    for event in sorted(events, key=lambda e: e.start_ns()):
+        live += event.nbytes()
+        peak = max(peak, live)
+    return peak
+
+
+def seconds(step: Callable[[], None], device: torch.device) -> float:
+    """How long a step takes."""
+    start = time.perf_counter()
+    step()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Measures and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--depth", type=int, default=54)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    device = torch.device(options.device)
+
+    def network(gamma: float, **how: str) -> ResNet:
+        generator = torch.Generator().manual_seed(0)
+        return resnet(options.depth, gamma=gamma, generator=generator, **how)  # pyright: ignore
+
+    networks = {
+        "plain": network(0.0),
+        "stage cost, WS": network(0.02),
+        "stage cost, full": network(0.02, heads="full"),
+        "obvious, WS": obvious(network(0.02)),
+    }
+    images: Tensor = torch.randn(options.batch, 3, 32, 32)
+    sample = Sample(images.to(device), torch.randint(10, (options.batch,)).to(device))
+    steps = {name: step_of(net.to(device), sample) for name, net in networks.items()}
+    for step in steps.values():
+        step()
+    memory = {name: peak_bytes(step, device) for name, step in steps.items()}
+    times = {name: [] for name in steps}
+    for _ in range(options.rounds):
+        for name, step in steps.items():
+            times[name].append(seconds(step, device))
+    plain = min(times["plain"]), memory["plain"]
+    rows = [
+        (name, min(t), max(t), min(t) / plain[0], memory[name] / 2**20, memory[name] / plain[1])
+        for name, t in times.items()
+    ]
+    headers = ("step", "fastest s", "slowest s", "time ratio", "peak MiB", "memory ratio")
+    print(tabulate(rows, headers, floatfmt=".3f"))
+
+
+if __name__ == "__main__":
+    main()

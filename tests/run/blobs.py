@@ -1,0 +1,93 @@
+"""A small network to train in the tests: batch norm, dropout, data that are augmented."""
+
+from typing import Literal
+
+import torch
+from torch import nn, Tensor
+from torch.nn.functional import cross_entropy
+
+from ocnet import Control, Layers, Problem, Sample, TerminalLoss
+
+
+class Blobs(Problem):
+    """Three clouds in the plane, to be told apart by a residual network of width `width`."""
+
+    n_steps = 3
+    t1 = 3.0
+
+    def __init__(
+        self,
+        n: int = 40,
+        width: int = 4,
+        dropout: float = 0.2,
+        noise: float = 0.1,
+        norm: bool = True,
+    ):
+        super().__init__()
+        self.norm = norm
+        self.state_shape = (width,)
+        self.n = n
+        self.dropout = dropout
+        self.noise = noise
+        self.embedding = nn.Linear(2, width)
+        self.head = nn.Linear(width, 3)
+        self.terminal_cost = TerminalLoss(self.head, loss)
+
+    def embed(self, x0: Tensor) -> Tensor:
+        return self.embedding(x0)
+
+    def dynamics(self, t: Tensor, x: Tensor, u: nn.Module) -> Tensor:
+        return u(x)
+
+    def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Sample:
+        target = torch.randint(3, (batch_size,), generator=generator)
+        centre = torch.tensor([[1.0, 0.0], [-0.5, 0.8], [-0.5, -0.8]])[target]
+        return Sample(centre + 0.3 * torch.randn(batch_size, 2, generator=generator), target)
+
+    def data(self, split: Literal["train", "validation", "test"]) -> Sample:
+        seed = {"train": 1, "validation": 2, "test": 3}[split]
+        return self.sample(self.n, torch.Generator().manual_seed(seed))
+
+    def augment(self, sample: Sample, generator: torch.Generator | None = None) -> Sample:
+        x0 = sample.x0
+        noise = torch.randn(x0.shape, generator=generator, device=x0.device)
+        return Sample(x0 + self.noise * noise, sample.target)
+
+    def score(self, x: Tensor, target: Tensor | None) -> dict[str, Tensor]:
+        return {"accuracy": (self.head(x).argmax(-1) == target).double()}
+
+    def initial_control(self, n: int, generator: torch.Generator | None = None) -> Control:
+        (width,) = self.state_shape
+        layers = [
+            nn.Sequential(
+                nn.Linear(width, width),
+                nn.BatchNorm1d(width) if self.norm else nn.Identity(),
+                nn.Tanh(),
+                nn.Dropout(self.dropout),
+            )
+            for _ in range(n)
+        ]
+        return Layers(self.t0, self.t1, layers)
+
+
+class Drawn(Problem):
+    """`x' = u` from random points to zero: a classical problem that draws its samples."""
+
+    state_shape = (2,)
+    control_shape = (2,)
+    n_steps = 5
+
+    def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
+        return u.expand_as(x)
+
+    def stage_cost(self, t: Tensor, x: Tensor, u: Tensor, target: Tensor | None) -> Tensor:
+        return x.square().sum(-1) + u.square().sum(-1)
+
+    def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Sample:
+        return Sample(1 + torch.randn(batch_size, 2, generator=generator))
+
+
+def loss(y: Tensor, target: Tensor | None) -> Tensor:
+    """The cross-entropy of each sample."""
+    assert target is not None
+    return cross_entropy(y, target, reduction="none")

@@ -1,0 +1,131 @@
+"""Checkpoints: what is written is read back, and nothing else is read."""
+
+import errno
+import io
+import json
+import math
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from ocnet.run import CheckpointError, Config, Job, load_checkpoint, RunFolder, save_checkpoint
+from tests.run.blobs import Blobs
+
+
+def test_every_kind_of_value_comes_back(tmp_path: Path) -> None:
+    shared = torch.arange(6.0)
+    state = {
+        "number": {3: [1, 2.5, -math.inf, True, None, "text"]},
+        "tensors": [shared[:3], shared[1:], torch.tensor(7), torch.empty(0)],
+        "half": torch.ones(2, dtype=torch.bfloat16),
+    }
+    save_checkpoint(tmp_path / "a.safetensors", state)
+    back = load_checkpoint(tmp_path / "a.safetensors")
+    assert back["number"] == state["number"]
+    for there, here in zip(back["tensors"], state["tensors"], strict=True):
+        torch.testing.assert_close(there, here, rtol=0, atol=0)
+    assert back["half"].dtype == torch.bfloat16
+
+
+def test_the_state_of_lbfgs_comes_back(tmp_path: Path) -> None:
+    def after(steps: int, state: dict | None = None, x0: float = 3.0) -> tuple[list, dict]:
+        x = torch.nn.Parameter(torch.tensor([x0, -1.0]))
+        optimizer = torch.optim.LBFGS([x], lr=0.1, max_iter=3)
+        if state is not None:
+            x.data.copy_(state["x"])
+            optimizer.load_state_dict(state["optimizer"])
+
+        def closure() -> torch.Tensor:
+            optimizer.zero_grad()
+            cost = (x[0] ** 4 + 2 * (x[1] - x[0]) ** 2).sum()
+            cost.backward()
+            return cost
+
+        for _ in range(steps):
+            optimizer.step(closure)
+        return x.tolist(), {"x": x, "optimizer": optimizer.state_dict()}
+
+    unbroken, _ = after(6)
+    _, state = after(3)
+    save_checkpoint(tmp_path / "a", state)
+    assert after(3, load_checkpoint(tmp_path / "a"))[0] == unbroken
+
+
+def test_other_objects_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="not set"):
+        save_checkpoint(tmp_path / "a", {"names": {"x"}})
+
+
+class Crafted:
+    """A pickle that would run code when it is loaded."""
+
+    def __reduce__(self):
+        return os.mkdir, ("ran",)
+
+
+def test_a_crafted_pickle_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    zipped = io.BytesIO()
+    torch.save(Crafted(), zipped)
+    for content in (pickle.dumps(Crafted()), zipped.getvalue(), b"", b"\0" * 100):
+        Path("evil.safetensors").write_bytes(content)
+        with pytest.raises(CheckpointError, match="evil.safetensors is not a whole"):
+            load_checkpoint(Path("evil.safetensors"))
+    assert not Path("ran").exists()
+
+
+def test_a_part_of_a_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_checkpoint(path, {"x": torch.ones(100)})
+    content = path.read_bytes()
+    for size in (4, 100, len(content) - 1):
+        path.write_bytes(content[:size])
+        with pytest.raises(CheckpointError, match="not a whole safetensors file"):
+            load_checkpoint(path)
+
+
+def test_a_file_of_another_program_or_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_file({"x": torch.ones(1)}, path)
+    with pytest.raises(CheckpointError, match="is no checkpoint of ocnet"):
+        load_checkpoint(path)
+    header = json.dumps({"format": 99, "state": None})
+    save_file({"x": torch.ones(1)}, path, metadata={"ocnet": header})
+    with pytest.raises(CheckpointError, match="checkpoint format 99, but this version reads 1"):
+        load_checkpoint(path)
+
+
+def test_another_architecture_is_refused() -> None:
+    config = Config("", iterations=1, device="cpu")
+    state = Job(config, Blobs(width=4)).state_dict()
+    with pytest.raises(CheckpointError, match=r"layers.0.0.bias of the control has shape \(4,\)"):
+        Job(config, Blobs(width=5)).load_state_dict(state)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_full_disk_keeps_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    folder = RunFolder(tmp_path)
+    folder.save(1, {"x": 1})
+
+    def fails(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(OSError, match=r"000000002.safetensors could not be written: .* step 1"):
+        folder.save(2, {"x": 2})
+    assert folder.latest() == {"x": 1}
+    assert [path.name for path in folder.checkpoints.iterdir()] == ["000000001.safetensors"]
+
+
+def test_old_checkpoints_go(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    for step in range(5):
+        folder.save(step, {"step": step})
+    assert [path.stem for path in folder.saved()] == ["000000003", "000000004"]
+    assert folder.latest() == {"step": 4}

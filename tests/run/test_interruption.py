@@ -1,0 +1,153 @@
+"""A run that is killed ends bit by bit like one that is not."""
+
+import dataclasses
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+import torch
+
+from ocnet import Sample
+from ocnet.run import Config, execute, Interrupted, RunFolder
+from tests.run.blobs import Blobs
+
+
+SERVER = multiprocessing.get_context("forkserver")
+# An optimiser imports the compiler when it is made, which takes seconds.
+SERVER.set_forkserver_preload(["ocnet.run", "tests.run.blobs", "torch._dynamo"])
+
+FILES = ("metrics.csv", "validation.csv", "best.safetensors", "result.json")
+
+NETWORK = Config(
+    problem="tests.run.blobs:Blobs",
+    iterations=250,
+    batch_size=8,
+    optimizer="adamw",
+    schedule="cosine",
+    warmup=5,
+    clip=1.0,
+    ema=0.9,
+    patience=1000,
+    evaluate_every=7,
+    checkpoint_every=0.0,
+    accumulate=2,
+    device="cpu",
+)
+
+
+def carry_on(path: Path, config: Config, before: Callable[[], None] | None = None) -> None:
+    """Starts the run in a process of its own, or goes on with it."""
+    if before is not None:
+        before()
+    folder = RunFolder(path)
+    new = not (path / "config.json").exists()
+    try:
+        execute(folder, config if new else None, progress=False)
+    except Interrupted as error:
+        sys.exit(error.exit_code)
+
+
+def start(*arguments: object) -> BaseProcess:
+    process = SERVER.Process(target=carry_on, args=arguments)
+    process.start()
+    return process
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    """All that an unbroken run and a resumed one must agree in."""
+    last = RunFolder(path).saved()[-1]
+    return {**{name: (path / name).read_bytes() for name in FILES}, last.name: last.read_bytes()}
+
+
+@pytest.mark.slow
+def test_twenty_kills(tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    reference = start(whole, NETWORK)
+    moments = random.Random(0)
+    kills, reached, in_writing = 0, 0, 0
+    while kills < 20:
+        process = start(broken, NETWORK)
+        goal = reached + moments.randint(1, 10)
+        while process.is_alive() and last_step(broken) < goal:
+            time.sleep(0.001)
+        time.sleep(moments.uniform(0, 0.06))
+        assert process.is_alive(), "the run ended before it was killed"
+        os.kill(process.pid or 0, signal.SIGKILL)
+        process.join()
+        kills += 1
+        in_writing += any((broken / "checkpoints").glob("*.part"))
+        reached = last_step(broken)
+    assert in_writing, "no kill came while a checkpoint was written"
+    last = start(broken, NETWORK)
+    for process in (last, reference):
+        process.join()
+        assert process.exitcode == 0
+    assert contents(broken) == contents(whole)
+
+
+def last_step(path: Path) -> int:
+    saved = RunFolder(path).saved()
+    return int(saved[-1].stem) if saved else 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name, call", [("fsync", 9), ("fsync", 11), ("replace", 5), ("unlink", 2)])
+def test_death_in_the_middle_of_a_checkpoint(tmp_path: Path, name: str, call: int) -> None:
+    config = dataclasses.replace(NETWORK, iterations=30)
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    dying = start(broken, config, partial(die_at, name, call))
+    dying.join()
+    assert dying.exitcode == -signal.SIGKILL
+    for process in (start(whole, config), start(broken, config)):
+        process.join()
+        assert process.exitcode == 0
+    assert contents(broken) == contents(whole)
+
+
+def die_at(name: str, call: int) -> None:
+    """Lets the process kill itself when it makes the `call`-th call of a function of `os`."""
+    genuine = getattr(os, name)
+    calls = 0
+
+    def deadly(*args: object, **kwargs: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return genuine(*args, **kwargs)
+
+    setattr(os, name, deadly)
+
+
+def test_ctrl_c_saves_and_exits_with_130(tmp_path: Path) -> None:
+    config = dataclasses.replace(NETWORK, iterations=60, checkpoint_every=1000.0)
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    process = start(broken, config, ctrl_c_at_step_20)
+    process.join()
+    assert process.exitcode == 130
+    assert [path.stem for path in RunFolder(broken).saved()] == ["000000020"]
+    for process in (start(whole, config), start(broken, config)):
+        process.join()
+        assert process.exitcode == 0
+    assert contents(broken) == contents(whole)
+
+
+def ctrl_c_at_step_20() -> None:
+    """Sends the process a SIGINT from within step 20, as Ctrl-C would."""
+    genuine = Blobs.augment
+
+    def interrupted(self: Blobs, sample: Sample, generator: torch.Generator | None) -> Sample:
+        self.calls = getattr(self, "calls", 0) + 1
+        if self.calls == 20:
+            os.kill(os.getpid(), signal.SIGINT)
+        return genuine(self, sample, generator)
+
+    Blobs.augment = interrupted  # pyright: ignore[reportAttributeAccessIssue]

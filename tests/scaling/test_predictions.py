@@ -1,0 +1,213 @@
+"""Measured moments agree with the exact and first-order predictions."""
+
+import math
+
+import pytest
+import torch
+from scipy.stats import kstest
+from torch import Tensor
+
+from ocnet import init
+from ocnet.analysis.scaling import (
+    Linear,
+    measure,
+    predict,
+    predictions,
+    Propagation,
+    regime,
+    Res1,
+    Res2,
+    Res3,
+    rms,
+    S_h,
+    S_p,
+)
+from ocnet.analysis.scaling.regimes import backward_critical_exponent, critical_exponent
+
+
+BETAS = (0.25, 0.5, 1.0)
+UNIFORM = init.Iid("uniform")
+
+
+@pytest.fixture(scope="module", params=[10, 16], ids=lambda d: f"d={d}")
+def uniform(request: pytest.FixtureRequest) -> Propagation:
+    generator = torch.Generator().manual_seed(1)
+    network = Res3(100, kind=UNIFORM, d=request.param, n_in=8)
+    return measure(network, BETAS, repeats=2000, generator=generator)
+
+
+def assert_mean(log_sample: Tensor, expected: float) -> None:
+    """The mean of `exp(log_sample)` lies within 5 standard errors of what is expected."""
+    sample = log_sample.double().exp()
+    error = sample.std() / math.sqrt(len(sample))
+    assert abs(sample.mean() - expected) < 5 * error, (sample.mean(), expected, error)
+    # The statement must be sharp enough to mean something.
+    assert error < 0.1 * abs(expected)
+
+
+@pytest.mark.parametrize("j", range(3))
+def test_second_moments_of_res_3(uniform: Propagation, j: int) -> None:
+    p, L, beta = uniform, 100, BETAS[j]
+    growth = 2 * (p.log_state[-1] - p.log_state[0])[:, 0, j]
+    assert_mean(growth, predictions.state_growth(L, beta))
+    assert_mean(2 * p.log_forward[:, 0, j], predictions.state_displacement(L, beta))
+    growth = 2 * (p.log_costate[0] - p.log_costate[-1])[:, 0, j]
+    assert_mean(growth, predictions.costate_growth(L, beta))
+    assert_mean(2 * p.log_backward[:, 0, j], predictions.costate_displacement(L, beta))
+
+
+@pytest.mark.parametrize("d", [10, 16])
+def test_tangents_grow_as_predicted(d: int, generator: torch.Generator) -> None:
+    L, repeats = 100, 2000
+    # A column for each scaling.
+    a = torch.tensor([L**-beta for beta in BETAS])
+    h = torch.randn(repeats, d, 1, generator=generator).expand(-1, -1, 3)
+    q = torch.randn(d, 1, generator=generator).expand(repeats, d, 3)
+    start = q.square().sum(1)
+    for _ in range(L):
+        V, W = torch.randn(2, repeats, d, d, generator=generator).mul_(d**-0.5)
+        z = W @ h
+        h, q = h + a * (V @ z.relu()), q + a * (V @ ((z > 0) * (W @ q)))
+    growth = (q.square().sum(1) / start).log()
+    for j, beta in enumerate(BETAS):
+        assert_mean(growth[:, j], predictions.tangent_growth(L, beta))
+
+
+@pytest.mark.parametrize("d", [10, 16])
+def test_fourth_moment_of_gaussian_res_3(d: int, generator: torch.Generator) -> None:
+    network = Res3(100, kind=init.Iid("gaussian"), d=d, n_in=8)
+    p = measure(network, (0.5, 0.75, 1.0), repeats=2000, generator=generator)
+    for j, beta in enumerate((0.5, 0.75, 1.0)):
+        growth = 4 * (p.log_state[-1] - p.log_state[0])[:, 0, j]
+        assert_mean(growth, predictions.state_fourth_moment(100, beta, d))
+        # Far enough from the square of the second moment to tell the two apart.
+        if beta == 0.5:
+            square = predictions.state_growth(100, beta) ** 2
+            assert predictions.state_fourth_moment(100, beta, d) > 1.05 * square
+
+
+def test_log_norm_is_normal_in_the_limit(generator: torch.Generator) -> None:
+    d = 8
+    network = Res3(200, kind=UNIFORM, d=d, n_in=8)
+    p = measure(network, [0.5], repeats=1000, generator=generator)
+    mean, variance = predictions.log_norm_limit(d)
+    sample = 2 * (p.log_state[-1] - p.log_state[0]).flatten()
+    test = lambda m, v: kstest(sample.numpy(), "norm", args=(m, math.sqrt(v))).pvalue
+    assert test(mean, variance) > 0.01
+    assert test(mean + 1 / d, variance) < 0.01
+    assert test(mean, 2 * variance) < 0.01
+
+
+def test_gain_of_leaky_activations(generator: torch.Generator) -> None:
+    network = Res2(50, kind=UNIFORM, d=12, n_in=8)
+    c = predictions.activation_gain(network.slope)
+    p = measure(network, [0.5], repeats=2000, generator=generator)
+    assert_mean(2 * p.log_forward[:, 0, 0], predictions.state_displacement(50, 0.5, c))
+    assert_mean(2 * p.log_backward[:, 0, 0], predictions.costate_displacement(50, 0.5, c))
+
+
+def test_growth_of_res_1_lies_between_its_bounds(generator: torch.Generator) -> None:
+    L, beta = 50, 0.5
+    for network, low in ((Res1, Res1.slope), (Linear, 1.0)):
+        p = measure(network(L, d=12, n_in=8), [beta], repeats=2000, generator=generator)
+        growth = (2 * (p.log_state[-1] - p.log_state[0])).double().exp()
+        error = growth.std().item() / math.sqrt(2000)
+        lower, upper = predictions.one_matrix_growth_bounds(L, beta, low, 1.0)
+        assert lower - 5 * error < growth.mean().item() < upper + 5 * error
+
+
+@pytest.mark.parametrize(
+    ("L", "expected"),
+    [
+        (10, (3.34023, 0.628895, 0.0511401)),
+        (100, (130.501, 0.646668, 0.00501240)),
+        (1000, (6.50245e6, 0.648515, 0.000500125)),
+    ],
+)
+def test_reference_values_of_the_displacement(L: int, expected: tuple[float, ...]) -> None:
+    for beta, value in zip(BETAS, expected, strict=True):
+        assert predictions.state_displacement(L, beta) == pytest.approx(value, rel=1e-5)
+
+
+@pytest.mark.parametrize(("beta", "rel"), [(0.25, 0.03), (0.5, 1e-4), (0.75, 5e-3), (1.0, 1e-3)])
+def test_limits_of_the_displacement(beta: float, rel: float) -> None:
+    exact = predictions.state_displacement(10_000, beta)
+    assert predictions.displacement_limit(10_000, beta) == pytest.approx(exact, rel=rel)
+
+
+def test_bounds_of_the_displacement(uniform: Propagation) -> None:
+    for j, beta in enumerate(BETAS):
+        square = (2 * uniform.log_forward[:, 0, j]).double().exp()
+        for delta in (0.5, 0.1):
+            quantile = predictions.displacement_quantile(100, beta, delta)
+            assert (square >= quantile).double().mean() <= delta
+    for beta in (0.5, 0.7, 1.0):
+        for L in (2, 10, 1000):
+            exact = predictions.state_displacement(L, beta)
+            assert exact <= predictions.displacement_bound(L, beta)
+    with pytest.raises(ValueError, match="beta >= 1/2, but got beta=0.25"):
+        predictions.displacement_bound(10, 0.25)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        init.SmoothValues(),
+        init.SmoothIncrements(),
+        init.SmoothValues(init.Matern(0.2, 1.5)),
+        init.FractionalNoise(0.2),
+        init.FractionalNoise(0.85),
+        init.Constant(),
+        init.Spline(6),
+    ],
+    ids=str,
+)
+def test_first_order_of_correlated_weights(kind: init.Kind, generator: torch.Generator) -> None:
+    L, d, beta = 40, 10, 2.0
+    p = measure(
+        Res3(L, kind=kind, d=d, n_in=8), [beta], repeats=1500, inputs=8, generator=generator
+    )
+    expected = predict(kind, L, beta, d)
+    assert expected.valid and not expected.exact
+    forward = rms(p.log_forward.flatten(0, 1)).item()
+    backward = rms(p.log_backward.flatten(0, 1)).item()
+    assert forward**2 == pytest.approx(expected.forward**2, rel=0.03)
+    assert backward**2 == pytest.approx(expected.backward**2, rel=0.03)
+
+
+def test_independent_layers_are_a_special_case_of_both_sums() -> None:
+    assert S_h(UNIFORM, 100) == pytest.approx(50)
+    assert S_p(UNIFORM, 100, 40) == pytest.approx(50)
+    assert predict(UNIFORM, 100, 0.5, 40).forward ** 2 == pytest.approx(0.646668, rel=1e-5)
+
+
+def test_first_order_is_marked_where_it_fails() -> None:
+    assert not predict(init.SmoothValues(), 100, 0.5, 40).valid
+
+
+def test_huge_moments_are_infinite_not_an_error() -> None:
+    assert predictions.state_displacement(10**6, 0.0) == math.inf
+    assert predictions.log_growth(10**6, 0.0) == pytest.approx(10**6 * math.log(1.5))
+
+
+@pytest.mark.parametrize(
+    ("kind", "critical", "backward", "limit"),
+    [
+        (UNIFORM, 0.5, 0.5, "SDE"),
+        (init.FractionalNoise(0.2), 0.5, 0.5, "SDE"),
+        (init.FractionalNoise(0.9), 0.9, 0.8, "SDE"),
+        (init.SmoothValues(), 1.0, 1.0, "ODE"),
+        (init.SmoothIncrements(), 1.0, 1.0, "ODE"),
+        (init.SmoothIncrements(init.OrnsteinUhlenbeck()), 0.5, 0.5, "SDE"),
+        (init.Constant(), 1.0, 1.0, "ODE"),
+    ],
+    ids=str,
+)
+def test_regimes(kind: init.Kind, critical: float, backward: float, limit: str) -> None:
+    assert critical_exponent(kind) == critical
+    assert backward_critical_exponent(kind) == pytest.approx(backward)
+    assert regime(critical, kind) == limit
+    assert regime(critical - 0.1, kind) == "explosion"
+    assert regime(critical + 0.1, kind) == "identity"
+    with pytest.raises(ValueError, match="beta=nan"):
+        regime(math.nan, kind)

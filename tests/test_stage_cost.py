@@ -1,0 +1,222 @@
+"""The stage cost and its read-outs against the plain definition."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import nn, Tensor
+from torch.nn import functional as F
+
+from ocnet import Euler, evaluate, Sample, training
+from ocnet.problem import Node
+from ocnet.resnet import collect_statistics, CrossEntropy, ResNet, SquaredError
+from ocnet.resnet.chained import ChainedReadOuts
+from ocnet.resnet.readouts import OwnReadOuts
+
+from .test_resnet import batch, plain_norm, small
+
+
+NETS = [
+    {"depth": 6, "widths": (3, 4, 5)},
+    {"blocks": (3, 2, 0), "widths": (3, 4, 5), "size": (9, 7)},
+    {"depth": 10, "widths": (4,)},
+]
+GAMMA = [0.0, 0.5, 0.1, 0.3, 0.2, 0.7, 0.4, 0.2, 0.1, 0.6]
+
+
+def plain_read_out(network: ResNet, k: int, x: Tensor) -> Tensor:
+    """`E_k(x_k)`: through every later skip, with statistics of the batch, and own heads if any."""
+    problem: Any = network.problem
+    own: Any = problem.readouts
+    full = isinstance(problem.readouts, OwnReadOuts)
+    kernels = [p.map.weight for p in problem.projections if p.start >= k]
+    kernels += [skip.weight for skip in problem.head.skips]
+    if full:
+        row = range(k, k + 1)
+        kernels = [w[0][:, :, None, None] for w in own.kernels_of(row)]
+    for kernel in kernels:
+        x = F.conv2d(x, kernel, stride=2)
+    head = copy.copy(problem.head)
+    if full:
+        mean, var = x.mean((0, 2, 3), keepdim=True), x.var((0, 2, 3), correction=0, keepdim=True)
+        w, b = (p[k][:, None, None] for p in (own.bn_weight, own.bn_bias))
+        x = (x - mean) / (var + 1e-5).sqrt() * w + b
+        return x.relu().mean((2, 3)) @ own.fc_weight[k].T + own.fc_bias[k]
+    return plain_norm(x, head.bn, True).relu().mean((2, 3)) @ head.fc.weight.T + head.fc.bias
+
+
+def perturb(network: ResNet) -> ResNet:
+    """Own heads that differ from each other."""
+    with torch.no_grad():
+        for p in network.problem.readouts.parameters():
+            p.add_(0.3 * torch.randn(p.shape, generator=torch.Generator().manual_seed(3)))
+    return network
+
+
+@pytest.mark.parametrize("heads", ["WS", "full"])
+@pytest.mark.parametrize("loss", [CrossEntropy(), CrossEntropy(0.1), SquaredError()])
+@pytest.mark.parametrize("net", NETS)
+def test_cost_and_gradients_equal_the_plain_definition(net: dict, loss: Any, heads: str) -> None:
+    network = perturb(small(heads=heads, loss=loss, **net))
+    gamma = GAMMA[: network.depth]
+    network.problem.gamma = gamma
+    reference = copy.deepcopy(network)
+    sample = batch(network)
+    cost, _ = evaluate(network.problem, network.control, network.solver, sample)
+    cost.mean().backward()
+
+    states = reference.trajectory(sample.x0).states
+    expected = loss(reference.problem.head(states[-1]), sample.target)
+    for k, x in enumerate(states[:-1]):
+        expected = expected + gamma[k] * loss(plain_read_out(reference, k, x), sample.target)
+    torch.testing.assert_close(cost, expected)
+    expected.mean().backward()
+    own = dict(reference.problem.readouts.named_parameters(prefix="problem.readouts"))
+    mine = dict(network.named_parameters())
+    for name, q in reference.named_parameters():
+        grad = q.grad
+        if name in own and grad is not None and "kernels" not in name:
+            rates = torch.tensor([1 / g if g else 1.0 for g in gamma])
+            grad = grad * rates.view(-1, *[1] * (grad.dim() - 1))
+        if "kernels" not in name:
+            torch.testing.assert_close(mine[name].grad, grad, msg=name)
+
+
+def test_own_kernels_learn_as_if_gamma_were_one() -> None:
+    network = perturb(small(heads="full", depth=6, widths=(3, 4, 5), gamma=0.02))
+    reference = copy.deepcopy(network)
+    sample = batch(network)
+    evaluate(network.problem, network.control, network.solver, sample)[0].mean().backward()
+    states = [x.detach() for x in reference.trajectory(sample.x0).states]
+    loss = CrossEntropy()
+    for k in range(6):
+        loss(plain_read_out(reference, k, states[k]), sample.target).mean().backward()
+    pairs = zip(
+        network.problem.readouts.named_parameters(),
+        reference.problem.readouts.parameters(),
+        strict=True,
+    )
+    for (name, p), q in pairs:
+        torch.testing.assert_close(p.grad, q.grad, msg=name)
+
+
+@pytest.mark.parametrize("heads", ["WS", "full"])
+@pytest.mark.parametrize("net", NETS)
+def test_grouped_read_outs_equal_chained_ones(net: dict, heads: str) -> None:
+    """In both modes, and in the statistics that they leave behind."""
+    network = small(heads=heads, gamma=0.1, **net)
+    problem: Any = network.problem
+    chained = ChainedReadOuts(network.depth, problem.backbone, own=heads == "full")
+    ks = range(network.depth)
+    if heads == "full":
+        chained.chains = nn.ModuleList(problem.readouts.alone(problem.backbone, k) for k in ks)
+    images, _ = batch(network)
+    for training_mode in (True, True, False):
+        network.train(training_mode)
+        chained.train(training_mode)
+        xs = network.trajectory(images).states[:-1]
+        grouped = problem.readouts(problem.backbone, ks, xs)
+        torch.testing.assert_close(grouped, chained(problem.backbone, ks, xs))
+    assert problem.readouts.batches.tolist() == [2] * network.depth
+    for k, module in enumerate(chained.chains):
+        torch.testing.assert_close(problem.readouts.var[k], list(module.modules())[-2].running_var)
+
+
+def test_running_cost_is_the_sum_of_stage_costs() -> None:
+    network = small(depth=6, widths=(3, 4, 5), gamma=0.3)
+    images, labels = batch(network)
+    xs = network.trajectory(images).states[:-1]
+    nodes = [Node(0.5 + k, float(k), torch.tensor(float(k)), x, None) for k, x in enumerate(xs)]
+    together = network.problem.running_cost(nodes, labels)
+    alone = sum(w * network.problem.stage_cost(t, x, u, labels) for w, _, t, x, u in nodes)
+    torch.testing.assert_close(together, alone)
+
+
+def test_without_stage_cost_training_is_plain_training_to_the_bit() -> None:
+    network = small(depth=6, widths=(3, 4, 5), gamma=0.0)
+    plain = copy.deepcopy(network)
+    batches = [batch(network, seed=seed) for seed in range(3)]
+    optimizer = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9)
+    for _ in training(network.problem, network.control, network.solver, optimizer, batches):
+        pass
+    optimizer = torch.optim.SGD(plain.parameters(), 0.1, momentum=0.9)
+    for images, labels in batches:
+        assert labels is not None
+        optimizer.zero_grad()
+        F.cross_entropy(plain(images), labels, reduction="none").mean().backward()
+        optimizer.step()
+    for (name, p), q in zip(network.state_dict().items(), plain.state_dict().values(), strict=True):
+        assert p.equal(q), name
+
+
+def test_gamma_may_change_between_steps() -> None:
+    network = small(depth=6, widths=(3, 4, 5), gamma=lambda k: 0.1 * k)
+    sample = batch(network)
+
+    def cost() -> Tensor:
+        return evaluate(network.problem, network.control, Euler(6), sample)[0]
+
+    assert network.problem.gamma == pytest.approx((0.0, 0.1, 0.2, 0.3, 0.4, 0.5))
+    first = cost()
+    network.problem.gamma = 0
+    last = cost()
+    network.problem.gamma = lambda k: 0.2 * k
+    torch.testing.assert_close(cost() - last, 2 * (first - last))
+
+
+@pytest.mark.parametrize("heads", ["WS", "full"])
+@pytest.mark.parametrize("net", NETS)
+def test_subresnet_gives_the_intermediate_output(net: dict, heads: str) -> None:
+    network = perturb(small(heads=heads, gamma=0.1, **net))
+    images, labels = batch(network)
+    evaluate(network.problem, network.control, network.solver, Sample(images, labels))
+    outputs = network.eval().outputs(images)
+    for m in range(network.depth + 1):
+        sub = network.subresnet(m)
+        torch.testing.assert_close(sub(images), outputs[m])
+        torch.testing.assert_close(sub.outputs(images), outputs[: m + 1])
+        assert sub.depth == m
+        assert not {id(p) for p in sub.parameters()} & {id(p) for p in network.parameters()}
+
+
+def test_identity_lemma() -> None:
+    """`F_k = 0` for `k >= M` makes all later outputs the same."""
+    network = small(depth=6, widths=(3, 4, 5))
+    branches: Any = network.control.layers
+    with torch.no_grad():
+        for branch in branches[3:]:
+            branch.conv2.weight.zero_()
+    images, _ = batch(network)
+    network.eval()
+    collect_statistics(network, [images])
+    # The head follows training batches, the read-outs saw this one: normalise alike.
+    problem: Any = network.problem
+    head, readouts = problem.head, problem.readouts
+    head.bn.running_mean.copy_(readouts.mean[3])
+    head.bn.running_var.copy_(readouts.var[3])
+    outputs = network.outputs(images)
+    for k in range(4, 7):
+        torch.testing.assert_close(outputs[k], outputs[3])
+    assert not torch.allclose(outputs[2], outputs[3])
+
+
+def test_collected_statistics_average_the_batches() -> None:
+    network = small(depth=6, widths=(3, 4, 5))
+    problem: Any = network.problem
+    batches = [batch(network, seed=seed).x0 for seed in range(3)]
+    network.train()(batches[0])
+    backbone = copy.deepcopy(network.state_dict())
+    collect_statistics(network, batches)
+    assert network.training
+    network.eval()
+    states = [network.trajectory(images).states[-2] for images in batches]
+    mean = torch.stack([x.mean((0, 2, 3)) for x in states]).mean(0)
+    var = torch.stack([x.var((0, 2, 3)) for x in states]).mean(0)
+    torch.testing.assert_close(problem.readouts.mean[5], mean)
+    torch.testing.assert_close(problem.readouts.var[5], var)
+    for name, value in network.state_dict().items():
+        if "readouts" not in name:
+            assert value.equal(backbone[name]), name
+    with pytest.raises(ValueError, match="at least one batch"):
+        collect_statistics(network, [])
