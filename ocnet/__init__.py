@@ -26,6 +26,11 @@ from .problem import (
     Sample as Sample,
     SolvedProblem as SolvedProblem,
 )
+from .solve import (
+    InteriorPoint as InteriorPoint,
+    Solution as Solution,
+    solve as solve,
+)
 from .solver import (
     Euler as Euler,
     ExplicitRungeKutta as ExplicitRungeKutta,
