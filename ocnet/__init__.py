@@ -28,7 +28,11 @@ from .problem import (
     SolvedProblem as SolvedProblem,
 )
 from .resnet import homogeneous as homogeneous, ResNet as ResNet, resnet as resnet, wrap as wrap
-from .solve import Solution as Solution, solve as solve
+from .solve import (
+    InteriorPoint as InteriorPoint,
+    Solution as Solution,
+    solve as solve,
+)
 from .solver import (
     Euler as Euler,
     ExplicitRungeKutta as ExplicitRungeKutta,
