@@ -66,22 +66,16 @@ def test_read_outs_of_a_wrapped_network(heads: Any) -> None:
     wrapped.eval()
     z = wrapped.trajectory(images).states
     outputs = wrapped.outputs(images)
-    for k in (1, 5, 7):
+    for k in (5, 7):
         x = z[k].relu()
-        for j in range(k, 8):
-            shortcut = [b for layer in (2, 3, 4) for b in getattr(network, f"layer{layer}")]
-            down = shortcut[j - 2].downsample if j >= 2 else None
-            if down is None:
-                continue
-            y = down[0](x)
+        if k < 6:
+            # Of the blocks from the fifth on only the sixth has more than the identity beside it.
+            conv, bn = network.layer4[0].downsample
+            y = conv(x)
             mean, var = y.mean((0, 2, 3), keepdim=True), y.var((0, 2, 3), keepdim=True)
-            bn = down[1]
             y = (y - mean) / (var + bn.eps).sqrt()
             x = (y * bn.weight[:, None, None] + bn.bias[:, None, None]).relu()
-        expected = network.fc(x.mean((2, 3)))
-        # A batch is normalised by its biased variance, running statistics hold the other: of one
-        # pixel of four images they differ.
-        assert (outputs[k] - expected).abs().max() < 0.5 * expected.abs().max()
+        torch.testing.assert_close(outputs[k], network.fc(x.mean((2, 3))))
         sub = wrapped.subresnet(k)
         torch.testing.assert_close(sub(images), outputs[k])
         torch.testing.assert_close(sub.outputs(images), outputs[: k + 1])
