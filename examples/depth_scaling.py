@@ -4,8 +4,7 @@ Run from the root of the repository:
 
     python -m examples.depth_scaling [--quick] [--out DIR]
 
-Expected (two CPU cores, ten seconds; 200 networks of 100
-layers, width 40):
+Expected (two CPU cores, ten seconds; 200 networks of 100 layers, width 40):
 
     weights                 beta  predicted  measured  regime
     independent             0.25     11.424    11.769  explosion

@@ -4,10 +4,10 @@ Run from the root of the repository:
 
     python -m tests.benchmarks.scaling [--full]
 
-Ratios come from one run, the median of three repeats. The plain ways are those of the public code:
-one path of fractional noise per call (Davies and Harte's method, its eigenvalues computed anew each
-time, as the `fbm` package does), and one network at a time by autograd. They are timed on a share of
-the work and scaled up. --full also times the figures 1 and 3 and one row of figure 7 at full size.
+Ratios come from one run, the median of three repeats. The plain ways are those of public code: one
+path of fractional noise per call (Davies and Harte's method, its eigenvalues computed anew each
+time, as the `fbm` package does), and one network at a time by autograd. They are timed on a share
+of the work and scaled up. --full also times figures 1 and 3, and one row of figure 7, at full size.
 """
 
 import argparse
