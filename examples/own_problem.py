@@ -55,7 +55,7 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
 
     problem, solver = Cart(), Euler(100)
-    control = PiecewiseLinear(problem.t0, problem.t1, 20, Cart.control_shape)
+    control = PiecewiseLinear(problem.t0, problem.t1, 20, 1)
     optimizer = torch.optim.LBFGS(control.parameters(), line_search_fn="strong_wolfe")
     history = train(problem, control, solver, optimizer, n_steps=50)
 

@@ -98,7 +98,8 @@ class Brachistochrone(SolvedProblem):
     final_time_bounds = (0.1, 20.0)
 
     def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
-        v, angle = x[..., 2], u[..., 0]
+        v = x[..., 2]
+        angle = u[..., 0].expand_as(v)
         return torch.stack([v * angle.sin(), -v * angle.cos(), 9.80665 * angle.cos()], -1)
 
     def stage_cost(self, t: Tensor, x: Tensor, u: Tensor, target: Tensor | None) -> Tensor:

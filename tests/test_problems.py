@@ -1,7 +1,9 @@
 """The contract that every problem must keep, checked on every problem that can be found."""
 
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn, Tensor
@@ -29,6 +31,25 @@ solved = pytest.mark.parametrize(
 )
 
 
+@pytest.fixture(autouse=True)
+def small_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few grey images under the name of each image data set, so that nothing is downloaded."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name, size in {"mnist": 28, "fashionmnist": 28, "cifar10": 32, "cifar100": 32}.items():
+        shape = (60, size, size) if size == 28 else (60, size, size, 3)
+        images, labels = np.full(shape, 99, np.uint8), np.arange(60) % 10
+        np.savez(
+            folder / f"{name}.npz",
+            train_images=images,
+            train_labels=labels,
+            test_images=images,
+            test_labels=labels,
+        )
+    monkeypatch.setattr("problems.images._Images.held_out", 10)
+
+
 def control_value(problem: Problem, generator: torch.Generator) -> Tensor:
     assert problem.control_shape is not None
     return 0.1 * torch.randn(problem.control_shape, generator=generator)
@@ -45,14 +66,15 @@ def test_shapes_and_dtype(
     target = sample.target
     if target is not None and target.is_floating_point():
         target = target.to(dtype)
-    control = problem.initial_control(2, generator).to(dtype)
+    n = 2 if problem.control_shape is not None else problem.n_steps
+    control = problem.initial_control(n, generator).to(dtype)
     t, x = torch.tensor(problem.t0, dtype=dtype), problem.embed(sample.x0.to(dtype))
     assert x.shape == (batch, *problem.state_shape)
     u = control(problem.t0, x)
     f = problem.dynamics(t, x, u)
     if not problem.projections:
         assert f.shape == x.shape
-    costs, trajectory = evaluate(problem, control, Euler(4), Sample(sample.x0.to(dtype), target))
+    costs, trajectory = evaluate(problem, control, Euler(n), Sample(sample.x0.to(dtype), target))
     assert costs.shape == (batch,)
     assert f.dtype == costs.dtype == trajectory.states[-1].dtype == dtype
     assert torch.isfinite(costs).all()
@@ -84,8 +106,13 @@ def test_samples_are_reproducible(make: Callable[[], Problem]) -> None:
 
 
 def is_constrained(problem: Problem) -> bool:
-    """Whether a control may be worse than the optimum only because it is not admissible."""
-    return problem.control_bounds is not None
+    """Whether a control may beat the optimum because it is not admissible."""
+    constraints = ("path_constraint", "terminal_constraint", "terminal_inequality")
+    return (
+        problem.control_bounds is not None
+        or problem.final_time_bounds is not None
+        or any(getattr(type(problem), name) is not getattr(Problem, name) for name in constraints)
+    )
 
 
 def cost_and_gradient(problem: Problem, control: OpenLoop, x0: Tensor) -> tuple[float, Tensor]:
@@ -145,7 +172,11 @@ def test_euler_optimum_tends_to_the_optimum(make: Callable[[], SolvedProblem]) -
         return
     J = problem.optimal_cost(x0)
     errors = [problem.euler_optimal_cost(x0, n) - J for n in (1000, 2000)]  # pyright: ignore
-    assert torch.log2(errors[0] / errors[1]).item() == pytest.approx(1, abs=0.05)
+    if is_constrained(problem):
+        # End conditions may make it converge faster, or be exact.
+        assert errors[1].abs() <= 0.6 * errors[0].abs() + 1e-12
+    else:
+        assert torch.log2(errors[0] / errors[1]).item() == pytest.approx(1, abs=0.05)
 
 
 # Riccati equations and scalar minimisations, to the digits given; each was also found by

@@ -19,6 +19,7 @@ LAYOUTS = [
     {"blocks": (2, 0, 0), "widths": (3, 4, 5)},
     {"blocks": (1, 2, 0), "widths": (3, 4, 5), "size": (9, 7)},
     {"blocks": (0, 0), "widths": (3, 4)},
+    {"blocks": (0, 2, 1), "widths": (3, 4, 5)},
     {"depth": 3, "widths": (4,)},
 ]
 
@@ -160,7 +161,7 @@ def test_step_is_one_layer_of_the_solver() -> None:
         ({"depth": 6, "gamma": float("nan")}, "gamma >= 0"),
         ({"depth": 6, "gamma": [0.1]}, "gamma must have 6 values"),
         ({"depth": 6, "heads": "both"}, 'heads must be "WS" or "full"'),
-        ({"blocks": (2, 0, 2)}, "Only the last stages can be empty"),
+        ({"blocks": (2, 0, 2)}, "No stage between others can be empty"),
         ({"blocks": (2, 2)}, "as many numbers of blocks as widths"),
         ({"depth": 6, "classes": 1}, "classes >= 2"),
     ],

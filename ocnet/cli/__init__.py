@@ -1,12 +1,9 @@
-"""The command line: `ocnet problems | train | compare ...`, a file for each group of commands."""
+"""The command line, `ocnet COMMAND`: a file of this package for each group of commands."""
 
 import importlib
+import pkgutil
 
 import typer
-
-
-COMMANDS = ("problems", "compare", "train", "scaling")
-"""The modules of this package that add commands, in the order in which help lists them."""
 
 
 def build() -> typer.Typer:
@@ -19,8 +16,10 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
-    for name in COMMANDS:
-        importlib.import_module(f"{__name__}.{name}").register(app)
+    for found in pkgutil.iter_modules(__path__):
+        module = importlib.import_module(f"{__name__}.{found.name}")
+        if hasattr(module, "register"):
+            module.register(app)
     return app
 
 

@@ -1,14 +1,21 @@
 """`ocnet train`, `ocnet resume`, `ocnet report`: runs that are folders."""
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from tabulate import tabulate
 
+from ..analysis.runs import read_run, RunRecord, table
+from ..plot import history
+from ..report import Section, write_report
 from ..run import Config, execute, Interrupted, RunFolder
+from ..train import NonFiniteCost
 from .options import (
     DeviceOption,
+    new_folder,
     OutOption,
     reported,
     SeedOption,
@@ -25,6 +32,7 @@ def register(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command("train")(reported(train))
     app.command("resume")(reported(resume))
+    app.command("report")(reported(report))
 
 
 def train(
@@ -117,6 +125,46 @@ def resume(run: RunArgument) -> None:
     finish(RunFolder(run), None)
 
 
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.")],
+    out: OutOption = None,
+) -> None:
+    """Draw one run, into its own folder, or compare several, into --out."""
+    records = [read_run(path) for path in runs]
+    for record, path in zip(records, runs, strict=True):
+        if not record.metrics:
+            raise typer.BadParameter(f"{path} has no steps to draw yet.")
+    if out is None and len(runs) > 1:
+        raise typer.BadParameter("Several runs need --out, a folder for the report.")
+    typer.echo(table(records))
+    folder = runs[0] if out is None else new_folder(out)
+    typer.echo(f"\n{write_pages(folder, records)}")
+
+
+def write_pages(folder: Path, records: list[RunRecord]) -> Path:
+    """Writes the report and its pictures, and returns where the report is."""
+    names = ", ".join(record.name for record in records)
+    figures = {"training": history.training(records), "validation": history.validation(records)}
+    captions = {
+        "training": "Each step of training; the strong line is a running mean.",
+        "validation": "The validation data; a dot marks the best model, which is kept.",
+    }
+    (folder / "pictures").mkdir(exist_ok=True)
+    sections = [Section(heading="Result", table=table(records, "html"))]
+    for name, figure in figures.items():
+        if figure is not None:
+            figure.savefig(folder / "pictures" / f"{name}.png", dpi=160)
+            caption = captions[name]
+            sections.append(Section(name.capitalize(), figure=figure, caption=caption))
+    first = records[0]
+    settings = [[name, value] for name, value in dataclasses.asdict(first.config).items()]
+    heading = "What was asked for" if len(records) == 1 else f"What was asked for in {first.name}"
+    sections.append(Section(heading, table=tabulate(settings, tablefmt="html")))
+    footer = {**first.provenance, "command": " ".join(first.provenance.get("command", []))}
+    write_report(folder / "report.html", f"Training: {names}", sections, footer)
+    return folder / "report.html"
+
+
 def finish(folder: RunFolder, config: Config | None) -> None:
     """Carries a run to its end and tells how it went."""
     try:
@@ -124,6 +172,9 @@ def finish(folder: RunFolder, config: Config | None) -> None:
     except Interrupted as error:
         typer.echo(f"ocnet: {error}", err=True)
         raise typer.Exit(error.exit_code) from None
+    except NonFiniteCost as error:
+        typer.echo(f"ocnet: error: {' '.join([str(error), *error.__notes__])}", err=True)
+        raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     if result is None:
@@ -135,6 +186,7 @@ def finish(folder: RunFolder, config: Config | None) -> None:
         if split in result:
             measures = ", ".join(f"{name} {value:.6g}" for name, value in result[split].items())
             typer.echo(f"{split}: {measures}")
+    typer.echo(f"report: {write_pages(folder.path, [read_run(folder.path)])}")
 
 
 def shortcuts(**values: object) -> list[str]:

@@ -5,6 +5,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+import torch
 from jaxtyping import Float
 from torch import nn, Tensor
 
@@ -84,6 +85,11 @@ class Control(nn.Module, abc.ABC):
         # A solver's grid point may round to just beside the knot that it means.
         slack = TIME_TOLERANCE * (self.t1 - self.t0)
         inner = self.knots[1:-1]
+        if torch.compiler.is_compiling():
+            # The compiler cannot look into bisect, and this runs only once, while it traces.
+            if side == "right":
+                return [sum(knot <= t + slack for knot in inner) for t in ts]
+            return [sum(knot < t - slack for knot in inner) for t in ts]
         if side == "right":
             return [bisect_right(inner, t + slack) for t in ts]
         return [bisect_left(inner, t - slack) for t in ts]

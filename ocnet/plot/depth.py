@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..analysis.depth import DepthProfile
-from .style import axes, legend_below, look
+from .style import axes, legend_below, look, plain_log_ticks
 
 
 DEPTH = "depth $k$ (blocks)"
@@ -22,6 +22,7 @@ def outputs(profiles: Mapping[str, DepthProfile]) -> Figure:
         loss.plot(k, profile.loss, label=name, lw=1.6, **look(i))
         accuracy.plot(k, 100 * profile.accuracy, lw=1.6, **look(i))
     loss.set(xlabel=DEPTH, ylabel=r"loss $L(\hat y_k)$", yscale="log")
+    plain_log_ticks(loss.yaxis)
     accuracy.set(xlabel=DEPTH, ylabel=r"accuracy of $\hat y_k$ (%)")
     finish(figure)
     return figure
@@ -36,6 +37,7 @@ def changes(profiles: Mapping[str, DepthProfile]) -> Figure:
         change.plot(k, profile.change, label=name, lw=1.6, **look(i))
         weights.plot(k, profile.weights, lw=1.6, **look(i))
     change.set(xlabel=DEPTH, ylabel=r"$|\hat y_{k+1} - \hat y_k|$", yscale="log")
+    plain_log_ticks(change.yaxis)
     weights.set(xlabel=DEPTH, ylabel=r"$|w_{F,k}|$")
     weights.set_ylim(bottom=0)
     finish(figure)
@@ -52,6 +54,7 @@ def turnpike(profiles: Mapping[str, DepthProfile]) -> Figure:
         ax.plot(k, profile.distance[:-1], label=f"{name}: rate {fit.rate:.3g}", lw=1.6, **look(i))
         ax.plot(k, fit.factor * np.exp(-fit.rate * k), lw=0.8, color=look(i)["color"])
     ax.set(xlabel=DEPTH, ylabel="distance to $x_N$, relative", yscale="log")
+    plain_log_ticks(ax.yaxis)
     finish(figure)
     return figure
 

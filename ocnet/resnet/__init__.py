@@ -1,6 +1,12 @@
 """Residual networks for images: networks, stage cost, read-outs along the depth, wrapping."""
 
 from .architecture import Architecture as Architecture
+from .export import (
+    exported as exported,
+    load_network as load_network,
+    save_network as save_network,
+    to_onnx as to_onnx,
+)
 from .loss import CrossEntropy as CrossEntropy, SquaredError as SquaredError
 from .network import (
     homogeneous as homogeneous,
@@ -11,3 +17,4 @@ from .network import (
 )
 from .problem import Classifier as Classifier, ResidualProblem as ResidualProblem
 from .statistics import collect_statistics as collect_statistics
+from .wrap import Residual as Residual, wrap as wrap

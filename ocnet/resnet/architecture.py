@@ -46,8 +46,9 @@ class Architecture:
                 check_count(name, value, least=0 if name == "blocks" else 1)
         check_count("channels", self.channels)
         check_count("classes", self.classes, least=2)
-        if any(a == 0 < b for a, b in itertools.pairwise(self.blocks)):
-            raise ValueError(f"Only the last stages can be empty, but got blocks={self.blocks}.")
+        # An empty stage between others would put two skips into one layer.
+        if any(a == 0 < b for a, b in itertools.pairwise(self.blocks[1:])):
+            raise ValueError(f"No stage between others can be empty: got blocks={self.blocks}.")
 
     @property
     def depth(self) -> int:

@@ -50,9 +50,9 @@ class ResNet(nn.Module):
         """The logits `y^`; images are floats, or bytes that count as 255 times those."""
         return self.problem.head(self.trajectory(images).states[-1])
 
-    def trajectory(self, images: Tensor) -> Trajectory:
-        """The states `x_0, ..., x_N`."""
-        return self.solver.solve(self.problem, self.control, self.problem.embed(images))
+    def trajectory(self, images: Tensor, labels: Tensor | None = None) -> Trajectory:
+        """The states `x_0, ..., x_N`, and with labels the stage cost."""
+        return self.solver.solve(self.problem, self.control, self.problem.embed(images), labels)
 
     def outputs(self, images: Tensor) -> Float[Tensor, "state batch classes"]:
         """The logits `y^_0, ..., y^_N` of all states; the last are those of `forward`.

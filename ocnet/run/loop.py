@@ -4,13 +4,14 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from ..provenance import provenance
 from ..train import choose_device, NonFiniteCost, Record, training
-from ..train.engine import agree, processes, rank, wait, world_size
+from ..train.engine import agree, is_lost_process, processes, rank, wait, world_size
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import Config
 from .folder import RunFolder, Table
@@ -47,12 +48,16 @@ def execute(
 
     Raises: As `run`; FileExistsError or FileNotFoundError if the folder does not fit.
     """
-    device = choose_device(folder.config().device if config is None else config.device)
+    is_new = config is not None
+    config = folder.config() if config is None else config
+    device = choose_device(config.device)
     with processes(device):
-        if config is not None and rank() == 0:
+        # What does not fit is told before there is a folder.
+        job = Job(config)
+        if is_new and rank() == 0:
             folder.create(config, provenance(device))
         wait()
-        result = run(Job(folder.config()), folder, progress=progress)
+        result = run(job, folder, progress=progress)
         return result if rank() == 0 else None
 
 
@@ -64,6 +69,7 @@ def run(job: Job, folder: RunFolder, *, progress: bool = True) -> dict[str, Any]
         NonFiniteCost: With what reproduces it in `failure.safetensors`.
         CheckpointError: If the last checkpoint cannot be used.
         OSError: If the folder cannot be written; the last good checkpoint is still there.
+        ConnectionError: If another process was lost.
     """
     done = folder.read_json("result.json")
     if done is not None:
@@ -78,7 +84,14 @@ def run(job: Job, folder: RunFolder, *, progress: bool = True) -> dict[str, Any]
         result = conclude(job, folder)
     except NonFiniteCost as error:
         if rank() == 0:
-            log.failure(error)
+            error.add_note(f"What reproduces it is in {log.failure(error)}.")
+        raise
+    except RuntimeError as error:
+        if is_lost_process(error):
+            raise ConnectionError(
+                f"Another process was lost at step {job.step}; `ocnet resume` goes on from the "
+                "last checkpoint, with any number of processes."
+            ) from error
         raise
     finally:
         log.close()
@@ -191,14 +204,13 @@ class Log:
             self.folder.save(self.job.step, {"job": state, "tables": sizes})
         self.saved_at = time.monotonic()
 
-    def failure(self, error: NonFiniteCost) -> None:
+    def failure(self, error: NonFiniteCost) -> Path:
         """Writes the batch and the parameters that gave a cost that is not finite."""
+        path = self.folder.path / "failure.safetensors"
         state = {"step": error.step, "x0": error.sample.x0, "target": error.sample.target}
-        good = self.job.model()
-        save_checkpoint(
-            self.folder.path / "failure.safetensors",
-            {**state, "parameters": error.parameters, "last_good": good},
-        )
+        models = {"parameters": error.parameters, "last_good": self.job.model()}
+        save_checkpoint(path, {**state, **models})
+        return path
 
     def close(self) -> None:
         """Closes the tables."""

@@ -9,11 +9,11 @@ from torch import Tensor
 from .filter import Filter, merit
 from .iterate import Iterate, largest, Linearisation, linearise, over, residuals
 from .method import accuracy, Code, Method, Outcome
-from .newton import convexified, direction, MOST, stages
+from .newton import convexified, direction, is_minimum, MOST, stages
 from .optimality import violations
 from .restoration import relaxed, tightened
-from .start import COLD
-from .transcription import Transcription
+from .start import COLD, with_multipliers
+from .transcription import inside, Transcription
 
 
 STRETCHES = 4.0, 1.0
@@ -22,7 +22,10 @@ STRETCHES = 4.0, 1.0
 Where the state first has to turn, a little more time makes the end miss by more.
 """
 
-LIGHT, HEAVY = 1e3, 1e8
+ASIDE = 1e-2
+"""How far the controls move away from a stationary point that is no minimum."""
+
+LIGHT, HEAVY = 1e3, 1e6
 """The weights of the penalties that stand for the constraints where those lead nowhere."""
 
 RUNNING = 0
@@ -75,15 +78,31 @@ class InteriorPoint(Method):
 
     @torch.no_grad()
     def run(self, nlp: Transcription, start: Iterate, mu: float) -> Outcome:
-        out = self.iterate(nlp, start, mu)
+        out = self.left_saddles(nlp, self.iterate(nlp, start, mu))
         if len(nlp.along) + len(nlp.end) + nlp.n_psi == 0:
             return out
         for stretch in STRETCHES if nlp.points.free_time else (1.0,):
-            at = (out.code == Code.CONVERGED.value).logical_not().nonzero()[:, 0]
+            lost = torch.tensor([Code.STALLED.value, Code.DIVERGED.value, Code.INFEASIBLE.value])
+            at = torch.isin(out.code, lost.to(out.code)).nonzero()[:, 0]
             if len(at) > 0:
                 again = self.detour(nlp.take(at), start.take(at), out.take(at), stretch)
                 out = replaced(out, at, again)
         return out
+
+    def left_saddles(self, nlp: Transcription, out: Outcome) -> Outcome:
+        """Where the answer is stationary but no minimum, goes on from controls beside it."""
+        barrier = torch.full_like(nlp.scale, accuracy(self, out.it.z.dtype) / 10)
+        done = out.code == Code.CONVERGED.value
+        saddle = done & ~is_minimum(nlp, out.it, linearise(nlp, out.it), barrier)
+        at = saddle.nonzero()[:, 0]
+        if len(at) == 0:
+            return out
+        part, nlp = out.take(at), nlp.take(at)
+        wave = torch.arange(part.it.u[:, 0].numel(), device=at.device).to(barrier).cos()
+        aside = part.it.u + ASIDE * wave.reshape(nlp.n, 1, nlp.nu)
+        start = with_multipliers(nlp, part.it.z, inside(aside, *nlp.u_bounds), COLD)
+        again = self.iterate(nlp, start, COLD)
+        return replaced(out, at, again._replace(iterations=part.iterations + again.iterations))
 
     def detour(self, nlp: Transcription, start: Iterate, lost: Outcome, stretch: float) -> Outcome:
         """Tries again by way of the problem with penalties for constraints.
@@ -168,7 +187,7 @@ class InteriorPoint(Method):
     def advance(self, nlp: Transcription, work: Work, lin: Linearisation) -> Work:
         """One step along the Newton direction, as far as it is good."""
         it, mu = work.it, work.mu
-        step, shift = convexified(stages(nlp, it, lin, mu), work.shift, it.nu[0], nlp.n)
+        step, shift = convexified(stages(nlp, it, lin, mu), work.shift)
         change = direction(nlp, it, lin, mu, step)
         tau = (1 - mu).clamp(min=0.99)
         primal = torch.minimum(room(it.s, change.s, tau), room(it.s_end, change.s_end, tau))

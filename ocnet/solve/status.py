@@ -43,10 +43,20 @@ def describe(
         elif kind is Code.EXHAUSTED:
             words.append(("exhausted", f"residual {error:.1e} after the last iteration allowed"))
         else:
-            where = f", {worst_violation(nlp, it, lin, i)}" if violation > tolerance else ""
-            reason = f"no step lowers cost or violation any more, residual {error:.1e}{where}"
-            words.append(("stalled", reason))
+            words.append(stalled(nlp, it, lin, i, violation > tolerance, error))
     return words
+
+
+def stalled(
+    nlp: Transcription, it: Iterate, lin: Linearisation, i: int, violated: bool, error: float
+) -> tuple[str, str]:
+    """An instance for which no step was good any more."""
+    reason = f"no step lowers cost or violation any more, residual {error:.1e}"
+    if not violated:
+        return "stalled", reason
+    where = worst_violation(nlp, it, lin, i)
+    word = "diverged" if where.startswith("dynamics") else "stalled"
+    return word, f"{reason}, {where}"
 
 
 def unbounded(

@@ -106,7 +106,7 @@ class ExplicitRungeKutta(Solver):
                 us, xs, x, cost = self.advance(problem, block, x, cost, target)
                 states.extend(xs)
                 controls.extend(us)
-        cost = cost.expand(problem.batch_shape(x)) if cost.dim() == 0 else cost
+        cost = cost + x.new_zeros(problem.batch_shape(x))
         check_running_cost(problem, cost, x)
         evaluations = sum(len(step.stages) for step in steps)
         t = t[kept] if self.gradient == "checkpoint" else t

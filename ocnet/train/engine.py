@@ -257,6 +257,12 @@ def agree(*flags: bool) -> list[bool]:
     return [bool(flag) for flag in up.tolist()]
 
 
+def is_lost_process(error: RuntimeError) -> bool:
+    """Whether an error says that another process does not answer any more."""
+    backends = ("gloo/transport", "NCCL")
+    return world_size() > 1 and any(backend in str(error) for backend in backends)
+
+
 def wait() -> None:
     """Waits until all processes have come here."""
     if world_size() > 1:

@@ -1,0 +1,150 @@
+"""Prediction that stops at the first intermediate output that is sure enough."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from tabulate import tabulate
+from torch import Tensor
+
+from ..problem import Sample
+from ..resnet import ResNet
+from .depth import batches
+
+
+class Prediction(NamedTuple):
+    """What was predicted, and how deep that took.
+
+    Attributes:
+        label: The most probable class, shape `(batch,)`.
+        probability: Its calibrated probability, shape `(batch,)`.
+        depth: How many blocks were computed, shape `(batch,)`.
+    """
+
+    label: Int[Tensor, " batch"]
+    probability: Float[Tensor, " batch"]
+    depth: Int[Tensor, " batch"]
+
+
+@dataclass(frozen=True)
+class EarlyExit:
+    """A network whose predictions stop early.
+
+    The probability that `y^_k` is right is the largest entry of `softmax(y^_k / T_k)`.
+
+    Attributes:
+        network: The network.
+        temperatures: `T_k` of each output, shape `(N + 1,)`.
+    """
+
+    network: ResNet
+    temperatures: Float[Tensor, " state"]
+
+    @torch.no_grad()
+    def predict(self, images: Tensor, confidence: float = 0.9) -> Prediction:
+        """Each image leaves at the first output whose probability is at least `confidence`.
+
+        Images that have left cost nothing further; the last output takes whatever remains.
+
+        Arguments:
+            images: Shape `(batch, channels, height, width)`.
+            confidence: In [0, 1]; 0 leaves at once, above all probabilities never.
+
+        Raises:
+            ValueError: If `confidence` is not in [0, 1] or the read-outs have no statistics.
+        """
+        check_confidence(confidence)
+        network, n = self.network, self.network.depth
+        was_training = network.training
+        network.eval()
+        network.check_statistics()
+        x = network.problem.embed(images)
+        labels = torch.zeros(len(images), dtype=torch.long, device=x.device)
+        probabilities = x.new_zeros(len(images))
+        depths = torch.full_like(labels, n)
+        waiting = torch.arange(len(images), device=x.device)
+        for k in range(n + 1):
+            logits = network.read([k], [x])[0] / self.temperatures[k]
+            p, label = logits.softmax(-1).max(-1)
+            leaves = p >= confidence if k < n else torch.ones_like(p, dtype=torch.bool)
+            gone = waiting[leaves]
+            labels[gone], probabilities[gone], depths[gone] = label[leaves], p[leaves], k
+            x, waiting = x[~leaves], waiting[~leaves]
+            if len(waiting) == 0:
+                break
+            x = network.step(k, x)
+        network.train(was_training)
+        return Prediction(labels, probabilities, depths)
+
+    def table(
+        self,
+        sample: Sample,
+        confidences: Sequence[float] = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0),
+        tablefmt: str = "simple",
+    ) -> str:
+        """Accuracy against average depth, one row for each confidence."""
+        rows = [(c, *self.trade(sample, c)) for c in confidences]
+        headers = ["confidence", "accuracy %", "average depth", "blocks saved %"]
+        shown = [
+            (c, 100 * right, depth, 100 * (1 - depth / max(self.network.depth, 1)))
+            for c, right, depth in rows
+        ]
+        return tabulate(shown, headers, tablefmt=tablefmt, floatfmt=(".2f", ".2f", ".2f", ".1f"))
+
+    def trade(self, sample: Sample, confidence: float) -> tuple[float, float]:
+        """The accuracy and the average depth at a confidence."""
+        right = depth = 0
+        for images, labels in batches(sample, 500):
+            found = self.predict(images, confidence)
+            right += int((found.label == labels).sum())
+            depth += int(found.depth.sum())
+        return right / len(sample.x0), depth / len(sample.x0)
+
+
+@torch.no_grad()
+def calibrate(network: ResNet, validation: Sample) -> EarlyExit:
+    """Fits the temperature of every output, so that its probabilities match how often it is right.
+
+    `T_k` minimises the cross-entropy of `softmax(y^_k / T_k)` on the validation data.
+
+    Arguments:
+        network: The network, with statistics for its intermediate outputs.
+        validation: Images and labels that it was not trained on.
+
+    Source: Guo et al., "On calibration of modern neural networks", 2017.
+    """
+    was_training = network.training
+    network.eval()
+    pairs = [(network.outputs(x), y) for x, y in batches(validation, 500)]
+    outputs = torch.cat([y_hat for y_hat, _ in pairs], 1)
+    labels = torch.cat([y for _, y in pairs])
+    network.train(was_training)
+    temperatures = torch.stack([temperature(logits, labels) for logits in outputs])
+    return EarlyExit(network, temperatures)
+
+
+@torch.enable_grad()
+def temperature(logits: Tensor, labels: Tensor) -> Tensor:
+    """The `T` that minimises the cross-entropy of `softmax(logits / T)`."""
+    # In the logarithm: T stays positive, and the scale of the logits does not matter.
+    log_T = logits.new_zeros(()).requires_grad_()
+    optimizer = torch.optim.LBFGS([log_T], max_iter=50, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        # Outputs that are always right have no finite optimum: the bounds end the search.
+        T = log_T.clamp(-4, 4).exp()
+        loss = torch.nn.functional.cross_entropy(logits / T, labels)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)  # pyright: ignore[reportArgumentType]
+    return log_T.detach().clamp(-4, 4).exp()
+
+
+def check_confidence(confidence: float) -> None:
+    """Raises a ValueError unless the confidence is a probability."""
+    if not 0 <= confidence <= 1:
+        raise ValueError(f"Must have 0 <= confidence <= 1, but got confidence={confidence}.")

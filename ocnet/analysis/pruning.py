@@ -1,0 +1,268 @@
+"""Pruning: the shallowest network within a tolerance, and blocks that the costate says go."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from tabulate import tabulate
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..problem import Sample
+from ..resnet import ResNet
+from .depth import batches, depth_profile, DepthProfile
+
+
+@dataclass(frozen=True)
+class Size:
+    """How good and how large a network is.
+
+    Attributes:
+        name: What to call it.
+        depth: Its number of blocks.
+        accuracy: The share of samples that it classifies correctly.
+        parameters: What prediction needs: own heads of intermediate outputs do not count.
+        flops: Floating point operations for one image, two for each multiply-add.
+        latency: Seconds for one image, the median of several.
+    """
+
+    name: str
+    depth: int
+    accuracy: float
+    parameters: int
+    flops: int
+    latency: float
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """A network cut off where its outputs are good enough.
+
+    Attributes:
+        m: The depth that is kept.
+        tolerance: The accuracy that may be lost on the validation data, in points.
+        sizes: The network before, after, and after fine-tuning if there was any.
+        network: The pruned network, an ordinary one.
+        validation: The network before, along its depth, on the validation data.
+    """
+
+    m: int
+    tolerance: float
+    sizes: Sequence[Size]
+    network: ResNet
+    validation: DepthProfile
+
+    def table(self, tablefmt: str = "simple") -> str:
+        """One row for each network."""
+        headers = ["network", "blocks", "accuracy %", "parameters", "MFLOPs", "latency ms"]
+        rows = [
+            (s.name, s.depth, f"{100 * s.accuracy:.2f}", s.parameters, f"{s.flops / 1e6:.2f}",
+             f"{1e3 * s.latency:.2f}") for s in self.sizes
+        ]  # fmt: skip
+        return tabulate(rows, headers, tablefmt=tablefmt, disable_numparse=True, stralign="right")
+
+
+def prune(
+    network: ResNet,
+    validation: Sample,
+    test: Sample,
+    tolerance: float = 0.5,
+    tune: Callable[[ResNet], None] | None = None,
+) -> Pruning:
+    """Cuts a network off at the smallest depth within a tolerance, and measures what it gains.
+
+    Arguments:
+        network: The network; it stays as it is.
+        validation: The images and labels to choose the depth on.
+        test: Those to report on.
+        tolerance: The accuracy that may be lost on the validation data, in points of a hundred.
+        tune: Trains the pruned network a little more, in place.
+
+    Raises:
+        ValueError: If the tolerance is negative or the read-outs have no statistics.
+    """
+    profile = depth_profile(network, validation)
+    m = smallest_depth(profile, tolerance)
+    pruned = network.subresnet(m)
+    sizes = [size("before", network, test), size("pruned", pruned, test)]
+    if tune is not None:
+        tune(pruned)
+        sizes.append(size("fine-tuned", pruned, test))
+    return Pruning(m, tolerance, sizes, pruned, profile)
+
+
+def smallest_depth(profile: DepthProfile, tolerance: float) -> int:
+    """The smallest depth whose output is at most `tolerance` points worse than the last.
+
+    Raises:
+        ValueError: If the tolerance is negative.
+    """
+    if not tolerance >= 0:
+        raise ValueError(f"Must have tolerance >= 0 points, but got {tolerance}.")
+    enough = profile.accuracy >= profile.accuracy[-1] - tolerance / 100 - 1e-12
+    return int(np.argmax(enough))
+
+
+def size(name: str, network: ResNet, sample: Sample) -> Size:
+    """Measures a network on a sample and on its first image."""
+    one = sample.x0[:1]
+    unused = {id(p) for p in network.problem.readouts.parameters()}
+    used = {id(p) for p in (*network.control.parameters(), *network.problem.head.parameters())}
+    parameters = [p for p in network.parameters() if id(p) not in unused - used]
+    return Size(
+        name,
+        network.depth,
+        accuracy(network, sample),
+        sum(p.numel() for p in parameters),
+        flops(network, one),
+        latency(network, one),
+    )
+
+
+@torch.no_grad()
+def accuracy(network: ResNet, sample: Sample, batch_size: int = 500) -> float:
+    """The share of samples classified correctly, in evaluation mode."""
+    was_training = network.training
+    network.eval()
+    right = sum(int((network(x).argmax(-1) == y).sum()) for x, y in batches(sample, batch_size))
+    network.train(was_training)
+    return right / len(sample.x0)
+
+
+@torch.no_grad()
+def flops(network: ResNet, images: Tensor) -> int:
+    """The floating point operations of a forward pass, two for each multiply-add."""
+    with FlopCounterMode(display=False) as counter:
+        network(images)
+    return counter.get_total_flops()
+
+
+@torch.no_grad()
+def latency(network: ResNet, images: Tensor, repeats: int = 15) -> float:
+    """The seconds that a forward pass in evaluation mode takes, the median of several."""
+    was_training = network.training
+    network.eval()
+    seconds = []
+    for _ in range(repeats + 2):
+        start = time.perf_counter()
+        network(images).sum().item()
+        seconds.append(time.perf_counter() - start)
+    network.train(was_training)
+    return float(np.median(seconds[2:]))
+
+
+def cost_changes(network: ResNet, sample: Sample, batch_size: int = 500) -> np.ndarray:
+    """The first-order change of the cost if a block goes, `-p_{k+1} . F_k`, shape `(N,)`.
+
+    `p_{k+1}`, the costate, is the derivative of the cost by the state `x_{k+1} = S_k(x_k) + F_k`;
+    without the block that state loses `F_k`. Mean over the samples, in evaluation mode.
+    """
+    was_training, n = network.training, network.depth
+    network.eval()
+    total = torch.zeros(n, dtype=torch.float64)
+    for images, labels in batches(sample, batch_size):
+        trajectory = network.trajectory(images, labels)
+        states = trajectory.states[: n + 1]
+        cost = trajectory.running_cost + network.problem.terminal_cost(states[-1], labels)
+        costates = torch.autograd.grad(cost.sum(), states[1:])
+        skips = network.problem.backbone.skips
+        for k, p in enumerate(costates):
+            S_x = skips[k](states[k]) if k in skips else states[k]
+            total[k] -= (p * (states[k + 1] - S_x)).sum().detach().double().cpu()
+    network.train(was_training)
+    return (total / len(sample.x0)).numpy()
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Accuracy while blocks go, one after another.
+
+    Attributes:
+        order: The indexes of the blocks in the order in which they went.
+        accuracy: The accuracy after each removal, the whole network's first, `(len(order) + 1,)`.
+        network: What is left.
+    """
+
+    order: Sequence[int]
+    accuracy: np.ndarray
+    network: ResNet
+
+
+def remove_blocks(
+    network: ResNet,
+    count: int,
+    next_block: Callable[[ResNet, Sequence[int]], int],
+    sample: Sample,
+    recalibration: Iterable[Tensor] | None = None,
+) -> Removal:
+    """Takes blocks out of all stages, one at a time, and checks the accuracy after each.
+
+    Arguments:
+        network: The network; it stays as it is.
+        count: How many blocks go.
+        next_block: Chooses one of the blocks that can go: `least_cost`, `last` or `at_random`.
+        sample: The images and labels to check on.
+        recalibration: Batches of training images, to renew the batch-norm statistics with after
+            each removal.
+
+    Raises:
+        ValueError: If there are not so many blocks that can go.
+    """
+    left, names = network, list(range(network.depth))
+    order, accuracies = [], [accuracy(network, sample)]
+    images = None if recalibration is None else list(recalibration)
+    most = len(removable(network))
+    if not 0 <= count <= most:
+        raise ValueError(f"Only {most} blocks can go, since a stage keeps its first: got {count}.")
+    for _ in range(count):
+        k = next_block(left, removable(left))
+        left = left.keep([j for j in range(left.depth) if j != k])
+        if images is not None:
+            recalibrate(left, images)
+        order.append(names.pop(k))
+        accuracies.append(accuracy(left, sample))
+    return Removal(order, np.array(accuracies), left)
+
+
+def removable(network: ResNet) -> list[int]:
+    """The blocks that do not change the stage."""
+    return [k for k in range(network.depth) if k not in network.problem.backbone.skips]
+
+
+def least_cost(sample: Sample) -> Callable[[ResNet, Sequence[int]], int]:
+    """Chooses the block whose removal raises the cost least, to first order."""
+
+    def choose(network: ResNet, ks: Sequence[int]) -> int:
+        changes = cost_changes(network, sample)
+        return min(ks, key=lambda k: changes[k])
+
+    return choose
+
+
+def last(network: ResNet, ks: Sequence[int]) -> int:
+    """Chooses the last block."""
+    return ks[-1]
+
+
+def at_random(generator: torch.Generator) -> Callable[[ResNet, Sequence[int]], int]:
+    """Chooses any block."""
+    return lambda network, ks: ks[int(torch.randint(len(ks), (), generator=generator))]
+
+
+@torch.no_grad()
+def recalibrate(network: ResNet, images: Sequence[Tensor]) -> None:
+    """Renews all batch-norm statistics by one pass over some batches of training images."""
+    was_training = network.training
+    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    network.train()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+    for batch in images:
+        network(batch)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.train(was_training)

@@ -1,0 +1,95 @@
+"""What runs left in their folders: curves to draw, and a table to compare them by."""
+
+import csv
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from ..run import Config, RunFolder
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run measured so far.
+
+    Attributes:
+        name: What to call it: the last part of its folder.
+        config: What was asked for.
+        metrics: The columns of its training steps, by name.
+        validation: The columns of its validations, by name.
+        result: The final measures, or None while it is not done.
+        provenance: Versions, hardware, command and git revision.
+    """
+
+    name: str
+    config: Config
+    metrics: dict[str, list[float]]
+    validation: dict[str, list[float]]
+    result: dict[str, Any] | None
+    provenance: dict[str, Any]
+
+
+def read_run(path: Path) -> RunRecord:
+    """Reads the folder of a run, whether it is done, going on or broken off.
+
+    Raises:
+        FileNotFoundError: If the folder is no run.
+    """
+    folder = RunFolder(path)
+    return RunRecord(
+        folder.path.resolve().name,
+        folder.config(),
+        columns(folder.metrics),
+        columns(folder.validation),
+        folder.read_json("result.json"),
+        folder.read_json("provenance.json") or {},
+    )
+
+
+def columns(path: Path) -> dict[str, list[float]]:
+    """The columns of a table of numbers, without a last row that is still being written."""
+    if not path.is_file():
+        return {}
+    lines = path.read_text().split("\n")[:-1]
+    rows = [row for row in csv.DictReader(lines)]
+    if not rows:
+        return {}
+    # An empty column, such as the epoch where there is no data set, is left out.
+    names = [name for name in rows[0] if all(row[name] for row in rows)]
+    return {name: [float(row[name]) for row in rows] for name in names}
+
+
+def table(runs: Sequence[RunRecord], tablefmt: str = "simple") -> str:
+    """One row a run: what is not the same in all of them, then what came out."""
+    settings = [dataclasses.asdict(run.config) for run in runs]
+    differing = [name for name in settings[0] if len({json.dumps(s[name]) for s in settings}) > 1]
+    rows = [
+        {"run": run.name, **{name: shown(s[name]) for name in differing}, **outcome(run)}
+        for run, s in zip(runs, settings, strict=True)
+    ]
+    headers = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [[row.get(name, "") for name in headers] for row in rows]
+    return tabulate(cells, headers=headers, tablefmt=tablefmt, floatfmt=".6g")
+
+
+def outcome(run: RunRecord) -> dict[str, Any]:
+    """The steps that a run did, and its best measures."""
+    if run.result is None:
+        done = int(run.metrics["step"][-1]) + 1 if run.metrics else 0
+        return {"steps": f"{done}, not done"}
+    measures = {
+        f"{split} {name}": value
+        for split in ("validation", "test")
+        for name, value in run.result.get(split, {}).items()
+    }
+    return {"steps": run.result["steps"], "best at": run.result["best_step"], **measures}
+
+
+def shown(value: Any) -> Any:
+    """A setting as a cell."""
+    return " ".join(value) if isinstance(value, list) else "-" if value is None else value

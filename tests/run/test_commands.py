@@ -1,0 +1,153 @@
+"""`ocnet train`, `ocnet resume` and `ocnet report` as a user calls them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+from ocnet.cli import build
+from ocnet.run import load_checkpoint, RunFolder
+from tests.run.blobs import Drawn
+
+
+ROOT = Path(__file__).parents[2]
+BLOBS = "tests.run.blobs:Blobs"
+
+
+def ocnet(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(build(), [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run of two epochs."""
+    done = ocnet("train", BLOBS, "--epochs", "2", "--batch-size", "8", "--out", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    return tmp_path / "run"
+
+
+def test_a_run_is_a_folder(run: Path) -> None:
+    assert {path.name for path in run.iterdir()} == {
+        "config.json", "provenance.json", "metrics.csv", "validation.csv", "checkpoints",
+        "best.safetensors", "result.json", "pictures", "report.html",
+    }  # fmt: skip
+    assert len((run / "metrics.csv").read_text().splitlines()) == 1 + 10
+    assert len((run / "validation.csv").read_text().splitlines()) == 1 + 3
+    assert {"git", "versions", "command"} <= set(json.loads((run / "provenance.json").read_text()))
+    result = json.loads((run / "result.json").read_text())
+    assert result["steps"] == 10 and set(result["test"]) == {"cost", "accuracy"}
+    assert "<img src" in (run / "report.html").read_text()
+
+
+def test_resume_of_a_run_that_is_done_tells_its_result(run: Path) -> None:
+    before = (run / "metrics.csv").read_bytes()
+    again = ocnet("resume", run)
+    assert again.exit_code == 0 and "10 steps" in again.output
+    assert (run / "metrics.csv").read_bytes() == before
+
+
+def test_reports_of_one_and_of_several(run: Path, tmp_path: Path) -> None:
+    other = ocnet(
+        "train", BLOBS, "--epochs", "1", "--batch-size", "8", "--ema", "0.5", "--solver", "heun",
+        "--set", "width=5", "--set", "noise=0.0", "--seed", "3", "--out", tmp_path / "other",
+    )  # fmt: skip
+    assert other.exit_code == 0, other.output
+    both = ocnet("report", run, tmp_path / "other", "--out", tmp_path / "both")
+    assert both.exit_code == 0, both.output
+    assert "width=5 noise=0.0" in both.output and "heun" in both.output
+    assert (tmp_path / "both" / "report.html").stat().st_size > 50_000
+    assert "--out" in ocnet("report", run, run).output
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--epochs", "1", "--iterations", "2"], "Give epochs or iterations, but not both."),
+        (["--optimizer", "lion"], "optimizer must be one of sgd, adam, adamw, lbfgs"),
+        (["--lr", "-1"], "Must have lr > 0, but got lr=-1.0."),
+        (["--ema", "2"], "Must have 0 < decay < 1, but got decay=2.0."),
+        (["--precision", "8"], "precision must be"),
+        (["--device", "tpu"], "device must be auto, cpu, cuda or mps"),
+        (["--solver", "nope"], "method must be one of dopri5"),
+        (["--set", "nope=1"], "takes no argument 'nope'"),
+        (["--depth", "3"], "takes no argument 'depth'"),
+        (["--steps", "0"], "Must have steps >= 1, but got steps=0."),
+    ],
+)
+def test_what_does_not_fit_is_told_in_one_line(
+    tmp_path: Path, options: list[str], message: str
+) -> None:
+    done = ocnet("train", BLOBS, *options, "--out", tmp_path / "run")
+    assert done.exit_code in (1, 2)
+    assert message in " ".join(done.output.split()) and "Traceback" not in done.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_epochs_need_a_data_set_and_patience_validation(tmp_path: Path) -> None:
+    done = ocnet("train", "tests.run.blobs:Drawn", "--epochs", "1", "--out", tmp_path / "run")
+    assert "no epochs: give iterations" in done.output and done.exit_code == 1
+
+
+def test_early_stopping_keeps_the_best(tmp_path: Path) -> None:
+    done = ocnet(
+        "train", "tests.run.blobs:Drawn", "--iterations", "200", "--batch-size", "2",
+        "--lr", "0.5", "--evaluate-every", "1", "--patience", "5", "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["steps"] == result["best_step"] + 5 < 200
+    rows = (tmp_path / "run" / "validation.csv").read_text().splitlines()[1:]
+    costs = [float(row.split(",")[1]) for row in rows]
+    assert result["validation"]["cost"] == min(costs) == costs[result["best_step"]]
+
+
+def test_a_folder_that_is_no_run_is_told(tmp_path: Path) -> None:
+    for command in ("resume", "report"):
+        done = ocnet(command, tmp_path)
+        assert done.exit_code == 1 and "is no run: it has no config.json" in done.output
+
+
+class Explosive(Drawn):
+    """A cost that is infinite once the control has grown."""
+
+    def dynamics(self, t: torch.Tensor, x: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+        return torch.where(u.abs().max() > 0.3, torch.inf, u).expand_as(x)
+
+
+def test_a_cost_that_is_not_finite_leaves_what_reproduces_it(tmp_path: Path) -> None:
+    spec = f"{__name__}:Explosive"
+    done = ocnet("train", spec, "--iterations", "99", "--batch-size", "3", "--out", tmp_path / "r")
+    assert done.exit_code == 1 and "Non-finite cost" in done.output
+    assert "layer" in done.output and "failure.safetensors" in done.output
+    left = load_checkpoint(tmp_path / "r" / "failure.safetensors")
+    (path,) = left["parameters"]
+    good = left["last_good"]["control"]["path"]
+    assert left["x0"].shape == (3, 2) and path.abs().max() > 0.3 >= good.abs().max()
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_the_shell(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ocnet", "train", BLOBS, "--epochs", "100000", "--out"]
+    process = subprocess.Popen(
+        [*command, tmp_path / "run"],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    metrics = tmp_path / "run" / "metrics.csv"
+    while not metrics.exists() or not metrics.stat().st_size:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the run is saved, and `ocnet resume` goes on" in errors
+    assert len(RunFolder(tmp_path / "run").saved()) == 1
