@@ -87,6 +87,7 @@ class Brachistochrone(SolvedProblem):
     """`x' = v sin u, y' = -v cos u, v' = g cos u` from (0, 10, 0) to (10, 5), in least time.
 
     Optimum 1.8016031225, on a cycloid; g = 9.80665; with 100 Euler steps 1.80468817.
+    The cold start is a straight line.
 
     References:
         J. Bernoulli, Acta Eruditorum, 1696.
@@ -107,6 +108,13 @@ class Brachistochrone(SolvedProblem):
 
     def terminal_constraint(self, x: Tensor, target: Tensor | None) -> Tensor:
         return x[..., :2] - x.new_tensor([10.0, 5.0])
+
+    def initial_states(self, t: Tensor, x0: Tensor) -> Tensor:
+        """A straight line to the end, with the speed that energy gives at each height."""
+        share = (t / self.t1).reshape(-1, *[1] * (x0.dim() - 1), 1)
+        line = x0[..., :2] + share * (x0.new_tensor([10.0, 5.0]) - x0[..., :2])
+        drop = (x0[..., 1] - line[..., 1]).clamp(min=0)
+        return torch.cat([line, (2 * 9.80665 * drop).sqrt().unsqueeze(-1)], -1)
 
     def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Sample:
         return Sample(torch.tensor([0.0, 10.0, 0.0]).expand(batch_size, 3))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .filter import Filter, merit
-from .iterate import Iterate, largest, Linearisation, linearise, over, residuals
+from .iterate import complementarity, Iterate, largest, Linearisation, linearise, over, residuals
 from .method import accuracy, Code, Method, Outcome
 from .newton import convexified, direction, is_minimum, MOST, stages
 from .optimality import violations
@@ -164,17 +164,17 @@ class InteriorPoint(Method):
         self, nlp: Transcription, work: Work, lin: Linearisation, tolerance: float
     ) -> tuple[Work, Tensor]:
         """Tells what is done, and lowers the barrier where the barrier problem is solved."""
-        it, zero = work.it, torch.zeros_like(work.mu)
-        final = residuals(nlp, it, lin, zero)
+        it = work.it
+        final = residuals(nlp, it, lin)
         code = torch.full_like(work.failures, RUNNING)
-        code[(work.failures > 8) | (final.size > 1e12)] = Code.STALLED.value
+        code[(work.failures > 10) | (final.size > 1e12)] = Code.STALLED.value
         huge = torch.maximum(largest(it.u), largest(it.z)) > 1e10
         code[huge] = Code.UNBOUNDED.value
         code[~final.error.isfinite()] = Code.DIVERGED.value
         code[final.error <= tolerance] = Code.CONVERGED.value
         mu, cleared = work.mu, torch.zeros_like(code, dtype=torch.bool)
         while True:
-            error = residuals(nlp, it, lin, mu).error
+            error = final._replace(complementarity=complementarity(nlp, it, mu)).error
             lower = (error <= 10 * mu) & (mu > tolerance / 10)
             if not bool(lower.any()):
                 break

@@ -138,26 +138,28 @@ def stationarity(nlp: Transcription, it: Iterate, lin: Linearisation) -> tuple[T
     return L_w[..., : nlp.nz] - it.costate[:-1], L_w[..., nlp.nz :], L_z - it.costate[-1:]
 
 
-def residuals(nlp: Transcription, it: Iterate, lin: Linearisation, mu: Tensor) -> Residuals:
-    """The residuals of the optimality conditions with `s y = mu w`."""
+def residuals(nlp: Transcription, it: Iterate, lin: Linearisation) -> Residuals:
+    """The residuals of the optimality conditions, with `s y = 0` for complementarity."""
     L_z, L_u, L_end = stationarity(nlp, it, lin)
     along = torch.maximum(largest(L_z), largest(L_u)) * nlp.n
     feasibility = [
         lin.defect, lin.end.values[1], lin.rows + it.s, lin.rows_end + it.s_end,
     ]  # fmt: skip
-    mu = mu[:, None]
-    complementarity = torch.maximum(
-        largest(nlp.n * it.s * it.y - mu), largest(it.s_end * it.y_end - mu)
-    )
     multipliers = [it.costate, it.nu, nlp.n * it.y, it.y_end]
     total = over(torch.abs, *multipliers)
     count = sum(v.shape[0] * v.shape[2] for v in multipliers)
     return Residuals(
         torch.maximum(along, largest(L_end)),
         torch.stack([largest(v) for v in feasibility]).amax(0),
-        complementarity,
+        complementarity(nlp, it, torch.zeros_like(total)),
         (total / count / 100).clamp(min=1),
     )
+
+
+def complementarity(nlp: Transcription, it: Iterate, mu: Tensor) -> Tensor:
+    """`max |s y - mu w|`, per unit of the weight `w` of a row."""
+    mu = mu[:, None]
+    return torch.maximum(largest(nlp.n * it.s * it.y - mu), largest(it.s_end * it.y_end - mu))
 
 
 def apply(matrix: Tensor, vector: Tensor) -> Tensor:
@@ -169,9 +171,10 @@ def largest(value: Tensor) -> Tensor:
     """The largest absolute entry for each instance, zero if there are none."""
     if value.numel() == 0:
         return value.new_zeros(value.shape[1])
-    return value.abs().amax((0, 2))
+    # One axis after the other: the batch lies between them, and both at once is slow.
+    return value.abs().amax(2).amax(0)
 
 
 def over(function: Callable[[Tensor], Tensor], *values: Tensor) -> Tensor:
     """The sum over values, times and entries of `function`, for each instance."""
-    return torch.stack([function(v).sum((0, 2)) for v in values]).sum(0)
+    return torch.stack([function(v).sum(2).sum(0) for v in values]).sum(0)

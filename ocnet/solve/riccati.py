@@ -1,7 +1,8 @@
 """The Newton step of a discretised control problem by a Riccati sweep over its stages."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -105,6 +106,24 @@ def homogeneous(stages: Stages) -> tuple[Tensor, Tensor, Tensor]:
     return cost, map, end
 
 
+SMALL = 16
+"""Batches up to this size are swept by NumPy on a CPU: its calls cost a fifth of torch's."""
+
+
+def steps_of(*values: Tensor) -> list[list]:
+    """Each value's matrices by time: NumPy's for a small batch on a CPU, torch's otherwise."""
+    if values[0].device.type == "cpu" and values[0].shape[1] <= SMALL:
+        return [list(value.numpy()) for value in values]
+    return [list(value.unbind()) for value in values]
+
+
+def stacked(values: list) -> Tensor:
+    """Matrices of either kind in one tensor, with time first."""
+    return (
+        torch.stack(values) if isinstance(values[0], Tensor) else torch.from_numpy(np.stack(values))
+    )
+
+
 def sequential(cost: Tensor, map: Tensor, end: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The Riccati recursion, stage after stage from the end.
 
@@ -114,23 +133,28 @@ def sequential(cost: Tensor, map: Tensor, end: Tensor) -> tuple[Tensor, Tensor, 
         The matrices `P_k`, the gains `K_k` of `u = K s`, and whether all stages were convex.
     """
     n = map.shape[-2]
-    P, values, gains, curvatures = end, [end], [], []
-    for C, M, M_t in zip(*(a.flip(0).unbind() for a in (cost, map, map.mT)), strict=True):
-        Q = torch.baddbmm(C, M_t, P @ M)
+    costs, maps, transposed, ends = steps_of(cost, map, map.mT.contiguous(), end[None])
+    P = ends[0]
+    values, gains, curvatures = [P], [], []
+    for C, M, M_t in zip(reversed(costs), reversed(maps), reversed(transposed), strict=True):
+        Q = C + M_t @ (P @ M)
         Q_us = Q[:, n:, :n]
         K, curvature = gain(Q[:, n:, n:], Q_us)
-        P = torch.baddbmm(Q[:, :n, :n], Q_us.mT, K)
+        P = Q[:, :n, :n] + Q_us.swapaxes(1, 2) @ K
         values.append(P)
         gains.append(K)
         curvatures.append(curvature)
-    convex = torch.stack(curvatures).amin(0) > 0
-    return torch.stack(values[::-1]), torch.stack(gains[::-1]), convex
+    convex = (stacked(curvatures) > 0).all(0)
+    return stacked(values[::-1]), stacked(gains[::-1]), convex
 
 
-def gain(Q_uu: Tensor, Q_us: Tensor) -> tuple[Tensor, Tensor]:
+def gain(Q_uu: Any, Q_us: Any) -> tuple[Any, Any]:
     """`K = -Q_uu^{-1} Q_us`, and a number that is positive if `Q_uu` is positive definite."""
     if Q_uu.shape[-1] == 1:
-        return -Q_us / Q_uu, Q_uu[..., 0, 0]
+        return Q_us / -Q_uu, Q_uu[:, 0, 0]
+    if not isinstance(Q_uu, Tensor):
+        K, curvature = gain(torch.from_numpy(Q_uu), torch.from_numpy(Q_us))
+        return K.numpy(), curvature.numpy()
     factor, failed = torch.linalg.cholesky_ex(Q_uu)
     return -torch.cholesky_solve(Q_us, factor), torch.where(failed == 0, 1.0, -1.0).to(Q_uu)
 
@@ -139,18 +163,16 @@ def riccati(stages: Stages) -> Step:
     """Solves the linear-quadratic problem; where it is not convex the step is not to be used."""
     nx, nz, _, _ = stages.sizes
     cost, map, end = homogeneous(stages)
-    P, K, convex = sequential(cost, map, end)
-    start, unique = saddle_point(P[0], nx, nz)
-    n = map.shape[-2]
-    closed = torch.baddbmm(
-        map[..., :n].flatten(0, 1), map[..., n:].flatten(0, 1), K.flatten(0, 1)
-    ).unflatten(0, K.shape[:2])
-    s = start.unsqueeze(-1)
-    path = [s]
-    for M in closed.unbind():
-        s = M @ s
-        path.append(s)
-    path = torch.stack(path)
+    # A stage that is not convex may well overflow; its step is not used.
+    with np.errstate(all="ignore"):
+        P, K, convex = sequential(cost, map, end)
+        start, unique = saddle_point(P[0], nx, nz)
+        n = map.shape[-2]
+        maps, starts = steps_of(map[..., :n] + map[..., n:] @ K, start[None, ..., None])
+        path = starts
+        for M in maps:
+            path.append(M @ path[-1])
+    path = stacked(path)
     costate = (P[..., :nz, :] @ path).squeeze(-1)
     u = (K @ path[:-1]).squeeze(-1)
     return Step(path[..., :nz, 0], u, costate, start[:, nz + 1 :], convex & unique)

@@ -72,7 +72,7 @@ def assembled(
     mu = torch.full_like(nlp.scale, tolerance / 10)
     with torch.no_grad():
         lin = linearise(nlp, it)
-        residual = residuals(nlp, it, lin, torch.zeros_like(mu))
+        residual = residuals(nlp, it, lin)
         minimum = is_minimum(nlp, it, lin, mu)
         words = describe(nlp, it, lin, residual, outcome.code, minimum, tolerance)
         violation, conditions = violations(lin), optimality(nlp, it, lin)
