@@ -90,9 +90,8 @@ def main() -> None:
     job, average = written_out()
     resumed.load_state_dict(folder.latest()["job"])  # pyright: ignore[reportOptionalSubscript]
     assert resumed.average is not None
-    pairs = [*zip(resumed.parameters, job.parameters, strict=True)]
-    pairs += zip(resumed.average.average, average.average, strict=False)
-    same = all(torch.equal(a, b) for a, b in pairs)
+    ends = ((resumed.parameters, job.parameters), (resumed.average.average, average.average))
+    same = all(torch.equal(a, b) for end in ends for a, b in zip(*end, strict=False))
     print(f"the loop written out ends with the same parameters: {same}")
 
 

@@ -38,7 +38,7 @@ def execute(
     config: Config | None = None,
     *,
     progress: bool = True,
-    before: Callable[[Job], None] | None = None,
+    before: Callable[[Job], object] | None = None,
 ) -> dict[str, Any] | None:
     """Starts a run, or goes on with one, in as many processes as torchrun started.
 
