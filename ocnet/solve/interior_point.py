@@ -82,7 +82,8 @@ class InteriorPoint(Method):
         if len(nlp.along) + len(nlp.end) + nlp.n_psi == 0:
             return out
         for stretch in STRETCHES if nlp.points.free_time else (1.0,):
-            at = (out.code == Code.CONVERGED.value).logical_not().nonzero()[:, 0]
+            lost = torch.tensor([Code.STALLED.value, Code.DIVERGED.value, Code.INFEASIBLE.value])
+            at = torch.isin(out.code, lost.to(out.code)).nonzero()[:, 0]
             if len(at) > 0:
                 again = self.detour(nlp.take(at), start.take(at), out.take(at), stretch)
                 out = replaced(out, at, again)
@@ -186,7 +187,7 @@ class InteriorPoint(Method):
     def advance(self, nlp: Transcription, work: Work, lin: Linearisation) -> Work:
         """One step along the Newton direction, as far as it is good."""
         it, mu = work.it, work.mu
-        step, shift = convexified(stages(nlp, it, lin, mu), work.shift, it.nu[0], nlp.n)
+        step, shift = convexified(stages(nlp, it, lin, mu), work.shift)
         change = direction(nlp, it, lin, mu, step)
         tau = (1 - mu).clamp(min=0.99)
         primal = torch.minimum(room(it.s, change.s, tau), room(it.s_end, change.s_end, tau))

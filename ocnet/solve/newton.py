@@ -14,7 +14,7 @@ FIRST, LEAST, MOST = 1e-4, 1e-10, 1e12
 PENALTY = 1e2
 """The weight of the terminal constraint's square, which the step itself does not depend on."""
 
-SOFT = 1e-8
+SOFT = 1e-6
 """How soft the terminal constraint is made where its rows depend on each other."""
 
 
@@ -41,36 +41,35 @@ def stages(nlp: Transcription, it: Iterate, lin: Linearisation, mu: Tensor) -> S
         lin.end.values[1][0],
         zero + PENALTY,
         zero,
+        it.nu[0],
     )
 
 
-def convexified(problem: Stages, shift: Tensor, nu: Tensor, n: int) -> tuple[Step, Tensor]:
+def convexified(problem: Stages, shift: Tensor) -> tuple[Step, Tensor]:
     """Solves the problem with the least multiple of the identity that makes it convex.
 
     Arguments:
         problem: The linear-quadratic problem.
         shift: The multiple that each instance needed last; negative to insist on at least that.
-        nu: The multipliers of the terminal constraint now.
-        n: The number of steps: the multiple is per unit of it.
 
     Returns:
         The step, and the multiple used.
     """
     used = (-shift).clamp(min=0)
-    step = riccati(shifted(problem, used, nu, n))
+    step = riccati(shifted(problem, used))
     last = shift.abs()
     while not bool((step.convex | (used > MOST)).all()):
         failed = ~step.convex & (used <= MOST)
         at = failed.nonzero()[:, 0]
         first = torch.where(last > 0, (last / 3).clamp(min=LEAST), FIRST)
-        more = torch.where(last > 0, 8.0, 100.0) * used
+        more = used * torch.where(last > 0, 8.0, 100.0).to(used)
         used = torch.where(failed, torch.where(used > 0, more, first), used)
-        part = riccati(shifted(problem.take(at), used[at], nu[at], n))
+        part = riccati(shifted(problem.take(at), used[at]))
         step = step.updated(at, part)
     return step, used
 
 
-def shifted(problem: Stages, shift: Tensor, nu: Tensor, n: int) -> Stages:
+def shifted(problem: Stages, shift: Tensor) -> Stages:
     """The problem with a multiple of the identity added, and a terminal constraint made soft."""
     if not bool((shift > 0).any()):
         return problem
@@ -79,9 +78,8 @@ def shifted(problem: Stages, shift: Tensor, nu: Tensor, n: int) -> Stages:
     eye_end = torch.eye(problem.end_hessian.shape[-1], dtype=shift.dtype, device=shift.device)
     amount = shift[:, None, None]
     return problem._replace(
-        hessian=problem.hessian + amount / n * eye,
+        hessian=problem.hessian + amount / len(problem.hessian) * eye,
         end_hessian=problem.end_hessian + amount * eye_end,
-        end_defect=problem.end_defect + soft[:, None] * nu,
         shift=soft,
     )
 
@@ -110,4 +108,4 @@ def is_minimum(nlp: Transcription, it: Iterate, lin: Linearisation, mu: Tensor) 
     """Whether the second-order condition holds, but for curvature that rounding explains."""
     problem = stages(nlp, it, lin, mu)
     slight = torch.full_like(mu, 1e-7)
-    return riccati(shifted(problem, slight, it.nu[0], nlp.n)).convex
+    return riccati(shifted(problem, slight)).convex

@@ -71,9 +71,10 @@ def optimality(nlp: Transcription, it: Iterate, lin: Linearisation) -> Optimalit
 
 
 def hamiltonian(nlp: Transcription, it: Iterate, lin: Linearisation) -> Tensor:
-    """`(c_k + p_{k+1} . (F_k - x_k)) / h`: `l + p . f` averaged over each step."""
+    """`(c_k + (p_k + p_{k+1})/2 . (F_k - x_k)) / h`: `l + p . f` averaged over each step."""
     F, c, _ = lin.along.values
-    rise = (it.costate[1:, :, : nlp.nx] * (F - it.z[:-1, :, : nlp.nx])).sum(-1) / nlp.scale
+    p = (it.costate[1:, :, : nlp.nx] + it.costate[:-1, :, : nlp.nx]) / 2
+    rise = (p * (F - it.z[:-1, :, : nlp.nx])).sum(-1) / nlp.scale
     return (c[..., 0] + rise) / step_width(nlp, it)
 
 

@@ -50,7 +50,7 @@ class Points:
         values, start = {}, self.nx + self.free_time
         for name, like in self.static.items():
             value = z[..., start : start + like.numel()]
-            values[name] = value.reshape(*z.shape[:-1], *like.shape)
+            values[name] = value.reshape((*z.shape[:-1], *like.shape))
             start += like.numel()
         return values
 

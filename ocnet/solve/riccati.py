@@ -19,10 +19,10 @@ class Stages(NamedTuple):
         hessian, gradient: `H_k`, shape `(time, batch, d, d)`, and `q_k`.
         jacobian, defect: `A_k`, shape `(time, batch, nx, d)`, and `c_k`.
         end_hessian, end_gradient: `H_n`, shape `(batch, nz, nz)`, and `q_n`.
-        end_jacobian, end_defect: `E`, shape `(batch, rows, nz)`, and `psi + shift nu_0`.
+        end_jacobian, end_defect: `E`, shape `(batch, rows, nz)`, and `psi`.
         penalty: The weight of `|E z_n + psi|^2 / 2`, shape `(batch,)`: where the row holds it
             changes nothing, but it makes the problem convex also away from there.
-        shift: How soft the row is, shape `(batch,)`.
+        shift, nu: How soft the row is, shape `(batch,)`, and `nu_0`.
     """
 
     hessian: Tensor
@@ -35,6 +35,7 @@ class Stages(NamedTuple):
     end_defect: Tensor
     penalty: Tensor
     shift: Tensor
+    nu: Tensor
 
     def take(self, index: Tensor) -> "Stages":
         """The problems of some of the instances."""
@@ -82,7 +83,7 @@ def homogeneous(stages: Stages) -> tuple[Tensor, Tensor, Tensor]:
     The one and the multiplier are constant states. A linear-quadratic problem in them needs no
     other case: no gradients, no defects, no terminal row.
     """
-    H, q, A, c, H_n, q_n, E, psi, penalty, shift = stages
+    H, q, A, c, H_n, q_n, E, psi, penalty, shift, nu_0 = stages
     nx, nz, nu, rows = stages.sizes
     n = nz + 1 + rows
     time, size = H.shape[:2]
@@ -99,7 +100,7 @@ def homogeneous(stages: Stages) -> tuple[Tensor, Tensor, Tensor]:
     end[:, :nz, :nz] = H_n + weight * (E.mT @ E)
     end[:, :nz, nz] = end[:, nz, :nz] = q_n + ((weight * E.mT) @ psi.unsqueeze(-1)).squeeze(-1)
     end[:, :nz, nz + 1 :], end[:, nz + 1 :, :nz] = E.mT, E
-    end[:, nz, nz + 1 :] = end[:, nz + 1 :, nz] = psi
+    end[:, nz, nz + 1 :] = end[:, nz + 1 :, nz] = psi + shift[:, None] * nu_0
     end[:, range(nz + 1, n), range(nz + 1, n)] = -shift[:, None]
     return cost, map, end
 

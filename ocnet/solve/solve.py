@@ -102,7 +102,7 @@ def assembled(
         violation.reshape(shape),
         found,
         final_time.reshape(shape),
-        {k: v.reshape(*shape, *v.shape[1:]) for k, v in nlp.points.constants(it.z[0]).items()},
+        {k: v.reshape((*shape, *v.shape[1:])) for k, v in nlp.points.constants(it.z[0]).items()},
         outcome.iterations.reshape(shape),
         *zip(*words, strict=True),
     )

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ..control.base import OpenLoop
-from .iterate import apply, Iterate, Linearisation, linearise, slacks
+from .iterate import apply, Iterate, Linearisation, linearise, slacks, stationarity
 from .solution import Solution
 from .transcription import inside, Transcription
 
@@ -60,7 +60,7 @@ def with_multipliers(
     nlp.scale = cost_scale(nlp, lin)
     s, s_end = slacks(nlp, lin, least)
     return it._replace(
-        costate=adjoint(nlp, lin), s=s, y=mu / nlp.n / s, s_end=s_end, y_end=mu / s_end
+        costate=adjoint(nlp, lin, it), s=s, y=mu / nlp.n / s, s_end=s_end, y_end=mu / s_end
     )
 
 
@@ -77,16 +77,16 @@ def cost_scale(nlp: Transcription, lin: Linearisation) -> Tensor:
     return (1 / size).clamp(1e-10, 1e10)
 
 
-def adjoint(nlp: Transcription, lin: Linearisation) -> Tensor:
-    """Costates that make the Lagrangian stationary in the states, but for the constraints."""
-    scale, nx = nlp.scale[:, None], nlp.nx
-    p = scale * lin.end.jacobians[0][0, :, 0, :]
-    path = [p]
-    c_z = scale * lin.along.jacobians[1][..., 0, : nlp.nz]
+def adjoint(nlp: Transcription, lin: Linearisation, it: Iterate) -> Tensor:
+    """Costates that make the Lagrangian stationary in the states, given the other multipliers."""
+    without = it._replace(costate=torch.zeros_like(it.costate))
+    L_z, _, L_end = stationarity(nlp, without, lin)
     F_z = lin.along.jacobians[0][..., : nlp.nz]
-    for c, A in zip(c_z.flip(0).unbind(), F_z.flip(0).unbind(), strict=True):
-        held = torch.cat([torch.zeros_like(p[:, :nx]), p[:, nx:]], -1)
-        p = c + apply(A.mT, p[:, :nx]) + held
+    p = L_end[0]
+    path = [p]
+    for c, A in zip(L_z.flip(0).unbind(), F_z.flip(0).unbind(), strict=True):
+        held = torch.cat([torch.zeros_like(p[:, : nlp.nx]), p[:, nlp.nx :]], -1)
+        p = c + apply(A.mT, p[:, : nlp.nx]) + held
         path.append(p)
     path = torch.stack(path[::-1])
     tame = (path.abs() < 1e6).all(-1).all(0)
