@@ -1,5 +1,6 @@
 """Deep residual networks and classical control as one optimal control problem, in PyTorch."""
 
+from . import init as init
 from .control import (
     Chebyshev as Chebyshev,
     Control as Control,
@@ -25,6 +26,12 @@ from .problem import (
     Projection as Projection,
     Sample as Sample,
     SolvedProblem as SolvedProblem,
+)
+from .resnet import homogeneous as homogeneous, ResNet as ResNet, resnet as resnet, wrap as wrap
+from .solve import (
+    InteriorPoint as InteriorPoint,
+    Solution as Solution,
+    solve as solve,
 )
 from .solver import (
     Euler as Euler,

@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from torch import Tensor
+from torch import nn
 
 from ocnet import Euler, Solver, TorchDiffEq, train
 from problems.digits import Digits
 from problems.learning import Spirals
 
 
-def trained(make: type[Digits] | type[Spirals], solver: Solver, seed: int) -> list[Tensor]:
+def trained(make: type[Digits] | type[Spirals], solver: Solver, seed: int) -> list[nn.Parameter]:
     """All parameters after a few steps."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)

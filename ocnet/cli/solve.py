@@ -1,0 +1,132 @@
+"""`ocnet solve SPEC`: the optimal control of a problem, and what proves it."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from tabulate import tabulate
+
+from ..plot.solution import solution as picture
+from ..report import Section, write_report
+from ..solve import Adam, InteriorPoint, LBFGS, Solution, solve, SuccessiveApproximation
+from ..solver import Euler, Heun, RK4, RK38
+from .options import (
+    device_from,
+    DeviceOption,
+    new_folder,
+    OutOption,
+    problem_from,
+    reported,
+    SetOption,
+    SpecArgument,
+    StepsOption,
+)
+
+
+SOLVERS = {"euler": Euler, "heun": Heun, "rk4": RK4, "rk38": RK38}
+METHODS = {
+    "interior-point": InteriorPoint,
+    "lbfgs": LBFGS,
+    "adam": Adam,
+    "msa": SuccessiveApproximation,
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("solve")(reported(solve_command))
+
+
+def solve_command(
+    spec: SpecArgument,
+    steps: StepsOption = None,
+    solver: Annotated[str, typer.Option(help=f"The steps: {', '.join(SOLVERS)}.")] = "rk4",
+    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = "interior-point",
+    settings: SetOption = None,
+    certify: Annotated[
+        bool, typer.Option(help="Solve on coarser grids and with Euler too.")
+    ] = True,
+    device: DeviceOption = "cpu",
+    out: OutOption = None,
+) -> None:
+    """Find the control that minimises a problem's cost, and print what proves it.
+
+    Computes in double precision. With --out the report (report.html), the solution
+    (solution.safetensors) and the numbers (solution.json) are written there.
+    """
+    for name, value, known in (("solver", solver, SOLVERS), ("method", method, METHODS)):
+        if value not in known:
+            raise typer.BadParameter(f"--{name} must be one of {', '.join(known)}, not {value!r}.")
+    target = device_from(device)
+    problem_from(spec, settings)
+    if out is not None:
+        out = new_folder(out)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        problem = problem_from(spec, settings).to(target)
+        n = problem.n_steps if steps is None else steps
+        found = solve(problem, method=METHODS[method](), solver=SOLVERS[solver](n))
+        rows = summary(found)
+        if certify and found.status == "converged" and n % 4 == 0:
+            rows += certificate(found)
+    finally:
+        torch.set_default_dtype(before)
+    name = type(problem).__name__
+    typer.echo(f"{name}, {found.solver!r}: {found.status} ({found.reason})")
+    typer.echo(tabulate(rows, tablefmt="plain", disable_numparse=True))
+    if out is not None:
+        write(out, name, found, rows)
+        typer.echo(f"\nreport: {out / 'report.html'}")
+    if found.status != "converged":
+        raise typer.Exit(1)
+
+
+def summary(found: Solution) -> list[tuple[str, str]]:
+    """What was found, and how exactly Pontryagin's conditions hold."""
+    rows = [
+        ("cost", f"{float(found.cost):.10g}"),
+        ("final time", f"{float(found.final_time):.10g}"),
+        *((f"parameter {k}", f"{v.tolist()}") for k, v in found.parameters.items()),
+        ("iterations", f"{int(found.iterations)}"),
+        ("constraint violation", f"{float(found.violation):.1e}"),
+    ]
+    residuals = found.optimality._asdict()
+    return rows + [(f"residual: {k}", f"{float(v):.1e}") for k, v in residuals.items()]
+
+
+def certificate(found: Solution) -> list[tuple[str, str]]:
+    """What the steps cost against continuous time."""
+    proof = found.certificate
+    costs = zip(proof.steps, proof.costs, strict=True)
+    return [
+        *((f"optimum with {n} steps", f"{float(cost):.10g}") for n, cost in costs),
+        (f"optimum with {proof.steps[-1]} Euler steps", f"{float(proof.euler):.10g}"),
+        ("this control in the ODE", f"{float(proof.ode):.10g}"),
+        ("observed order", f"{float(proof.order):.2f}"),
+        ("continuous optimum (Richardson)", f"{float(proof.optimum):.10g}"),
+    ]
+
+
+def write(out: Path, name: str, found: Solution, rows: list[tuple[str, str]]) -> None:
+    """Writes report, solution and numbers to a folder."""
+    figure = picture(found)
+    table = tabulate(rows, tablefmt="html", disable_numparse=True)
+    write_report(
+        out / "report.html",
+        f"{name}: optimal control",
+        [
+            Section(heading="", lead=f"{found.status}: {found.reason}.", table=table),
+            Section(
+                heading="The solution",
+                figure=figure,
+                caption="States, control, costates, and the Hamiltonian over each step.",
+            ),
+        ],
+        {"steps": repr(found.solver), "torch": torch.__version__},
+    )
+    figure.savefig(out / "solution.png", dpi=160)
+    found.save(out / "solution.safetensors")
+    (out / "solution.json").write_text(json.dumps(dict(rows), indent=2), encoding="utf-8")

@@ -1,0 +1,66 @@
+"""Pictures of a solution: states, control, costates, and the Hamiltonian along the path."""
+
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from ..solve import Solution
+from .style import axes, look
+
+
+SHOWN = 4
+"""How many components of a state or control one picture shows."""
+
+
+def solution(found: Solution, instance: int = 0) -> Figure:
+    """States, control with its bounds, costates and Hamiltonian of one instance of a batch."""
+    size = max(1, found.cost.numel())
+    n = found.solver.n
+    t = found.trajectory.t.detach().cpu()
+    x, u, p = (
+        value.detach().cpu().reshape(len(value), size, -1)[:, instance]
+        for value in (found.x, found.u, found.costates)
+    )
+    H = found.hamiltonian.detach().cpu().reshape(n, size)[:, instance]
+    figure = Figure(figsize=(9, 5.6), layout="constrained")
+
+    ax = axes(figure, (2, 2, 1))
+    for i in range(min(SHOWN, x.shape[1])):
+        ax.plot(t, x[:, i], label=rf"$x_{{{i + 1}}}$", lw=1.6, **look(i))
+    ax.set_ylabel("state $x$")
+    ax.legend(frameon=False, ncols=SHOWN, fontsize=9)
+
+    ax = axes(figure, (2, 2, 2))
+    for i in range(min(SHOWN, u.shape[1])):
+        ax.stairs(u[:, i], t, baseline=None, label=rf"$u_{{{i + 1}}}$", lw=1.6, **stairs(i))
+    bounds = found.batch.problem.control_bounds
+    for bound in bounds or ():
+        if isinstance(bound, (int, float)) and abs(bound) != float("inf"):
+            ax.axhline(bound, color="0.6", lw=1, ls=":", zorder=0)
+    ax.set_ylabel("control $u$" + (", bounds dotted" if bounds else ""))
+    if u.shape[1] > 1:
+        ax.legend(frameon=False, ncols=SHOWN, fontsize=9)
+
+    ax = axes(figure, (2, 2, 3))
+    for i in range(min(SHOWN, p.shape[1])):
+        ax.plot(t, p[:, i], label=rf"$p_{{{i + 1}}}$", lw=1.6, **look(i))
+    ax.set_ylabel("costate $p$")
+    ax.legend(frameon=False, ncols=SHOWN, fontsize=9)
+
+    ax = axes(figure, (2, 2, 4))
+    ax.plot((t[1:] + t[:-1]) / 2, H, lw=1.6, **look(0))
+    ax.set_ylabel(r"Hamiltonian $l + p \cdot f$")
+    # Rounding must not look like a change: the axis spans at least a thousandth of the values.
+    middle, least = float(H.mean()), 1e-3 * max(1e-6, float(H.abs().max()), float(p.abs().max()))
+    low, high = ax.get_ylim()
+    ax.set_ylim(min(low, middle - least), max(high, middle + least))
+    ax.ticklabel_format(axis="y", useOffset=False)
+    for ax in figure.axes[2:]:
+        ax.set_xlabel("time $t$")
+    return figure
+
+
+def stairs(index: int) -> dict[str, Any]:
+    """The look of a line, in the words that steps understand."""
+    style = look(index)
+    return {"edgecolor": style["color"], "linestyle": style["linestyle"]}
