@@ -6,8 +6,9 @@ Trains a homogeneous ResNet (18 blocks of 16 filters) for 40 epochs with and wit
 from the same start, and prints for each seed the test accuracy of the whole network and of its
 SubResNet at the plateau, from where on no output is 0.5 points worse than the last on the
 validation data. `--quick` trains one seed for 4 epochs, too short to reach a plateau.
-Expected of the full size: with stage cost pruning costs at most 0.5 points, without it at least
-20. Measured: examples/results/stage_cost_digits.json.
+Measured in full size (six CPU minutes; examples/results/stage_cost_digits.json): with stage cost
+pruning to 3, 7 and 5 blocks of 18 costs no accuracy (99.4% after, or more), without it 64.7, 3.9
+and 21.4 points; in the deeper half |y^_{k+1} - y^_k| is 0.30 against 0.79.
 """
 
 import argparse
