@@ -1,5 +1,6 @@
 """Deep residual networks and classical control as one optimal control problem, in PyTorch."""
 
+from . import init as init
 from .control import (
     Chebyshev as Chebyshev,
     Control as Control,
@@ -26,6 +27,7 @@ from .problem import (
     Sample as Sample,
     SolvedProblem as SolvedProblem,
 )
+from .resnet import homogeneous as homogeneous, ResNet as ResNet, resnet as resnet, wrap as wrap
 from .solve import (
     InteriorPoint as InteriorPoint,
     Solution as Solution,

@@ -152,8 +152,8 @@ class ControlEnergy(StageCost):
         return u.square().flatten(u.dim() - self.ndim).sum(-1) / 2
 
 
-class PredictionLoss(StageCost):
-    """`loss(readout(x), target)`: the loss of the state, read out before it has reached the end.
+class ReadOut(CostTerm):
+    """`loss(readout(x), target)`, the loss of what is read out of a state.
 
     Arguments:
         readout: The map from a state to a prediction, such as the head of a classifier.
@@ -164,23 +164,17 @@ class PredictionLoss(StageCost):
         super().__init__()
         self.readout = readout
         self.loss = loss
+
+
+class PredictionLoss(ReadOut, StageCost):
+    """The loss of the state, read out before it has reached the end. Arguments: as of `ReadOut`."""
 
     def forward(self, t: Time, x: State, u: Any, target: Tensor | None = None) -> Cost:
         return self.loss(self.readout(x), target)
 
 
-class TerminalLoss(TerminalCost):
-    """`loss(readout(x), target)` of the final state.
-
-    Arguments:
-        readout: The map from a state to a prediction, such as the head of a classifier.
-        loss: The loss per sample, `(prediction, target) -> (*batch,)`.
-    """
-
-    def __init__(self, readout: Callable[[Tensor], Tensor], loss: Loss):
-        super().__init__()
-        self.readout = readout
-        self.loss = loss
+class TerminalLoss(ReadOut, TerminalCost):
+    """The loss of the final state, read out. Arguments: as of `ReadOut`."""
 
     def forward(self, x: State, target: Tensor | None = None) -> Cost:
         return self.loss(self.readout(x), target)

@@ -17,13 +17,13 @@ PAGE = """<!DOCTYPE html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{{ title }}</title>
 <style>
-  body { font: 16px/1.5 system-ui, sans-serif; color: #111; max-width: 62rem; margin: 2rem auto;
+  body { font: 16px/1.5 system-ui, sans-serif; color: #111; max-width: 72rem; margin: 2rem auto;
          padding: 0 1rem; }
   h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
   .lead { font-size: 1.1rem; border-left: 4px solid #0072B2; padding-left: .8rem; }
   .table { overflow-x: auto; }
   table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
-  th, td { padding: .3rem .7rem; border-bottom: 1px solid #ddd; white-space: nowrap; }
+  th, td { padding: .3rem .55rem; border-bottom: 1px solid #ddd; white-space: nowrap; }
   th { border-bottom: 2px solid #444; }
   figure { margin: 1rem 0; } figure img { max-width: 100%; }
   figcaption, footer { color: #555; font-size: .88rem; }

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from ocnet import ControlEnergy, PiecewiseConstant, PredictionLoss, Problem, Sample, TerminalLoss
 from ocnet.problem import Split
 
-from .learning import affine
+from .learning import affine, check_weights
 
 
 class Digits(Problem):
@@ -34,9 +34,7 @@ class Digits(Problem):
 
     def __init__(self, width: int = 32, gamma: float = 0.1, decay: float = 1e-4):
         super().__init__()
-        for name, value in (("gamma", gamma), ("decay", decay)):
-            if value < 0:
-                raise ValueError(f"Must have {name} >= 0, but got {name}={value}.")
+        check_weights(gamma=gamma, decay=decay)
         self.state_shape = (width,)
         self.control_shape = (width, width + 1)
         self.embedding = nn.Linear(64, width)

@@ -22,9 +22,7 @@ class _Layered(Problem):
 
     def __init__(self, width: int, gamma: float, decay: float):
         super().__init__()
-        for name, value in (("gamma", gamma), ("decay", decay)):
-            if value < 0:
-                raise ValueError(f"Must have {name} >= 0, but got {name}={value}.")
+        check_weights(gamma=gamma, decay=decay)
         self.state_shape = (width,)
         self.control_shape = (width, width + 1)
         self.stage_cost = gamma * PredictionLoss(last, self.loss) + decay * ControlEnergy(ndim=2)
@@ -102,6 +100,13 @@ class Regression(_Layered):
     def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Sample:
         z = 2 * torch.rand(batch_size, 1, generator=generator) - 1
         return self.lifted(z, torch.sin(math.pi * z[:, 0]) / 2)
+
+
+def check_weights(**weights: float) -> None:
+    """Raises a ValueError unless all weights of a cost are at least zero."""
+    for name, value in weights.items():
+        if value < 0:
+            raise ValueError(f"Must have {name} >= 0, but got {name}={value}.")
 
 
 def affine(u: Tensor, x: Tensor) -> Tensor:

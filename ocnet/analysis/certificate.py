@@ -56,15 +56,15 @@ class DepthCertificate:
     @property
     def verdict(self) -> str:
         """One plain sentence."""
-        gaps = f"its cost differs from the ODE's by {self.cost_gap:.2g} of it"
-        gaps += f" and its final states by {self.state_gap:.2g} of theirs"
+        gaps = f"its cost differs from the ODE's by {100 * self.cost_gap:.2g}%"
+        gaps += f" and its final states by {100 * self.state_gap:.2g}%"
         if math.isnan(self.ode_cost):
             return f"At {self.n} steps nothing can be said: the ODE has no solution to the end."
         if self.behaves_like_ode:
             return f"At {self.n} steps this network behaves like an ODE: {gaps}."
         # The error of the network is O(1/n).
         needed = math.ceil(self.n * max(self.cost_gap, self.state_gap) / CLOSE)
-        advice = f"about {needed} steps would bring both below {CLOSE:g} for this control"
+        advice = f"about {needed} steps would bring both below {CLOSE:.0%} for this control"
         if not 0.5 <= self.order <= 2:
             advice = "its error does not fall with the step as Euler's should, so it is too coarse"
         return f"At {self.n} steps this network does not behave like an ODE: {gaps}; {advice}."

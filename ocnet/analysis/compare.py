@@ -309,7 +309,10 @@ def effort(
         return statistics.median(seconds), torch.cuda.max_memory_allocated() - before
     # The profiler's library reports to the terminal what it misses on a machine without a GPU.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+    # One cycle; older versions of torch warn that they would forget the ones before.
+    with profile(
+        activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True
+    ) as profiler:
         gradient()
     assert profiler.profiler and profiler.profiler.kineto_results, "the profiler ran"
     events: list[Any] = profiler.profiler.kineto_results.events()

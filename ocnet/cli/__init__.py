@@ -6,10 +6,6 @@ import pkgutil
 import typer
 
 
-SHARED = "options"
-"""The one module of this package that adds no command."""
-
-
 def build() -> typer.Typer:
     """The application with all its commands."""
     app = typer.Typer(
@@ -20,9 +16,10 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
-    for module in pkgutil.iter_modules(__path__):
-        if module.name != SHARED:
-            importlib.import_module(f"{__name__}.{module.name}").register(app)
+    for found in pkgutil.iter_modules(__path__):
+        module = importlib.import_module(f"{__name__}.{found.name}")
+        if hasattr(module, "register"):
+            module.register(app)
     return app
 
 

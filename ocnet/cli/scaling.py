@@ -160,7 +160,7 @@ def workers(scheduler: str | None) -> AbstractContextManager[Executor | None]:
     if scheduler is None:
         return nullcontext()
     try:
-        from dask.distributed import Client
+        from dask.distributed import Client  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise typer.BadParameter("--scheduler needs the extra: pip install ocnet[dask].") from None
     return Client(scheduler).get_executor()

@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 from tabulate import tabulate
 
+from ..analysis.memory import advice, expected_memory
 from ..analysis.runs import read_run, RunRecord, table
 from ..plot import history
 from ..report import Section, write_report
-from ..run import Config, execute, Interrupted, RunFolder
+from ..run import Config, execute, Interrupted, Job, RunFolder
 from ..train import NonFiniteCost
 from .options import (
     DeviceOption,
@@ -168,7 +169,7 @@ def write_pages(folder: Path, records: list[RunRecord]) -> Path:
 def finish(folder: RunFolder, config: Config | None) -> None:
     """Carries a run to its end and tells how it went."""
     try:
-        result = execute(folder, config)
+        result = execute(folder, config, before=tell_memory)
     except Interrupted as error:
         typer.echo(f"ocnet: {error}", err=True)
         raise typer.Exit(error.exit_code) from None
@@ -187,6 +188,15 @@ def finish(folder: RunFolder, config: Config | None) -> None:
             measures = ", ".join(f"{name} {value:.6g}" for name, value in result[split].items())
             typer.echo(f"{split}: {measures}")
     typer.echo(f"report: {write_pages(folder.path, [read_run(folder.path)])}")
+
+
+def tell_memory(job: Job) -> None:
+    """Says what memory the run will take, and what would make it fit if it does not."""
+    memory = expected_memory(job)
+    typer.echo(f"expected memory: {memory}", err=True)
+    if not memory.fits:
+        ways = "; ".join(advice(job, memory)) or "a smaller batch or network is needed"
+        typer.echo(f"That does not fit: {ways}.", err=True)
 
 
 def shortcuts(**values: object) -> list[str]:

@@ -1,6 +1,7 @@
 """Controls that are polynomials between knots: constant, linear, cubic spline."""
 
 import abc
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -118,33 +119,20 @@ class CubicSpline(PiecewisePolynomial):
     Natural (no curvature at `t0` and `t1`), because refining it then leaves it unchanged.
     """
 
-    def __init__(
-        self,
-        t0: float,
-        t1: float,
-        n_intervals: int,
-        shape: int | Sequence[int],
-        *,
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
-    ):
-        super().__init__(t0, t1, n_intervals, shape, dtype=dtype, device=device)
-        self.register_buffer("curvature", natural_curvature(n_intervals).to(self.path))
-
-    curvature: Tensor
-
     @staticmethod
     def n_values(n_intervals: int) -> int:
         return n_intervals + 1
 
     def coefficients(self) -> Sequence[Float[Tensor, "interval ..."]]:
         width = (self.t1 - self.t0) / self.n_intervals
-        second = torch.tensordot(self.curvature, self.path, dims=1) / width**2
+        curvature = natural_curvature(self.n_intervals).to(self.path)
+        second = torch.tensordot(curvature, self.path, dims=1) / width**2
         left, right = second[:-1], second[1:]
         slope = self.path.diff(dim=0) / width - width * (2 * left + right) / 6
         return [self.path[:-1], slope, left / 2, (right - left) / (6 * width)]
 
 
+@functools.cache
 def natural_curvature(n_intervals: int) -> Float[Tensor, "value value"]:
     """The matrix from values at unit spacing to second derivatives of the natural spline.
 

@@ -14,8 +14,8 @@ from .circulant import colour, embed, square_root, toeplitz
 from .kernels import Covariance, RBF
 
 
-BLOCK = 2**23
-"""How many numbers are drawn at a time, to bound the memory."""
+BLOCK = 2**20
+"""How many numbers are drawn at a time: few enough for the caches, enough for the call."""
 
 
 class Kind(abc.ABC):

@@ -179,7 +179,7 @@ def accuracy_map(arrays: Arrays, data: str) -> Figure:
     image = ax.pcolormesh(
         betas, H, arrays["accuracy"], cmap="viridis", shading="nearest", vmin=0, vmax=1
     )
-    ax.plot(np.maximum(0.5, H), H, lw=1.6, label=r"$\beta = \max(1/2, H)$", color="white", ls="--")
+    ax.plot(np.maximum(0.5, H), H, lw=1, label=r"$\beta = \max(1/2, H)$", color="white", ls="--")
     for row, h in enumerate(H):
         for column, beta in enumerate(betas):
             value = arrays["accuracy"][row, column]

@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,11 @@ class Interrupted(Exception):
 
 
 def execute(
-    folder: RunFolder, config: Config | None = None, *, progress: bool = True
+    folder: RunFolder,
+    config: Config | None = None,
+    *,
+    progress: bool = True,
+    before: Callable[[Job], object] | None = None,
 ) -> dict[str, Any] | None:
     """Starts a run, or goes on with one, in as many processes as torchrun started.
 
@@ -42,6 +46,7 @@ def execute(
         folder: An empty or new folder for a new run, or the folder of a run to go on with.
         config: What to do in a new run; None goes on.
         progress: Whether to show a progress bar on a terminal.
+        before: Called in the first process with the job of a new run, before it starts.
 
     Returns:
         The final measures, in the first process; None in the others.
@@ -56,6 +61,8 @@ def execute(
         job = Job(config)
         if is_new and rank() == 0:
             folder.create(config, provenance(device))
+            if before is not None:
+                before(job)
         wait()
         result = run(job, folder, progress=progress)
         return result if rank() == 0 else None
@@ -169,6 +176,9 @@ class Log:
         if rank() == 0:
             sizes = (0, 0) if state is None else state["tables"]
             self.tables = [Table(folder.metrics, sizes[0]), Table(folder.validation, sizes[1])]
+        self.board = None
+        if self.tables and job.config.tensorboard:
+            self.board = board(folder.path / "tensorboard", job.step)
 
     def record(self, record: Record) -> None:
         """Notes what a step measured."""
@@ -178,6 +188,7 @@ class Log:
             step, cost, grad_norm = record
             row = {"step": step, "epoch": epoch, "lr": lr, "cost": cost, "grad_norm": grad_norm}
             self.tables[0].row(row)
+            self.show("train", step, {"lr": lr, "cost": cost, "grad_norm": grad_norm})
 
     def validate(self) -> None:
         """Measures the model on the validation data, and keeps it if it is the best so far."""
@@ -189,8 +200,15 @@ class Log:
             is_best = job.stopping.improves(measures["cost"])
             if self.tables:
                 self.tables[1].row({"step": job.step, **measures})
+                self.show("validation", job.step, measures)
                 if is_best:
                     save_checkpoint(self.folder.best, {**job.model(), "step": job.step})
+
+    def show(self, split: str, step: int, values: dict[str, float]) -> None:
+        """Hands numbers to TensorBoard, if it was asked for."""
+        if self.board is not None:
+            for name, value in values.items():
+                self.board.add_scalar(f"{split}/{name}", value, step)
 
     def is_due(self) -> bool:
         """Whether it is time for a checkpoint."""
@@ -216,6 +234,21 @@ class Log:
         """Closes the tables."""
         for table in self.tables:
             table.close()
+        if self.board is not None:
+            self.board.close()
+
+
+def board(folder: Path, step: int) -> Any:
+    """A writer for TensorBoard that forgets what came after a step.
+
+    Raises:
+        ValueError: If TensorBoard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ValueError("tensorboard is not installed: pip install tensorboard.") from None
+    return SummaryWriter(str(folder), purge_step=step)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """A cost that is not finite: where it happened, and the way back to the last good parameters."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn, Tensor
@@ -47,18 +47,35 @@ class LastGood:
 
     def __init__(self, parameters: list[Tensor], modules: Iterable[nn.Module]):
         norms = [m for m in modules if isinstance(m, nn.modules.batchnorm._NormBase)]
-        self.live = [*parameters, *(buffer for m in norms for buffer in m.buffers())]
-        self.good = [p.detach().clone() for p in self.live]
+        live = [*parameters, *(buffer for m in norms for buffer in m.buffers())]
+        kinds = dict.fromkeys((z.dtype, z.device) for z in live)
+        groups = [[z for z in live if (z.dtype, z.device) == kind] for kind in kinds]
+        self.groups = [(group, flat(group)) for group in groups]
 
-    @torch.no_grad()
     def keep(self) -> None:
         """Takes what is in place for good."""
-        torch._foreach_copy_(self.good, self.live)  # pyright: ignore[reportPrivateImportUsage]
+        for live, good in self.groups:
+            flat(live, out=good)
 
     @torch.no_grad()
     def restore(self) -> None:
         """Puts the last good values back."""
-        torch._foreach_copy_(self.live, self.good)  # pyright: ignore[reportPrivateImportUsage]
+        for live, good in self.groups:
+            for z, value in zip(live, good.split([z.numel() for z in live]), strict=True):
+                z.copy_(value.view_as(z))
+
+
+@torch.no_grad()
+def flat(tensors: Sequence[Tensor], out: Tensor | None = None) -> Tensor:
+    """The entries of all tensors in one vector: one call, where many would take longer."""
+    return torch.cat([z.flatten() for z in tensors], out=out)
+
+
+def total_norm(gradients: Sequence[Tensor]) -> Tensor:
+    """The Euclidean norm of all gradients together."""
+    if gradients[0].device.type == "cpu":
+        return torch.linalg.vector_norm(flat(gradients))
+    return torch.nn.utils.get_total_norm(gradients)
 
 
 def non_finite(

@@ -14,7 +14,7 @@ from ..problem import Problem, Sample
 from ..solver import Solver, SolverError
 from .batches import Batches, endless
 from .engine import Engine
-from .failure import LastGood, non_finite
+from .failure import LastGood, non_finite, total_norm
 from .history import History, Record
 
 
@@ -106,7 +106,7 @@ def training(
                 raise
             engine.unscale(optimizer)
             gradients = [p.grad for p in parameters if p.grad is not None]
-            grad_norm = torch.nn.utils.get_total_norm(gradients)
+            grad_norm = total_norm(gradients)
             # The one place where the host waits for the device.
             measured = torch.stack((cost, grad_norm.to(cost))).tolist()
             if not math.isfinite(measured[0]):

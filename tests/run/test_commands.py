@@ -132,6 +132,20 @@ def test_a_cost_that_is_not_finite_leaves_what_reproduces_it(tmp_path: Path) -> 
     assert left["x0"].shape == (3, 2) and path.abs().max() > 0.3 >= good.abs().max()
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_tensorboard_gets_the_numbers_too(tmp_path: Path) -> None:
+    loading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    out = ["--out", tmp_path / "run"]
+    done = ocnet("train", BLOBS, "--epochs", "2", "--batch-size", "8", "--tensorboard", *out)
+    assert done.exit_code == 0, done.output
+    events = loading.EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    shown = [event.value for event in events.Scalars("train/cost")]
+    rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()[1:]
+    assert shown == pytest.approx([float(row.split(",")[3]) for row in rows], rel=1e-6)
+    assert len(events.Scalars("validation/accuracy")) == 3
+
+
 @pytest.mark.slow
 def test_ctrl_c_in_the_shell(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "ocnet", "train", BLOBS, "--epochs", "100000", "--out"]

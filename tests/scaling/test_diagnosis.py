@@ -74,6 +74,7 @@ def test_tracks_hold_states_and_costates(generator: torch.Generator) -> None:
     moved = (h[20] - h[0]).norm(dim=-1) / h[0].norm(dim=-1)
     torch.testing.assert_close(found.forward[20].exp(), moved)
     # p_L is the gradient of |B h - y|^2, known in closed form.
+    assert target is not None
     residual = h[20] @ network.head.mT - target
     p_L = 2 * residual @ network.head
     torch.testing.assert_close(found.costate[20], p_L.norm(dim=-1).log())
@@ -137,7 +138,7 @@ def test_a_network_without_weights_is_told_so(generator: torch.Generator) -> Non
         def initial_control(
             self, n: int, generator: torch.Generator | None = None
         ) -> PiecewiseConstant:
-            return PiecewiseConstant(self.t0, self.t1, n, self.control_shape)
+            return PiecewiseConstant(self.t0, self.t1, n, self.weight_shape(self.d))
 
     found = diagnose(Zero(16, d=4, n_in=3), generator=generator)
     assert found.regime == "identity" and "The control is zero" in found.advice

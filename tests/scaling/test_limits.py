@@ -50,7 +50,7 @@ def test_reference_path_agrees_with_torchsde(generator: torch.Generator) -> None
     x0 = torch.randn(paths, d, generator=generator)
     brownian = torchsde.BrownianInterval(0.0, 1.0, (paths, d * d), dtype=x0.dtype, entropy=5)
     t = torch.linspace(0, 1, n + 1)
-    dB = torch.stack([brownian(t[k], t[k + 1]) for k in range(n)])
+    dB = torch.cat([torch.as_tensor(brownian(t[k], t[k + 1]))[None] for k in range(n)])
     solved = torchsde.sdeint(LimitSDE(), x0, t, bm=brownian, method="euler", dt=1 / n)
     found = euler_maruyama(Res1(d=d), dB.unflatten(-1, (d, d)), x0)
     torch.testing.assert_close(found, solved, atol=1e-9, rtol=1e-9)

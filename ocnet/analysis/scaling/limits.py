@@ -116,14 +116,14 @@ def sde_limit(
 
 def brownian_increments(
     n: int, x0: Float[Tensor, "path d"], generator: torch.Generator | None = None
-) -> Float[Tensor, "time path d d"]:
+) -> Float[Tensor, "step path d d"]:
     """Increments over `1/n` of a `d x d` Brownian motion for each initial state."""
     paths, d = x0.shape
     return torch.empty(n, paths, d, d).to(x0).normal_(std=n**-0.5, generator=generator)
 
 
 def euler_maruyama(
-    network: OneMatrix, dB: Float[Tensor, "time path d d"], x0: Float[Tensor, "path d"]
+    network: OneMatrix, dB: Float[Tensor, "step path d d"], x0: Float[Tensor, "path d"]
 ) -> Float[Tensor, "time path d"]:
     """The states of the residual network whose weights are `sqrt(L/d)` times the increments."""
     L = len(dB)

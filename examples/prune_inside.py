@@ -1,0 +1,52 @@
+"""Take blocks out of all stages of a ResNet, in the order that the costate gives for free.
+
+    python -m examples.prune_inside [--quick]
+
+Trains a network of three stages on handwritten digits and removes blocks one at a time: the one
+whose removal costs least to first order, -p_{k+1} . F_k; the last; a random one. After each
+removal the batch-norm statistics are renewed and the test accuracy is measured. `--quick` trains
+for 4 epochs, too few for the order to mean much; else for 15, with this outcome (seed 0; the
+order of the three is the point, the digits after it depend on the machine):
+
+      removed    least cost    last    random
+    ---------  ------------  ------  --------
+            0         97.50   97.50     97.50
+            1         97.50   97.50     95.83
+            2         96.67   96.67     88.61
+            3         96.11   96.39     89.44
+            4         95.28   89.17     86.67
+            5         90.28   79.44     72.78
+"""
+
+import argparse
+
+import torch
+
+from ocnet.analysis.pruning import at_random, last, least_cost, remove_blocks
+from ocnet.plot.pruning import removal_table
+
+from .stage_cost_digits import trained
+
+
+def main() -> None:
+    """Trains, removes blocks in three orders, prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    epochs = 4 if parser.parse_args().quick else 15
+    network, problem = trained(0, 0.0, epochs, depth=9, widths=(8, 16, 16))
+    choices = {
+        "least cost": least_cost(problem.data("validation")),
+        "last": last,
+        "random": at_random(torch.Generator().manual_seed(0)),
+    }
+    images = problem.data("train").x0.split(256)
+    test = problem.data("test")
+    removals = {
+        name: remove_blocks(network.eval(), 5, choice, test, images)
+        for name, choice in choices.items()
+    }
+    print(removal_table(removals))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""Read a network of torchvision along its depth and leave it early, without rewriting it.
+
+    python -m examples.wrapped_resnet18
+
+Wraps an untrained resnet18, which stays as it is to the bit, gives its intermediate outputs
+batch-norm statistics from a few images, and predicts with it. Load pretrained weights, and your
+own images, to see more than chance. Expected output: "same logits: True", then eight blocks with
+nine outputs and a table of accuracy against average depth.
+"""
+
+import torch
+from torchvision.models import resnet18
+
+from ocnet import Sample
+from ocnet.analysis.early_exit import calibrate
+from ocnet.resnet import collect_statistics, wrap
+
+
+def main() -> None:
+    """Wraps, compares, and predicts with early exit."""
+    generator = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    network = resnet18(num_classes=10).eval()
+    wrapped = wrap(network, image_shape=(3, 64, 64))
+    images = torch.randn(16, 3, 64, 64, generator=generator)
+    labels = torch.randint(10, (16,), generator=generator)
+    print("same logits:", torch.equal(wrapped(images), network(images)))
+    collect_statistics(wrapped, images.split(8))
+    print("blocks:", wrapped.depth, "outputs:", tuple(wrapped.outputs(images).shape))
+    sample = Sample(images, labels)
+    print(calibrate(wrapped, sample).table(sample))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""How much memory a training run will take, and what would make it fit."""
+
+import copy
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from ..run import Job
+from ..solver import ExplicitRungeKutta, Solver, TorchDiffEq
+from ..train.engine import MeanCost, world_size
+
+
+OPTIMIZER_COPIES = {"sgd": 1, "adam": 2, "adamw": 2, "lbfgs": 205}
+"""How many numbers an optimiser keeps for each parameter; L-BFGS keeps 100 pairs."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a training step is expected to need, in bytes.
+
+    Attributes:
+        parameters: Parameters, the copy to go back to, and the moving average if there is one.
+        optimizer: What the optimiser keeps.
+        gradients: The gradients, which a step holds besides the activations.
+        activations: What the forward and backward pass of a part of a batch hold at most.
+        batch_size: How many samples such a part has, in one process.
+        available: What the device has free, or None if that is not known.
+    """
+
+    parameters: int
+    optimizer: int
+    gradients: int
+    activations: int
+    batch_size: int
+    available: int | None
+
+    @property
+    def fixed(self) -> int:
+        """What does not depend on the batch."""
+        return self.parameters + self.optimizer + self.gradients
+
+    @property
+    def total(self) -> int:
+        """All of it together."""
+        return self.fixed + self.activations
+
+    @property
+    def fits(self) -> bool:
+        """Whether the device has so much, as far as one knows."""
+        return self.available is None or self.total <= self.available
+
+    def __str__(self) -> str:
+        free = "" if self.available is None else f"; {size(self.available)} are free"
+        return (
+            f"{size(self.total)}: {size(self.activations)} for {self.batch_size} samples at a "
+            f"time, {size(self.fixed)} for parameters, gradients and optimiser{free}"
+        )
+
+
+def expected_memory(job: Job, solver: Solver | None = None) -> Memory:
+    """The memory of a step: measured by one, or extrapolated where that would take too much.
+
+    The step is tried without an update, on as many samples as need half of the free memory at
+    most; the activations of more are in proportion.
+
+    Arguments:
+        job: The job, before its first step; it is as it was afterwards.
+        solver: A solver to use instead of the job's.
+    """
+    solver = job.solver if solver is None else solver
+    share = job.batches.batch_size / (world_size() * job.engine.accumulate)
+    batch_size, free = max(1, round(share)), available(job.engine.device)
+    parameters = sum(p.nbytes for p in job.parameters)
+    with undone(job):
+        n = 2 if free is None else max(2, free // peak(job, solver, 2))
+        n = min(n, max(2, batch_size))
+        activations = max(0, peak(job, solver, n) - parameters) * batch_size // n
+    return Memory(
+        parameters=parameters * (2 if job.average is None else 3),
+        optimizer=parameters * OPTIMIZER_COPIES[job.config.optimizer],
+        gradients=parameters,
+        activations=activations,
+        batch_size=batch_size,
+        available=free,
+    )
+
+
+def advice(job: Job, memory: Memory) -> list[str]:
+    """Settings with which a run that does not fit would, each with the memory that it takes."""
+    found = []
+    if isinstance(job.solver, (ExplicitRungeKutta, TorchDiffEq)):
+        solver = copy.copy(job.solver)
+        solver.gradient = "checkpoint" if isinstance(solver, ExplicitRungeKutta) else "adjoint"
+        other = expected_memory(job, solver)
+        if solver.gradient != job.solver.gradient and other.total <= (memory.available or 0):
+            found.append(f"--gradient {solver.gradient} takes {size(other.total)}")
+    room = (memory.available or 0) - memory.fixed
+    if room > 0:
+        parts = -(-memory.activations // room)
+        if parts <= memory.batch_size:
+            total = memory.fixed + memory.activations // parts
+            found.append(f"--accumulate {parts * job.engine.accumulate} takes {size(total)}")
+    return found
+
+
+def peak(job: Job, solver: Solver, n: int) -> int:
+    """The most bytes that a step with `n` samples holds at a time, its gradients included."""
+    cost = MeanCost(job.problem, job.control)
+    sample = job.engine.to_device(job.problem.sample(n, torch.Generator().manual_seed(0)))
+    with Live() as live:
+        with job.engine.autocast():
+            value = cost(solver, *sample)
+        value.backward()
+    for p in job.parameters:
+        p.grad = None
+    return live.peak
+
+
+class Live(TorchDispatchMode):
+    """Counts the bytes of the tensors that are made and not yet freed.
+
+    Attributes:
+        peak: The most at a time.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.bytes = 0
+        self.peak = 0
+        self.storages: dict[int, Any] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        known = {id(s) for s in storages((args, kwargs))}
+        result = func(*args, **(kwargs or {}))
+        for storage in storages(result):
+            # A view has the storage of an argument, which was counted when it was made.
+            if id(storage) not in known and id(storage) not in self.storages:
+                self.add(storage)
+        return result
+
+    def add(self, storage: torch.UntypedStorage) -> None:
+        """Counts a storage until it is freed."""
+        number, nbytes = id(storage), storage.nbytes()
+
+        def freed(_: object) -> None:
+            del self.storages[number]
+            self.bytes -= nbytes
+
+        self.storages[number] = weakref.ref(storage, freed)
+        self.bytes += nbytes
+        self.peak = max(self.peak, self.bytes)
+
+
+def storages(tree: Any) -> list[torch.UntypedStorage]:
+    """The storages of the tensors in nested containers."""
+    return [z.untyped_storage() for z in tree_leaves(tree) if isinstance(z, torch.Tensor)]
+
+
+@contextmanager
+def undone(job: Job) -> Iterator[None]:
+    """Takes back what a step without an update leaves: statistics and random numbers."""
+    modules = (job.problem, job.control)
+    buffers = [buffer for module in modules for buffer in module.buffers()]
+    kept = [buffer.clone() for buffer in buffers]
+    devices = [job.engine.device] if job.engine.device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        yield
+    for buffer, value in zip(buffers, kept, strict=True):
+        buffer.copy_(value)
+
+
+def available(device: torch.device) -> int | None:
+    """The free memory of a device in bytes, or None if that cannot be told."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    table = Path("/proc/meminfo")
+    if device.type != "cpu" or not table.exists():
+        return None
+    lines = dict(line.split(":") for line in table.read_text().splitlines())
+    return int(lines["MemAvailable"].split()[0]) * 1024
+
+
+def size(n: int) -> str:
+    """A number of bytes as one reads it."""
+    value, units = float(n), ["B", "kB", "MB", "GB", "TB"]
+    while value >= 999.5 and len(units) > 1:
+        value /= 1000
+        units.pop(0)
+    return f"{value:.3g} {units[0]}"

@@ -1,0 +1,57 @@
+"""`ocnet bounds RUN`: bounds on a network's losses from its SubResNets."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..analysis.bounds import loss_bounds
+from ..plot import pruning as plot
+from .networks import NetworkRun, TrainedNetwork
+from .options import new_folder, OutOption, reported
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("bounds")(reported(bounds))
+
+
+def bounds(
+    run: NetworkRun,
+    shallow: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[SHALLOW...]",
+            help="Runs of shallower networks, trained without stage cost; the network's own "
+            "SubResNets if there are none.",
+        ),
+    ] = None,
+    gamma: Annotated[
+        float | None, typer.Option(help="Weight of the stage cost; as trained, or 0.02.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "train",
+    out: OutOption = None,
+) -> None:
+    """Bound the losses of a trained residual network by those of shallower ones.
+
+    A table with every M and a picture in RUN/bounds, or in --out. The theorems assume globally
+    optimal training: here the bounds are evaluated; `ocnet.analysis.bounds.grow` certifies them.
+    """
+    if split not in ("train", "validation", "test"):
+        raise typer.BadParameter(f"--split must be train, validation or test, but got {split!r}.")
+    trained = TrainedNetwork(run)
+    others = [TrainedNetwork(path).network for path in shallow or ()]
+    if gamma is None:
+        gamma = max(trained.network.problem.gamma, default=0.0) or 0.02
+    found = loss_bounds(
+        trained.network,
+        trained.data(split),
+        gamma,
+        trained.config.weight_decay,
+        {network.depth: network for network in others} or None,
+    )
+    out = new_folder(run / "bounds" if out is None else out)
+    typer.echo(f"N = {found.depth}, gamma = {gamma:g}, {split} data\n{found.table()}")
+    typer.echo(found.verdict)
+    plot.bounds(found).savefig(out / "bounds.png", dpi=160)
+    typer.echo(f"picture: {out / 'bounds.png'}")

@@ -1,0 +1,50 @@
+"""`ocnet depth RUN`: a trained residual network along its depth."""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from ..analysis.depth import depth_profile
+from ..analysis.early_exit import calibrate
+from ..plot import depth as plot
+from .networks import TrainedNetwork
+from .options import new_folder, OutOption, reported
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("depth")(reported(depth))
+
+
+def depth(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Runs of residual networks.")
+    ],
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    out: OutOption = None,
+) -> None:
+    """Read trained residual networks along their depth.
+
+    Tables: loss, accuracy and change of every intermediate output, weights, distance to the last
+    state; then accuracy against average depth for predictions that leave early, calibrated on
+    the validation data. Pictures and arrays go to RUN/depth, or to --out.
+    """
+    if split not in ("train", "validation", "test"):
+        raise typer.BadParameter(f"--split must be train, validation or test, but got {split!r}.")
+    trained = {run.name: TrainedNetwork(run) for run in runs}
+    out = new_folder(runs[0] / "depth" if out is None else out)
+    profiles = {}
+    for name, one in trained.items():
+        sample = one.data(split)
+        profiles[name] = profile = depth_profile(one.network, sample)
+        fit = profile.turnpike
+        typer.echo(f"{name}: {split} data\n{profile.table()}")
+        typer.echo(f"distance ~ {fit.factor:.3g} exp(-{fit.rate:.3g} k), R^2 = {fit.r2:.3f}\n")
+        exits = calibrate(one.network, one.data("validation"))
+        typer.echo(f"{name}: predictions that leave early\n{exits.table(sample)}\n")
+        np.savez(out / f"{name}.npz", **vars(profile))
+    for name in ("outputs", "changes", "turnpike"):
+        getattr(plot, name)(profiles).savefig(out / f"{name}.png", dpi=160)
+    typer.echo(f"pictures and arrays: {out}")

@@ -1,0 +1,73 @@
+"""What the commands on trained residual networks share: a network from the folder of its run."""
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from ..problem import Sample
+from ..resnet import collect_statistics, ResidualProblem, ResNet
+from ..run import Config, Job, load_checkpoint, RunFolder
+
+
+NetworkRun = Annotated[
+    Path, typer.Argument(metavar="RUN", help="The folder of a run of a residual network.")
+]
+
+
+class TrainedNetwork:
+    """The best network of a run, with statistics for its intermediate outputs.
+
+    Arguments:
+        run: The folder of the run.
+
+    Attributes:
+        network: The network, in evaluation mode.
+        config: What the run was asked for.
+        job: What it takes to train the network further.
+
+    Raises:
+        FileNotFoundError: If there is no run, or no checkpoint in it yet.
+        ValueError: If the run's problem is not a residual network for images.
+        CheckpointError: If the checkpoint is of another architecture.
+    """
+
+    def __init__(self, run: Path):
+        folder = RunFolder(run)
+        self.config: Config = folder.config()
+        self.job = Job(self.config)
+        problem, control = self.job.problem, self.job.control
+        if not isinstance(problem, ResidualProblem):
+            raise ValueError(f"{run} is a run of {self.config.problem}, no residual network.")
+        state = load_checkpoint(folder.best) if folder.best.exists() else folder.latest()
+        if state is None:
+            raise FileNotFoundError(f"{run} has no checkpoint yet: `ocnet resume {run}` first.")
+        self.job.load_model(state.get("job", state))
+        self.network = ResNet(problem, control).eval()  # pyright: ignore[reportArgumentType]
+        if (problem.readouts.batches == 0).any():
+            collect_statistics(self.network, self.data("train").x0.split(500))
+
+    def data(self, split: str) -> Sample:
+        """A split of the problem's data, on the device of the network."""
+        sample = self.job.problem.data(split)  # pyright: ignore[reportArgumentType]
+        assert sample is not None, "images come as data sets"
+        device = self.job.engine.device
+        return Sample(*(None if value is None else value.to(device) for value in sample))  # pyright: ignore
+
+    def tune(self, network: ResNet, epochs: int) -> None:
+        """Trains a network for some epochs more, by SGD with a small, falling learning rate."""
+        batches = self.job.batches
+        steps = epochs * (batches.per_epoch or 1)
+        parameters = list(network.parameters())
+        optimizer = torch.optim.SGD(
+            parameters, 0.01, momentum=0.9, weight_decay=self.config.weight_decay
+        )
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        network.train()
+        for _, (images, labels) in zip(range(steps), batches, strict=False):
+            optimizer.zero_grad()
+            network.problem.loss(network(images), labels).mean().backward()
+            optimizer.step()
+            schedule.step()
+        network.eval()

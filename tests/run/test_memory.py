@@ -1,0 +1,128 @@
+"""The memory that is predicted, against what processes really take."""
+
+import dataclasses
+import gc
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from ocnet import TorchDiffEq
+from ocnet.analysis.memory import advice, expected_memory, Memory, peak, size
+from ocnet.run import Config, execute, Job, run, RunFolder
+from ocnet.train import training
+from tests.run.blobs import Blobs
+from tests.run.test_interruption import SERVER
+
+
+def job(depth: int, gradient: str = "backprop", width: int = 32) -> Job:
+    config = Config("", steps=depth, batch_size=64, gradient=gradient, device="cpu")
+    return Job(config, Blobs(n=64, width=width, dropout=0.0, norm=False))
+
+
+def test_activations_are_counted() -> None:
+    """A layer keeps two states for the backward pass: its input, and the output of its tanh."""
+    shallow, deep = (peak(built, built.solver, 64) for built in (job(20), job(40)))
+    state = 64 * 32 * 8
+    assert (deep - shallow) / 20 == pytest.approx(2 * state, rel=0.01)
+
+
+def test_recomputing_takes_the_square_root() -> None:
+    def growth(gradient: str) -> float:
+        shallow, deep = (expected_memory(job(n, gradient)).activations for n in (36, 144))
+        return deep / shallow
+
+    assert growth("backprop") == pytest.approx(4, rel=0.15)
+    assert growth("checkpoint") == pytest.approx(2, rel=0.3)
+
+
+def test_advice_is_what_fits() -> None:
+    built = job(100)
+    memory = expected_memory(built)
+    tight = dataclasses.replace(memory, available=memory.fixed + memory.activations // 3)
+    assert memory.fits and not tight.fits
+    checkpoint, accumulate = advice(built, tight)
+    assert checkpoint.startswith("--gradient checkpoint takes")
+    assert accumulate.startswith("--accumulate 3 takes")
+    shallow = job(3)
+    shallow.solver = TorchDiffEq("euler", 3)
+    plenty = dataclasses.replace(memory, available=10**9)
+    assert advice(shallow, plenty)[0].startswith("--gradient adjoint takes")
+    assert advice(built, dataclasses.replace(memory, available=0)) == []
+
+
+def test_looking_changes_nothing(tmp_path: Path) -> None:
+    config = Config("tests.run.blobs:Blobs", epochs=2, batch_size=8, device="cpu")
+    for name, before in (("a", None), ("b", lambda job: advice(job, expected_memory(job)))):
+        execute(RunFolder(tmp_path / name), config, progress=False, before=before)
+    assert (tmp_path / "a/metrics.csv").read_bytes() == (tmp_path / "b/metrics.csv").read_bytes()
+
+
+def test_sizes_are_readable() -> None:
+    assert [size(n) for n in (0, 999, 1500, 10**9)] == ["0 B", "999 B", "1.5 kB", "1 GB"]
+    text = str(Memory(1000, 2000, 3000, 10**6, 5, None))
+    assert (
+        text
+        == "1.01 MB: 1 MB for 5 samples at a time, 6 kB for parameters, gradients and optimiser"
+    )
+
+
+def status(name: str) -> int:
+    lines = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    return int(lines[name].split()[0]) * 1024
+
+
+def one_step(path: Path) -> None:
+    """Writes what was predicted for a step, and by how much the process grew in it."""
+    config = Config("", steps=60, batch_size=2000, device="cpu")
+    built = Job(config, Blobs(n=2000, width=128))
+    peak(built, built.solver, 2)
+    gc.collect()
+    before = status("VmRSS")
+    built.problem.train()
+    steps = training(built.problem, built.control, built.solver, built.optimizer, built.batches)
+    next(steps)
+    grown = status("VmHWM") - before
+    memory = expected_memory(built)
+    path.write_text(json.dumps([memory.total - memory.gradients, grown]))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="Linux counts for us")
+def test_a_real_process_takes_what_was_predicted(tmp_path: Path) -> None:
+    process = SERVER.Process(target=one_step, args=(tmp_path / "memory.json",))
+    process.start()
+    process.join()
+    predicted, grown = json.loads((tmp_path / "memory.json").read_text())
+    assert predicted > 200e6
+    assert grown == pytest.approx(predicted, rel=0.15)
+
+
+def test_memory_stays_flat_over_a_thousand_epochs(tmp_path: Path) -> None:
+    """After the first hundred of them nothing is kept: no tensor, no file, no object."""
+    torch.set_default_dtype(torch.float32)
+    counts = []
+
+    class Counting(Blobs):
+        calls = 0
+
+        def data(self, split):  # noqa: ANN001, ANN202
+            return self.sample(4, torch.Generator().manual_seed(1))
+
+        def augment(self, sample, generator=None):  # noqa: ANN001, ANN202
+            self.calls += 1
+            if self.calls in (101, 1000):
+                gc.collect()
+                tensors = sum(issubclass(type(z), torch.Tensor) for z in gc.get_objects())
+                counts.append((tensors, len(os.listdir("/proc/self/fd"))))
+            return sample
+
+    config = Config(
+        "", epochs=1000, batch_size=4, evaluate_every=10, checkpoint_every=0.2, device="cpu"
+    )
+    folder = RunFolder(tmp_path)
+    folder.create(config, {})
+    run(Job(config, Counting()), folder, progress=False)
+    assert counts[0] == counts[1]

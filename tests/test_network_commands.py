@@ -1,0 +1,76 @@
+"""`ocnet train | depth | prune | bounds` on a small network of digits."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from ocnet.cli import build
+from ocnet.resnet import load_network
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two short runs, with and without stage cost."""
+    torch.set_default_dtype(torch.float32)
+    folder = tmp_path_factory.mktemp("runs")
+    for name, gamma in (("with", "0.05"), ("without", "0")):
+        train = ["train", "problems.images:Digits", "--depth", "4", "--gamma", gamma]
+        small = ["--set", "widths=(4, 4)", "--iterations", "12", "--optimizer", "sgd"]
+        ocnet(*train, *small, "--device", "cpu", "--out", str(folder / name))
+    return folder
+
+
+def ocnet(*arguments: str, code: int = 0) -> str:
+    torch.set_default_dtype(torch.float32)
+    result = CliRunner().invoke(build(), arguments)
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def test_depth_compares_networks(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    text = ocnet("depth", str(run / "with"), str(run / "without"), "--out", str(out))
+    assert "average depth" in text and text.count("distance ~") == 2
+    assert {path.name for path in out.iterdir()} == {
+        "with.npz", "without.npz", "outputs.png", "changes.png", "turnpike.png",
+    }  # fmt: skip
+    with np.load(out / "with.npz") as arrays:
+        assert arrays["loss"].shape == (5,) and arrays["change"].shape == (4,)
+
+
+def test_prune_saves_an_ordinary_network(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    options = ["--tolerance", "100", "--tune", "1", "--inside", "2", "--out", str(out)]
+    text = ocnet("prune", str(run / "without"), *options)
+    assert "SubResNet-0 is within 100 points" in text and "fine-tuned" in text
+    assert "first order" in text
+    assert load_network(out / "pruned.safetensors").depth == 0
+    assert load_network(out / "pruned-inside.safetensors").depth == 2
+    again = ocnet("prune", str(run / "with"), "--out", str(out), code=2)
+    assert "not empty" in again
+
+
+def test_bounds_have_a_row_for_every_depth(run: Path, tmp_path: Path) -> None:
+    text = ocnet("bounds", str(run / "with"), "--out", str(tmp_path / "a"))
+    assert "only evaluated" in text and "gamma = 0.05" in text
+    rows = [line for line in text.splitlines() if line.strip()[:1].isdigit()]
+    assert [int(row.split()[0]) for row in rows] == [0, 1, 2, 3, 4]
+    assert (tmp_path / "a" / "bounds.png").is_file()
+    shallow = [str(run / "with"), str(run / "without"), "--out", str(tmp_path / "b")]
+    assert "of 1 bounds" in ocnet("bounds", *shallow)
+
+
+def test_bad_input_gets_one_clear_line(run: Path, tmp_path: Path) -> None:
+    for command in ("depth", "prune", "bounds"):
+        assert "is no run: it has no config.json" in ocnet(command, str(tmp_path), code=1)
+    assert "--split must be" in ocnet("depth", str(run / "with"), "--split", "all", code=2)
+    text = ocnet("prune", str(run / "with"), "--tolerance", "-1", code=1)
+    assert "Must have tolerance >= 0" in text
+    text = ocnet("train", "problems.images:Digits", "--gamma", "-1", "--depth", "4", code=1)
+    assert "Must have gamma >= 0, but got gamma=-1" in text
+    other = str(tmp_path / "other")
+    ocnet("train", "problems.learning:Rings", "--iterations", "2", "--out", other)
+    assert "no residual network" in ocnet("depth", other, code=1)

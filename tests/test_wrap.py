@@ -1,0 +1,126 @@
+"""Networks that exist already, wrapped: the same to the bit, and the same read-outs."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ocnet import Sample, training
+from ocnet.resnet import collect_statistics, Residual, wrap
+
+
+torchvision = pytest.importorskip("torchvision")
+
+
+def given(name: str, seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return getattr(torchvision.models, name)(num_classes=5)
+
+
+def some(n: int = 4, size: int = 32) -> Sample:
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(n, 3, size, size, generator=generator)
+    return Sample(images, torch.randint(5, (n,), generator=generator))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50"])
+def test_a_wrapped_network_computes_the_same_to_the_bit(name: str) -> None:
+    network = given(name)
+    wrapped = wrap(network, image_shape=(3, 32, 32))
+    images, _ = some()
+    assert wrapped.depth == {"resnet18": 8, "resnet34": 16, "resnet50": 16}[name]
+    assert {id(p) for p in network.parameters()} == {id(p) for p in wrapped.parameters()}
+    reference = copy.deepcopy(network)
+    assert wrapped(images).equal(reference(images))
+    assert wrapped.eval()(images).equal(reference.eval()(images))
+
+
+def test_training_without_stage_cost_is_plain_training_to_the_bit() -> None:
+    network, plain = given("resnet18"), given("resnet18")
+    wrapped = wrap(network, image_shape=(3, 32, 32), gamma=0.0)
+    sample = some()
+    assert sample.target is not None
+    optimizer = torch.optim.SGD(network.parameters(), 0.01, momentum=0.9)
+    batches = [sample, sample]
+    for _ in training(wrapped.problem, wrapped.control, wrapped.solver, optimizer, batches):
+        pass
+    optimizer = torch.optim.SGD(plain.parameters(), 0.01, momentum=0.9)
+    for _ in batches:
+        optimizer.zero_grad()
+        F.cross_entropy(plain(sample.x0), sample.target, reduction="none").mean().backward()
+        optimizer.step()
+    for (name, p), q in zip(network.state_dict().items(), plain.state_dict().values(), strict=True):
+        assert p.equal(q), name
+
+
+@pytest.mark.parametrize("heads", ["WS", "full"])
+def test_read_outs_of_a_wrapped_network(heads: Any) -> None:
+    """`E_k` sends the state through every later shortcut, in the statistics of its own."""
+    network: Any = given("resnet18")
+    wrapped = wrap(network, image_shape=(3, 32, 32), heads=heads, gamma=0.1)
+    images, _ = some()
+    collect_statistics(wrapped, [images])
+    wrapped.eval()
+    z = wrapped.trajectory(images).states
+    outputs = wrapped.outputs(images)
+    for k in (5, 7):
+        x = z[k].relu()
+        if k < 6:
+            # Of the blocks from the fifth on only the sixth has more than the identity beside it.
+            conv, bn = network.layer4[0].downsample
+            y = conv(x)
+            mean, var = y.mean((0, 2, 3), keepdim=True), y.var((0, 2, 3), keepdim=True)
+            y = (y - mean) / (var + bn.eps).sqrt()
+            x = (y * bn.weight[:, None, None] + bn.bias[:, None, None]).relu()
+        torch.testing.assert_close(outputs[k], network.fc(x.mean((2, 3))))
+        sub = wrapped.subresnet(k)
+        torch.testing.assert_close(sub(images), outputs[k])
+        torch.testing.assert_close(sub.outputs(images), outputs[: k + 1])
+
+
+def test_stage_cost_trains_own_heads_only_in_the_full_variant() -> None:
+    variants: Any = (("WS", False), ("full", True))
+    for heads, grows in variants:
+        network = given("resnet18")
+        wrapped = wrap(network, image_shape=(3, 32, 32), heads=heads, gamma=0.1)
+        more = {id(p) for p in wrapped.parameters()} - {id(p) for p in network.parameters()}
+        assert bool(more) == grows
+        optimizer = torch.optim.SGD(wrapped.parameters(), 0.01)
+        (record,) = training(wrapped.problem, wrapped.control, wrapped.solver, optimizer, [some()])
+        assert record.grad_norm > 0
+
+
+def test_blocks_of_ones_own() -> None:
+    torch.manual_seed(0)
+    conv = lambda a, b, s=1: nn.Conv2d(a, b, 3, s, padding=1)
+    blocks = [
+        Residual(conv(4, 4)),
+        Residual(conv(4, 6, 2), nn.Conv2d(4, 6, 1, 2), torch.tanh),
+        Residual(conv(6, 6), activation=torch.tanh),
+    ]
+    embedding = conv(3, 4)
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 5))
+    plain = nn.Sequential(embedding, *blocks, head)
+    wrapped = wrap(blocks, embedding, head, image_shape=(3, 8, 8))
+    images, _ = some(size=8)
+    assert wrapped(images).equal(plain(images))
+    collect_statistics(wrapped, [images])
+    outputs = wrapped.eval().outputs(images)
+    x = blocks[1].shortcut(embedding(images))
+    torch.testing.assert_close(outputs[0], head(x.tanh().tanh()))
+
+
+def test_bad_input_gets_one_clear_line() -> None:
+    with pytest.raises(TypeError, match="cannot take apart block 1, a Linear"):
+        wrap([Residual(nn.Identity()), nn.Linear(2, 2)], nn.Identity(), nn.Identity())
+    with pytest.raises(TypeError, match="does not know a Linear, which has no conv1"):
+        wrap(nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="embedding and head along"):
+        wrap([Residual(nn.Identity())])
+    network: Any = given("resnet18")
+    network.layer3[1] = nn.Conv2d(256, 256, 3, padding=1)
+    with pytest.raises(TypeError, match="cannot take apart block 5, a Conv2d"):
+        wrap(network)
