@@ -54,7 +54,7 @@ def test_linear_problems_equal_the_riccati_recursion(seed: int) -> None:
     torch.set_default_dtype(torch.float64)
     problem = Linear(seed)
     solution = solve(problem, solver=Euler(N))
-    h, P = 1 / N, problem.Q
+    h, P, K = 1 / N, problem.Q, torch.zeros(2, 3)
     A, B = torch.eye(3) + h * problem.A, h * problem.B
     for _ in range(N):
         K = torch.linalg.solve(h * problem.R + B.T @ P @ B, B.T @ P @ A)
