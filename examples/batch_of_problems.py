@@ -5,8 +5,8 @@
 Solves the bounded oscillator from every point of a grid of initial states, each to its own
 convergence, and draws the optimal cost with its gradient, which is the costate at the start:
 
-    256 problems: 256 converged, 11 to 31 iterations
-    largest difference between costate and slope of the cost, relative: 0.02
+    256 problems: 256 converged, 7 to 21 iterations
+    largest difference between costate and slope of the cost, relative: 0.14
 """
 
 import argparse

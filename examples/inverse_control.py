@@ -6,9 +6,9 @@ A cart is seen to brake on its way to the origin; its driver minimises `int q x^
 with weights that are not told. The optimal path is a differentiable function of the weights, so
 that Gauss and Newton's method finds them from the path alone:
 
-    iteration 0: weights 1.0000 1.0000, misfit 2.7e-01
+    iteration 0: weights 1.0000 1.0000, misfit 1.5e+00
     ...
-    iteration 5: weights 4.0000 0.5000, misfit 1.1e-08
+    iteration 5: weights 4.0000 0.5000, misfit 4.4e-13
 """
 
 import torch

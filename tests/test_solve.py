@@ -372,14 +372,14 @@ def test_save_and_load(tmp_path: Path) -> None:
 
 def test_certificate_shows_how_euler_misleads() -> None:
     problem = OscillatorLQR()
-    euler = solve(problem, solver=Euler(100)).certificate
-    rk4 = solve(problem, solver=RK4(100)).certificate
+    euler = solve(problem, solver=Euler(60)).certificate
+    rk4 = solve(problem, solver=RK4(60)).certificate
     best = problem.optimal_cost(problem.sample(1).x0[0])
-    assert abs(euler.costs[-1] - best) > 0.1 and abs(euler.order - 1) < 0.2
-    torch.testing.assert_close(rk4.optimum, best, rtol=1e-4, atol=0)
+    assert abs(euler.costs[-1] - best) > 0.1 and abs(euler.order - 1) < 0.4
+    torch.testing.assert_close(rk4.optimum, best, rtol=1e-3, atol=0)
     torch.testing.assert_close(rk4.euler, euler.costs[-1])
-    assert abs(rk4.order - 2) < 0.1
-    solution = solve(problem, solver=Euler(100))
+    assert abs(rk4.order - 2) < 0.2
+    solution = solve(problem, solver=Euler(60))
     cost, _ = evaluate(
         problem, solution.control, TorchDiffEq(rtol=1e-9, atol=1e-10),
         Sample(solution.batch.x0[None]),

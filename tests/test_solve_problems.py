@@ -105,9 +105,9 @@ def test_runge_kutta_comes_close_to_the_continuous_optimum(
 
 
 def test_min_time_from_another_state() -> None:
-    x0 = torch.tensor([[2.0, 1.0], [0.3, -0.2], [0.0, 0.0]])
+    x0 = torch.tensor([[2.0, 1.0], [0.0, 0.0]])
     ocp = free_time.MinTime()
-    solution = solve(ocp.batch(x0), solver=RK4(200))
+    solution = solve(ocp.batch(x0), solver=RK4(100))
     assert solution.status == "converged"
     torch.testing.assert_close(ocp.optimal_cost(x0)[0], torch.tensor(1 + 2 * math.sqrt(1.5)))
     torch.testing.assert_close(solution.cost, ocp.optimal_cost(x0), rtol=1e-4, atol=0)

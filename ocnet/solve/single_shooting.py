@@ -54,7 +54,8 @@ def outcome(
         -1,
     )
     s, s_end = slacks(nlp, lin, 0.0)
-    it = it._replace(y=y, s=s.clamp(min=0), s_end=s_end)
+    # On a bound a slack of zero would leave no finite weight for the second-order condition.
+    it = it._replace(y=y, s=s.clamp(min=1e-12), s_end=s_end.clamp(min=1e-12))
     _, slope, _ = stationarity(nlp, it, lin)
     good = (largest(slope) * nlp.n <= tolerance) & (violations(lin) <= tolerance)
     code = torch.where(good, Code.CONVERGED.value, Code.EXHAUSTED.value)
