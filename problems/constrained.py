@@ -290,10 +290,10 @@ class BoundedVanDerPol(SolvedProblem):
 class PendulumSwingUp(SolvedProblem):
     """`th'' = -9.81 sin th + u` from rest to upright, T = 5, `|u| <= 3`, minimise `int u^2`.
 
-    There are several local optima. From the cold start of `solve` the pendulum swings to the other
-    side by 91 degrees first and costs 19.3966 (`RK4(800)`, Richardson); from a straight line of
-    states (`straight=True`) it swings four times and costs 27.18839, the figure of Radau
-    collocation from that start. Euler with 100 steps gives 8.67 and 13.63: it pumps energy.
+    There are several local optima. From the cold start of `solve` one of cost 19.397 is found
+    (19.3989 under `RK4(400)`); from a straight line of states (`straight=True`) another of cost
+    27.18839, the figure of Radau collocation. Euler with 100 steps gives 8.67 and 13.63 instead:
+    it pumps energy.
     """
 
     t1 = 5.0
