@@ -41,7 +41,7 @@ def impulse_covariance(kind: init.Kind, n: int) -> Tensor:
 
 def name(kind: init.Kind) -> str:
     """The kind's representation without addresses, the same in every process."""
-    return re.sub(r"<function .*?>", "oscillating", str(kind))
+    return re.sub(r"<function .*? at \w+>", "oscillating", str(kind))
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=name)
