@@ -202,7 +202,7 @@ def main() -> None:
     print(tabulate(rows, headers="keys", floatfmt=".2f"))
     print("Time per layer at n = 10,000 over n = 100:", results["per_layer_10000_over_100"])
     names = ("loop", "Euler", "Euler, costate", "Euler, checkpoint")
-    depths = (100, 400, 1600)
+    depths = (100, 400, 1600, 6400)
     results["curves"] = {name: [curve(name, n) for n in depths] for name in names}
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "depth.json").write_text(json.dumps(results, indent=2) + "\n")
