@@ -39,6 +39,21 @@ def load_problem(spec: str, settings: Iterable[str] = ()) -> Problem:
     return construct(kind, dict(map(parse_setting, settings)))
 
 
+def load_trainable_problem(spec: str, settings: Iterable[str] = ()) -> Problem:
+    """The problem of a SPEC, as `load_problem`, but none with constraints: training keeps none.
+
+    Raises:
+        ValueError: Also if the problem has constraints.
+    """
+    problem = load_problem(spec, settings)
+    if problem.constraints:
+        raise ValueError(
+            f"{spec} has constraints ({', '.join(problem.constraints)}), which training does not "
+            "keep: use `ocnet solve`."
+        )
+    return problem
+
+
 def construct(kind: type[Problem], arguments: dict[str, Any]) -> Problem:
     """A problem made from named arguments, with a clear line for those it does not take."""
     if inspect.isabstract(kind):

@@ -211,6 +211,14 @@ class Problem(nn.Module, abc.ABC):
         """Whether the problem has a stage cost of its own: solvers need not sum up zeros."""
         return "stage_cost" in self.__dict__ or type(self).stage_cost is not Problem.stage_cost
 
+    @property
+    def constraints(self) -> list[str]:
+        """The names of the constraints that the problem has; training keeps none of them."""
+        methods = ("path_constraint", "terminal_constraint", "terminal_inequality")
+        found = [n for n in methods if getattr(type(self), n) is not getattr(Problem, n)]
+        values = ("control_bounds", "final_time_bounds")
+        return found + [n for n in values if getattr(self, n) is not None]
+
     def batch_shape(self, x: State) -> torch.Size:
         """The batch dimensions of a state (its rank is the same in every stage)."""
         return x.shape[: x.dim() - len(self.state_shape)]

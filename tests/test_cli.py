@@ -101,6 +101,11 @@ def test_compare_a_problem_of_ones_own(own: str, tmp_path: Path) -> None:
         (["{own}:Decay", "--set", "wait=1"], 2, "no argument 'wait', only: weight"),
         (["{own}:Decay", "--set", "weight"], 2, "must be key=value"),
         (["{own}:Decay", "--set", "weight=-1"], 2, "weight > 0"),
+        (
+            ["problems.constrained:MinEnergy"],
+            2,
+            r"constraints \(terminal_constraint\).*ocnet solve",
+        ),
         (["{own}:Decay", "--steps", "0"], 2, "n >= 1"),
         (["{own}:Decay", "--methods", "euler,rk5"], 2, "'rk5'"),
         (["{own}:Decay", "--rtol", "0"], 2, "rtol > 0"),

@@ -9,6 +9,7 @@ import torch
 import typer
 
 from ..analysis.compare import compare, Comparison
+from ..catalogue import load_trainable_problem
 from ..control import Control
 from ..objective import evaluate
 from ..plot import compare as plot
@@ -79,7 +80,7 @@ def compare_command(
     if iterations is not None and iterations < 1:
         raise typer.BadParameter(f"--iterations must be at least 1, but got {iterations}.")
     target = device_from(device)
-    problem = problem_from(spec, settings)
+    problem = problem_from(spec, settings, load_trainable_problem)
     if dtype == "auto":
         dtype = "float64" if isinstance(problem, SolvedProblem) else "float32"
     if dtype not in DTYPES:
@@ -97,7 +98,7 @@ def compare_command(
     try:
         torch.manual_seed(seed)
         generator = torch.Generator().manual_seed(seed)
-        problem = problem_from(spec, settings).to(target)
+        problem = problem_from(spec, settings, load_trainable_problem).to(target)
         fit = Fit(problem, iterations, lr, batch_size, generator, target)
         control, coarse_cost = trained(fit, n)
         comparison = compare(

@@ -4,7 +4,7 @@ import functools
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,10 +46,14 @@ OutOption = Annotated[
 ]
 
 
-def problem_from(spec: str, settings: list[str] | None) -> Problem:
+def problem_from(
+    spec: str,
+    settings: list[str] | None,
+    load: Callable[[str, Iterable[str]], Problem] = load_problem,
+) -> Problem:
     """The problem that the user named, or a usage error in one line."""
     try:
-        return load_problem(spec, settings or ())
+        return load(spec, settings or ())
     except (ValueError, TypeError) as error:
         raise typer.BadParameter(one_line(error)) from None
 

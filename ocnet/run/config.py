@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..catalogue import load_problem
+from ..catalogue import load_trainable_problem
 from ..control.base import check_count
 from ..problem import Problem
 from ..solver import Euler, Heun, RK4, RK38, Solver, TorchDiffEq
@@ -117,7 +117,7 @@ class Config:
             ValueError, TypeError: If it cannot be found, or does not take the settings.
         """
         torch.manual_seed(self.seed)
-        return load_problem(self.problem, self.settings)
+        return load_trainable_problem(self.problem, self.settings)
 
     def make_solver(self, steps: int) -> Solver:
         """The solver, with the problem's number of steps unless another was asked for."""
