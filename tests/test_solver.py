@@ -75,16 +75,27 @@ def loop(problem: Network, control: PiecewiseConstant, x: Tensor) -> tuple[Tenso
     return x, cost
 
 
-@torch.no_grad()
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(
+depths = pytest.mark.parametrize(
     ("n", "jumps"),
-    [(1, []), (7, []), (7, [3]), (100, []), (100, [30, 31, 99]), (1000, [0, 500])]
-    + [
-        pytest.param(n, jumps, marks=pytest.mark.slow)
-        for n, jumps in [(10_000, []), (10_000, [77])]
+    [
+        (1, []),
+        (1, [0]),
+        (7, []),
+        (7, [3]),
+        (100, []),
+        (100, [30, 31, 99]),
+        (1000, []),
+        (1000, [0, 500]),
+        pytest.param(10_000, [], marks=pytest.mark.slow),
+        pytest.param(10_000, [77], marks=pytest.mark.slow),
     ],
 )
+precisions = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+
+
+@torch.no_grad()
+@precisions
+@depths
 def test_euler_is_a_residual_network(n: int, jumps: list[int], dtype: torch.dtype) -> None:
     problem, control, x0 = network(n, jumps, dtype)
     x, cost = loop(problem, control, x0)
@@ -98,17 +109,8 @@ def test_euler_is_a_residual_network(n: int, jumps: list[int], dtype: torch.dtyp
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(
-    ("n", "jumps"),
-    [
-        (1, []),
-        (7, [3]),
-        (100, []),
-        (1000, [0, 500]),
-        pytest.param(10_000, [], marks=pytest.mark.slow),
-    ],
-)
+@precisions
+@depths
 def test_rk4_is_torchdiffeqs(n: int, jumps: list[int], dtype: torch.dtype) -> None:
     problem, control, x0 = network(n, jumps, dtype)
     tolerance = 200 * torch.finfo(dtype).eps * max(1.0, n**0.5)

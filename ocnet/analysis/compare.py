@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from tabulate import tabulate
 from torch.profiler import profile, ProfilerActivity
+from tqdm import tqdm
 
 from ..control import Control, OpenLoop
 from ..objective import evaluate
@@ -162,6 +163,7 @@ def compare(
     coarse_cost: float | None = None,
     repeats: int = 5,
     seed: int | None = None,
+    progress: bool = False,
 ) -> Comparison:
     """Solves one problem with one control under several solvers.
 
@@ -177,6 +179,7 @@ def compare(
         coarse_cost: The optimal cost at half as many steps, for the certificate.
         repeats: How often to time each solver.
         seed: Noted in the provenance.
+        progress: Whether to show a progress bar on a terminal.
 
     Raises:
         ValueError: If there are no solvers.
@@ -197,7 +200,7 @@ def compare(
         J_ref, x_ref = math.nan, None
     rows = tuple(
         measure(problem, control, exact, u, solver, sample, exact_sample, J_ref, x_ref, repeats)
-        for solver in solvers
+        for solver in tqdm(solvers, desc="comparing", disable=None if progress else True)
     )
     euler = next((s for s in solvers if isinstance(s, Euler)), None)
     certificate = None

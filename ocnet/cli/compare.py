@@ -108,6 +108,7 @@ def compare_command(
             sample=fit.held_out(),
             coarse_cost=coarse_cost,
             seed=seed,
+            progress=True,
         )
     finally:
         torch.set_default_dtype(before)
