@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from torch import Tensor
 
 import ocnet
 from ocnet._types import Cost, State, Time
+from ocnet.analysis.memory import Live
 
 
 D, BATCH, WEIGHT = 32, 64, 1e-3
@@ -66,8 +66,12 @@ def loop(path: Tensor, x: Tensor, target: Tensor) -> Tensor:
     return (cost + (x - target).square().sum(-1)).mean()
 
 
-def variants(n: int, seed: int = 0) -> dict[str, Callable[[], Tensor]]:
-    """Functions that give the gradient of the mean cost with respect to the control."""
+def variants(n: int, seed: int = 0, of_state: bool = False) -> dict[str, Callable[[], Tensor]]:
+    """Functions that give the gradient of the mean cost with respect to the control.
+
+    With `of_state` it is that of the initial states: the gradient of the control takes memory
+    that grows with its layers whatever one does, and without it the activations alone are seen.
+    """
     generator = torch.Generator().manual_seed(seed)
     problem = Tanh()
     x0, target = torch.randn(2, BATCH, D, generator=generator)
@@ -75,12 +79,15 @@ def variants(n: int, seed: int = 0) -> dict[str, Callable[[], Tensor]]:
     control = ocnet.PiecewiseConstant(0.0, 1.0, n, SHAPE)
     with torch.no_grad():
         control.path.normal_(generator=generator).div_(D**0.5)
+    control.path.requires_grad_(not of_state)
+    x0.requires_grad_(of_state)
+    variable = x0 if of_state else control.path
 
     def by(solver: ocnet.Solver) -> Callable[[], Tensor]:
         return lambda: gradient(ocnet.evaluate(problem, control, solver, sample)[0].mean())
 
     def gradient(cost: Tensor) -> Tensor:
-        return torch.autograd.grad(cost, control.path)[0]
+        return torch.autograd.grad(cost, variable)[0]
 
     return {
         "loop": lambda: gradient(loop(control.path, x0, target)),
@@ -137,28 +144,22 @@ def per_layer(few: int, many: int, rounds: int) -> dict[str, float]:
     return table
 
 
+def mebibytes(run: Callable[[], Tensor]) -> float:
+    """The most that the tensors of one run hold at a time, counted by PyTorch's dispatcher."""
+    with Live() as live:
+        run()
+    return live.peak / 2**20
+
+
 def curve(name: str, n: int) -> dict[str, float]:
-    """The least time of a variant, and the memory that one run of it adds, in a fresh process."""
-    arguments = ["--one", name, "--n", str(n), "--threads", str(torch.get_num_threads())]
-    command = [sys.executable, "-m", "tests.benchmarks.depth", *arguments]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return {"n": n, **json.loads(printed)}
-
-
-def one(name: str, n: int) -> dict[str, float]:
-    """Seconds, and the rise of the resident memory's peak in MiB, as Linux counts it."""
-    variants(3)[name]()
+    """The least time of a variant and its memory, with the control's gradient and without."""
     run = variants(n)[name]
-    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
-    before = peak_mebibytes()
-    run()
-    rise = peak_mebibytes() - before
-    return {"seconds": min(seconds(run) for _ in range(3)), "MiB": rise}
-
-
-def peak_mebibytes() -> float:
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+    return {
+        "n": n,
+        "seconds": min(seconds(run) for _ in range(3)),
+        "MiB": mebibytes(run),
+        "MiB of activations": mebibytes(variants(n, of_state=True)[name]),
+    }
 
 
 def draw(curves: dict[str, list[dict[str, float]]], path: Path) -> None:
@@ -166,12 +167,12 @@ def draw(curves: dict[str, list[dict[str, float]]], path: Path) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     for name, points in curves.items():
         n = [point["n"] for point in points]
-        left.loglog(n, [point["MiB"] for point in points], "o-", label=name)
+        left.loglog(n, [point["MiB of activations"] for point in points], "o-", label=name)
         right.semilogx(n, [1e6 * point["seconds"] / point["n"] for point in points], "o-")
-    memory = curves["Euler, checkpoint"][-1]["MiB"]
+    memory = curves["Euler, checkpoint"][-1]["MiB of activations"]
     n = [point["n"] for point in curves["Euler, checkpoint"]]
     left.loglog(n, [memory * (k / n[-1]) ** 0.5 for k in n], ":", color="grey", label="$\\sqrt{n}$")
-    left.set(xlabel="layers $n$", ylabel="peak memory added (MiB)")
+    left.set(xlabel="layers $n$", ylabel="activations (MiB)")
     right.set(xlabel="layers $n$", ylabel="time per layer (µs)", ylim=(0, None))
     left.legend(frameon=False)
     figure.savefig(path, dpi=150)
@@ -183,12 +184,8 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=200, help="layers (200)")
     parser.add_argument("--out", type=Path, default=Path("runs/depth"))
     parser.add_argument("--threads", type=int, default=2, help="threads of torch (2)")
-    parser.add_argument("--one", help="print time and memory of one variant")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    if options.one:
-        print(json.dumps(one(options.one, options.n)))
-        return
     results: dict[str, Any] = {
         "command": "python -m tests.benchmarks.depth " + " ".join(sys.argv[1:]),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
@@ -208,7 +205,9 @@ def main() -> None:
     (options.out / "depth.json").write_text(json.dumps(results, indent=2) + "\n")
     draw(results["curves"], options.out / "depth.png")
     for name, points in results["curves"].items():
-        print(name, [(point["n"], round(point["MiB"], 1)) for point in points])
+        print(
+            name, [(p["n"], round(p["MiB"], 1), round(p["MiB of activations"], 1)) for p in points]
+        )
 
 
 if __name__ == "__main__":
