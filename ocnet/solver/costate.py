@@ -1,6 +1,7 @@
 """Gradients by the costate recursion: only what is sequential in depth is done in sequence."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -13,11 +14,15 @@ from ..problem import Problem, Projection
 from ..trajectory import Trajectory
 from .base import check_control_value, check_running_cost, Grid, project
 from .linearisation import Linearisation, linearise
-from .tableau import Tableau, weighted
+from .sweep import advance, compiled, retreat
+from .tableau import Tableau
 
 
 CHUNK = 2**19
 """How many numbers of the state the gradient with respect to the control takes at once."""
+
+COMPILED_EVALUATIONS = 16
+"""How many evaluations of the dynamics are compiled together: the compile time grows with it."""
 
 
 class Segment(NamedTuple):
@@ -42,6 +47,7 @@ class Steps(NamedTuple):
         linear: The dynamics and their linearisation at each step.
         h: The widths of the steps.
         t: The times of the steps, shape `(step,)`, for each stage of the method.
+        compile: Compiles as many steps as make `COMPILED_EVALUATIONS`, and repeats them.
     """
 
     problem: Problem
@@ -49,6 +55,25 @@ class Steps(NamedTuple):
     linear: Linearisation
     h: Sequence[float]
     t: Sequence[Tensor]
+    compile: bool
+
+    def chunks(self, x: Tensor) -> Iterator[tuple[slice, Sequence[float] | Tensor]]:
+        """The steps to take at once, with their widths: a tensor like `x` for compiled code.
+
+        The steps left over are not compiled, so that no time to compile depends on the depth.
+        """
+        size = max(1, COMPILED_EVALUATIONS // len(self.t)) if self.compile else len(self.h) + 1
+        start = 0
+        for end in range(size, len(self.h) + 1, size):
+            yield slice(start, end), x.new_tensor(self.h[start:end])
+            start = end
+        if start < len(self.h):
+            yield slice(start, None), self.h[start:]
+
+    def compiled(self, recursion: Callable, *args: Any) -> Any:
+        """`advance` or `retreat` in compiled code."""
+        function = partial(recursion, self.tableau, self.linear)
+        return compiled(function, (recursion, self.tableau, self.linear.key), *args)
 
 
 def solve_by_costate(
@@ -58,6 +83,7 @@ def solve_by_costate(
     grid: Grid,
     x0: State,
     target: Tensor | None,
+    compile: bool = False,
 ) -> Trajectory:
     """The trajectory of an explicit Runge-Kutta method, with gradients by `Recursion`.
 
@@ -94,7 +120,7 @@ def solve_by_costate(
             continue
         ts, us = ([z[c][start:end] for c in tableau.c] for z in (t, u))
         linear = linearise(problem, ts[0][0], x, us[0][0])
-        steps = Steps(problem, tableau, linear, h[start:end], ts)
+        steps = Steps(problem, tableau, linear, h[start:end], ts, compile)
         x, *X = Recursion.apply(steps, x, *us, *linear.parameters)
         if problem.has_stage_cost:
             cost = cost + running_cost(steps, X, us, target)
@@ -146,22 +172,22 @@ class Recursion(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, steps: Steps, x: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
-        _, tableau, linear, h, t = steps
         # A recording may hold views, which want the strides of a fresh tensor.
         x = x.contiguous()
-        values = [by_step(linear.control, *t_u) for t_u in zip(t, inputs, strict=False)]
-        X, residuals = ([[] for _ in t] for _ in range(2))
-        for k in range(len(h)):
-            slopes = []
-            for i, a in enumerate(tableau.a):
-                X_i = x.add(weighted(a, slopes), alpha=h[k]) if slopes else x
-                f, residual = linear.state(X_i, *values[i][k])
-                X[i].append(X_i)
-                residuals[i].append(residual)
-                slopes.append(f)
-            x = x.add(weighted(tableau.b, slopes), alpha=h[k])
-        stacked = [torch.stack(X_i) for X_i in X]
-        ctx.steps, ctx.values, ctx.residuals = steps, values, residuals
+        of_u = torch.vmap(steps.linear.control)
+        values = [of_u(*t_u) for t_u in zip(steps.t, inputs, strict=False)]
+        parts, ctx.chunks = [], []
+        for chunk, h in steps.chunks(x):
+            known = [[value[chunk] for value in of_stage] for of_stage in values]
+            if isinstance(h, Tensor):
+                x, X, residuals = steps.compiled(advance, x, known, h)
+            else:
+                known = [[value.unbind() for value in of_stage] for of_stage in known]
+                x, X, residuals = advance(steps.tableau, steps.linear, x, known, h)
+            parts.append(X)
+            ctx.chunks.append((chunk, known, residuals, h))
+        stacked = joined(parts)
+        ctx.steps = steps
         ctx.save_for_backward(*stacked, *inputs)
         ctx.set_materialize_grads(False)
         return x, *stacked
@@ -172,31 +198,26 @@ class Recursion(torch.autograd.Function):
         ctx: Any, *gradients: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         p, *q = gradients
-        (_, tableau, linear, h, _), s = ctx.steps, len(q)
+        steps, s = ctx.steps, len(q)
         X, inputs = ctx.saved_tensors[:s], ctx.saved_tensors[s:]
-        widths = X[0].new_tensor(h).reshape(-1, *[1] * (X[0].dim() - 1))
-        q_h = [None if q_i is None else q_i / widths for q_i in q]
+        widths = X[0].new_tensor(steps.h).reshape(-1, *[1] * (X[0].dim() - 1))
+        q_h = [[] if q_i is None else q_i / widths for q_i in q]
         p = torch.zeros_like(X[0][0]) if p is None else p.contiguous()
-        m = [[] for _ in q]
-        for k in reversed(range(len(h))):
-            g: list[Tensor] = []
-            for i in reversed(range(s)):
-                # Stage `i` feeds those behind it, which come first here.
-                column = [h[k] * a[i] for a in tableau.a[:i:-1]]
-                m_i = weighted([tableau.b[i], *column], [p, *g])
-                g_i = linear.costate(m_i, *ctx.values[i][k], *ctx.residuals[i][k])
-                q_i = q_h[i]
-                g.append(g_i if q_i is None else g_i + q_i[k])
-                m[i].append(m_i)
-            p = p.add(weighted([1.0] * s, g), alpha=h[k])
-        m = [torch.stack(m_i[::-1]).mul_(widths) for m_i in m]
-        return None, p, *hamiltonian_gradients(ctx.steps, X, inputs, m)
+        parts = []
+        for chunk, *known, h in reversed(ctx.chunks):
+            source = [q_i[chunk] for q_i in q_h]
+            if isinstance(h, Tensor):
+                p, m = steps.compiled(retreat, p, source, *known, h)
+            else:
+                p, m = retreat(steps.tableau, steps.linear, p, source, *known, h)
+            parts.append(m)
+        m = [m_i * widths for m_i in joined(parts[::-1])]
+        return None, p, *hamiltonian_gradients(steps, X, inputs, m)
 
 
-def by_step(control: Callable, t: Tensor, u: Tensor) -> list[tuple[Tensor, ...]]:
-    """What the steps take from time and control, found for all of them at once."""
-    values = torch.vmap(control)(t, u)
-    return list(zip(*(value.unbind() for value in values), strict=True)) or [()] * len(t)
+def joined(parts: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+    """The stacked tensors of each stage, of all chunks one after the other."""
+    return [z[0] if len(z) == 1 else torch.cat(z) for z in zip(*parts, strict=True)]
 
 
 def hamiltonian_gradients(

@@ -1,6 +1,6 @@
 """The dynamics and their linearisation, recorded at one step and split by what they depend on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from types import BuiltinFunctionType
 from typing import Any, NamedTuple
 
@@ -25,12 +25,14 @@ class Linearisation(NamedTuple):
         state: `(x, *values) -> (f, residuals)`.
         costate: `(p, *values, *residuals) -> f_x' p`.
         parameters: The parameters that the dynamics use and that require a gradient.
+        key: Equal for two recordings whose `state` and `costate` are the same functions.
     """
 
     control: Callable[[Time, Tensor], tuple[Tensor, ...]]
     state: Callable[..., tuple[State, tuple[Tensor, ...]]]
     costate: Callable[..., State]
     parameters: tuple[Tensor, ...]
+    key: Hashable
 
 
 def linearise(problem: Problem, t: Time, x: State, u: Tensor) -> Linearisation:
@@ -74,14 +76,16 @@ class Operation(NamedTuple):
     makes: frozenset[str]
 
 
-CONTROL, STATE, COSTATE = range(3)
-"""What an operation waits for: time and control alone, the state, or the costate."""
+CONSTANT, CONTROL, STATE, COSTATE = range(4)
+"""What a variable waits for: nothing, time and control alone, the state, or the costate."""
 
 
 class Recorder(TorchDispatchMode):
     """Writes down each tensor operation that depends on `t`, `u`, `x` or `p`, under its phase.
 
-    Everything else is a constant of the recording: a parameter enters as itself.
+    Everything else is a constant of the recording: a parameter enters as itself. The functions of
+    state and costate take the tensors among the constants as arguments, so that the same functions
+    serve every recording with the same operations.
     """
 
     def __init__(self, problem: Problem):
@@ -113,11 +117,11 @@ class Recorder(TorchDispatchMode):
         written += [f"{key}={self.written(arg, needs)}" for key, arg in (kwargs or {}).items()]
         result = func(*args, **(kwargs or {}))
         results = [result] if isinstance(result, Tensor) else result
-        if not needs:
+        phase = max((self.phases[name] for name in needs), default=CONSTANT)
+        if phase == CONSTANT:
             self.derived.update(id(z) for z in results)
             self.alive.append(results)
             return result
-        phase = max(self.phases[name] for name in needs)
         makes = [self.name(z, phase) if isinstance(z, Tensor) else "_" for z in results]
         left = makes[0] if isinstance(result, Tensor) else f"[{', '.join(makes)}]"
         line = f"{left} = {self.written(fastest(func, args, kwargs), needs)}({', '.join(written)})"
@@ -142,6 +146,8 @@ class Recorder(TorchDispatchMode):
             return repr(value)
         constant = f"c{len(self.constants)}"
         self.constants[constant] = value
+        if isinstance(value, Tensor):
+            needs.add(self.name(value, CONSTANT, constant))
         return constant
 
     def split(self, f: Tensor, p: Tensor) -> Linearisation:
@@ -153,27 +159,44 @@ class Recorder(TorchDispatchMode):
                 needed |= operation.needs
                 of_use.append(operation)
         of_use.reverse()
-        by_phase = [[op for op in of_use if op.phase == phase] for phase in range(3)]
-        values = self.handed_on(CONTROL, by_phase[STATE] + by_phase[COSTATE], f_name, p_name)
-        residuals = self.handed_on(STATE, by_phase[COSTATE], p_name)
+        by_phase = [[op for op in of_use if op.phase == phase] for phase in range(4)]
+        after = by_phase[STATE] + by_phase[COSTATE]
+        values = self.handed_on((CONSTANT, CONTROL), after, f_name, p_name)
+        residuals = self.handed_on((STATE,), by_phase[COSTATE], p_name)
+        sources = (
+            source(["t", "u"], by_phase[CONTROL], listed(values)),
+            source(["x", *values], by_phase[STATE], f"{f_name}, {listed(residuals)}"),
+            source(["p", *values, *residuals], by_phase[COSTATE], p_name),
+        )
+        others = {c: value for c, value in self.constants.items() if not isinstance(value, Tensor)}
+        # A number as it is written: -0.0 equals 0.0, and nothing equals not a number.
+        written = (value if callable(value) else repr(value) for value in others.values())
         return Linearisation(
-            self.function(["t", "u"], by_phase[CONTROL], listed(values)),
-            self.function(["x", *values], by_phase[STATE], f"{f_name}, {listed(residuals)}"),
-            self.function(["p", *values, *residuals], by_phase[COSTATE], p_name),
-            tuple(self.used.values()),
+            defined(sources[0], self.constants),
+            *(defined(text, others) for text in sources[1:]),
+            parameters=tuple(self.used.values()),
+            key=(*sources[1:], *written),
         )
 
-    def handed_on(self, phase: int, later: list[Operation], *outputs: str) -> list[str]:
-        """The variables of a phase that later operations, or the outputs, read."""
+    def handed_on(
+        self, phases: tuple[int, ...], later: list[Operation], *outputs: str
+    ) -> list[str]:
+        """The variables of some phases that later operations, or the outputs, read."""
         read = set(outputs).union(*(operation.needs for operation in later))
-        return [name for name in self.phases if self.phases[name] == phase and name in read]
+        return [name for name in self.phases if self.phases[name] in phases and name in read]
 
-    def function(self, inputs: list[str], body: list[Operation], result: str) -> Callable:
-        """A Python function: at a few microseconds an operation, an interpreter's cost shows."""
-        lines = [f"def step({', '.join(inputs)}):", *(op.line for op in body), f"return {result}"]
-        namespace = dict(self.constants)
-        exec("\n    ".join(lines), namespace)
-        return namespace["step"]
+
+def source(inputs: list[str], body: list[Operation], result: str) -> str:
+    """A Python function: at a few microseconds an operation, an interpreter's cost shows."""
+    lines = [f"def step({', '.join(inputs)}):", *(op.line for op in body), f"return {result}"]
+    return "\n    ".join(lines)
+
+
+def defined(text: str, constants: dict[str, Any]) -> Callable:
+    """The function that a source defines."""
+    namespace = dict(constants)
+    exec(text, namespace)
+    return namespace["step"]
 
 
 def listed(names: list[str]) -> str:

@@ -60,23 +60,31 @@ class ExplicitRungeKutta(Solver):
             every step, but runs the costate recursion by itself and finds the gradient with
             respect to the control for all steps at once: the fastest, for open-loop controls and
             dynamics that take the same tensor operations at every step.
+        compile: Compiles the recursions of `gradient="costate"`, a fixed number of steps at a time
+            however deep the network is. Takes some seconds at the first solve, and a C++ compiler.
 
     Raises:
         TypeError, ValueError: If `n` is not a positive integer, or `gradient` is not known.
     """
 
-    def __init__(self, tableau: Tableau, n: int, *, gradient: Gradient = "backprop"):
+    def __init__(
+        self, tableau: Tableau, n: int, *, gradient: Gradient = "backprop", compile: bool = False
+    ):
         check_count("n", n)
         if gradient not in get_args(Gradient):
             names = " or ".join(f'"{name}"' for name in get_args(Gradient))
             raise ValueError(f"gradient must be {names}, but got {gradient!r}.")
+        if compile and gradient != "costate":
+            raise ValueError(f'compile=True needs gradient="costate", but got {gradient!r}.')
         self.tableau = tableau
         self.order = tableau.order
         self.n = n
         self.gradient = gradient
+        self.compile = compile
 
     def __repr__(self) -> str:
         more = "" if self.gradient == "backprop" else f", gradient={self.gradient!r}"
+        more += ", compile=True" if self.compile else ""
         return f"{type(self).__name__}({self.n}{more})"
 
     def solve(
@@ -85,7 +93,9 @@ class ExplicitRungeKutta(Solver):
         check_solve(problem, control, x0)
         grid = uniform_grid(problem, self.n)
         if self.gradient == "costate" and torch.is_grad_enabled():
-            return solve_by_costate(problem, control, self.tableau, grid, x0, target)
+            return solve_by_costate(
+                problem, control, self.tableau, grid, x0, target, self.compile
+            )
         steps = self.steps(grid, control, x0)
         check_control_value(problem, steps[0].stages[0].law(x0))
         segment = math.isqrt(len(steps) - 1) + 1
@@ -167,22 +177,22 @@ class Euler(ExplicitRungeKutta):
     Arguments: as of `ExplicitRungeKutta`.
     """
 
-    def __init__(self, n: int, *, gradient: Gradient = "backprop"):
-        super().__init__(EULER, n, gradient=gradient)
+    def __init__(self, n: int, *, gradient: Gradient = "backprop", compile: bool = False):
+        super().__init__(EULER, n, gradient=gradient, compile=compile)
 
 
 class Heun(ExplicitRungeKutta):
     """Heun's method of order two. Arguments: as of `ExplicitRungeKutta`."""
 
-    def __init__(self, n: int, *, gradient: Gradient = "backprop"):
-        super().__init__(HEUN, n, gradient=gradient)
+    def __init__(self, n: int, *, gradient: Gradient = "backprop", compile: bool = False):
+        super().__init__(HEUN, n, gradient=gradient, compile=compile)
 
 
 class RK4(ExplicitRungeKutta):
     """The classical method of order four. Arguments: as of `ExplicitRungeKutta`."""
 
-    def __init__(self, n: int, *, gradient: Gradient = "backprop"):
-        super().__init__(KUTTA, n, gradient=gradient)
+    def __init__(self, n: int, *, gradient: Gradient = "backprop", compile: bool = False):
+        super().__init__(KUTTA, n, gradient=gradient, compile=compile)
 
 
 class RK38(ExplicitRungeKutta):
@@ -191,5 +201,5 @@ class RK38(ExplicitRungeKutta):
     Arguments: as of `ExplicitRungeKutta`.
     """
 
-    def __init__(self, n: int, *, gradient: Gradient = "backprop"):
-        super().__init__(KUTTA_38, n, gradient=gradient)
+    def __init__(self, n: int, *, gradient: Gradient = "backprop", compile: bool = False):
+        super().__init__(KUTTA_38, n, gradient=gradient, compile=compile)
