@@ -1,7 +1,9 @@
 """Gradients by the costate recursion: equal to backprop's, and refused where they would not be."""
 
 import copy
+import shutil
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from torch import nn, Tensor
 
 import ocnet
 from ocnet import Euler, Heun, Problem, Projection, RK4, RK38, Sample
+from ocnet.solver import sweep
 
 
 D = 3
@@ -104,9 +107,11 @@ def assert_equal_to_backprop(
     solver: Callable[..., ocnet.Solver],
     sample: Sample,
     n: int = 6,
+    **options: Any,
 ) -> None:
     expected = cost_and_gradients(problem, control, solver(n), sample)
-    actual = cost_and_gradients(problem, control, solver(n, gradient="costate"), sample)
+    fast = solver(n, gradient="costate", **options)
+    actual = cost_and_gradients(problem, control, fast, sample)
     for a, b in zip(actual, expected, strict=True):
         tolerance = 1e-12 if b.dtype == torch.float64 else 2e-5
         torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance * float(b.abs().max()))
@@ -262,6 +267,71 @@ def test_trains_like_backprop(generator: torch.Generator) -> None:
         costs.append(torch.tensor(history.cost))
     torch.testing.assert_close(costs[1], costs[0], rtol=1e-10, atol=0)
     assert costs[0][-1] < costs[0][0]
+
+
+COMPILES = pytest.mark.skipif(
+    not any(map(shutil.which, ("g++", "clang++", "c++"))), reason="needs a C++ compiler"
+)
+
+
+@pytest.fixture
+def few_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three evaluations of the dynamics compiled at once."""
+    monkeypatch.setattr("ocnet.solver.costate.COMPILED_EVALUATIONS", 3)
+    monkeypatch.setattr("ocnet.solver.sweep.COMPILED", {})
+
+
+@COMPILES
+@pytest.mark.slow
+@pytest.mark.usefixtures("few_compiled")
+@pytest.mark.parametrize(("solver", "n"), [(Euler, 7), (Heun, 2)])
+def test_compiled_equals_backprop(solver: Any, n: int, generator: torch.Generator) -> None:
+    """Whole chunks and steps left over; the second problem uses what the first had compiled."""
+    control = random_control(ocnet.PiecewiseLinear, generator)
+    problem, another = Tracking(generator), Tracking(generator)
+    sample = problem.sample(4, generator)
+    assert_equal_to_backprop(problem, control, solver, sample, n, compile=True)
+    assert_equal_to_backprop(another, control, solver, sample, n, compile=True)
+    assert len(sweep.COMPILED) == 2, "one function forward, one back"
+    problem.gamma = 0.3
+    assert_equal_to_backprop(problem, control, solver, sample, n, compile=True)
+
+
+@COMPILES
+@pytest.mark.slow
+@pytest.mark.usefixtures("few_compiled")
+def test_compiled_keeps_problems_apart(generator: torch.Generator) -> None:
+    """The way back of one problem comes after the way forward of another."""
+    problems = [Tracking(generator) for _ in range(2)]
+    control = random_control(ocnet.PiecewiseConstant, generator)
+    sample = problems[0].sample(4, generator)
+
+    def gradients(solver: ocnet.Solver) -> list[Tensor]:
+        costs = [ocnet.evaluate(problem, control, solver, sample)[0].sum() for problem in problems]
+        pairs = zip(costs, problems, strict=True)
+        return [torch.autograd.grad(cost, problem.A)[0] for cost, problem in pairs]
+
+    actual = gradients(Euler(6, gradient="costate", compile=True))
+    torch.testing.assert_close(actual, gradients(Euler(6)), rtol=1e-12, atol=1e-12)
+
+
+def test_compiles_the_costate_recursion_alone() -> None:
+    with pytest.raises(ValueError, match="compile=True needs gradient"):
+        Euler(6, compile=True)
+
+
+def test_a_failed_compilation_says_why(
+    monkeypatch: pytest.MonkeyPatch, generator: torch.Generator
+) -> None:
+    def fails(graph: Any, inputs: Any) -> None:
+        raise OSError("no C++ compiler\nwas found")
+
+    monkeypatch.setattr("torch.compile", partial(torch.compile, backend=fails))
+    problem = Tracking(generator)
+    control = random_control(ocnet.PiecewiseConstant, generator)
+    solver = Euler(16, gradient="costate", compile=True)
+    with pytest.raises(RuntimeError, match="cannot compile the dynamics: .*no C.. compiler$"):
+        ocnet.evaluate(problem, control, solver, problem.sample(4, generator))
 
 
 def test_needs_no_recording_without_gradients(generator: torch.Generator) -> None:

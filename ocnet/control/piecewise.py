@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import nn, Tensor
 
-from .base import check_count, OpenLoop, Piece, Side
+from .base import check_count, OpenLoop, Piece, Side, unbound
 
 
 class PiecewisePolynomial(OpenLoop):
@@ -69,7 +69,7 @@ class PiecewisePolynomial(OpenLoop):
                 return lambda t, x: coefficients[0]
             return lambda t, x: horner(coefficients, t - start)
 
-        by_interval = zip(*[a.unbind() for a in self.coefficients()], strict=True)
+        by_interval = zip(*[unbound(a) for a in self.coefficients()], strict=True)
         return [polynomial(t, a) for t, a in zip(self.knots[:-1], by_interval, strict=True)]
 
     def refine(self) -> "PiecewisePolynomial":

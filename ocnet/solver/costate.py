@@ -10,6 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from .._types import Cost, State
 from ..control import Control, OpenLoop
+from ..control.base import unbound
 from ..problem import Problem, Projection
 from ..trajectory import Trajectory
 from .base import check_control_value, check_running_cost, Grid, project
@@ -19,7 +20,7 @@ from .tableau import Tableau
 
 
 CHUNK = 2**19
-"""How many numbers of the state the gradient with respect to the control takes at once."""
+"""How many numbers of state or parameters the gradients over all steps take at once."""
 
 COMPILED_EVALUATIONS = 16
 """How many evaluations of the dynamics are compiled together: the compile time grows with it."""
@@ -58,21 +59,22 @@ class Steps(NamedTuple):
     compile: bool
 
     def chunks(self, x: Tensor) -> Iterator[tuple[slice, Sequence[float] | Tensor]]:
-        """The steps to take at once, with their widths: a tensor like `x` for compiled code.
+        """The steps to take at once, with their widths, a tensor like `x` for compiled code."""
+        size = CHUNK // max(1, x.numel(), *(theta.numel() for theta in self.linear.parameters))
+        if self.compile:
+            size = COMPILED_EVALUATIONS // len(self.t)
+        size = max(1, size)
+        for start in range(0, len(self.h), size):
+            h = self.h[start : start + size]
+            # The steps left over are not compiled: no time to compile depends on the depth.
+            whole = self.compile and len(h) == size
+            yield slice(start, start + size), x.new_tensor(h) if whole else h
 
-        The steps left over are not compiled, so that no time to compile depends on the depth.
-        """
-        size = max(1, COMPILED_EVALUATIONS // len(self.t)) if self.compile else len(self.h) + 1
-        start = 0
-        for end in range(size, len(self.h) + 1, size):
-            yield slice(start, end), x.new_tensor(self.h[start:end])
-            start = end
-        if start < len(self.h):
-            yield slice(start, None), self.h[start:]
-
-    def compiled(self, recursion: Callable, *args: Any) -> Any:
-        """`advance` or `retreat` in compiled code."""
+    def run(self, recursion: Callable, *args: Any) -> Any:
+        """`advance` or `retreat`, in compiled code if the widths of the steps are a tensor."""
         function = partial(recursion, self.tableau, self.linear)
+        if not isinstance(args[-1], Tensor):
+            return function(*args)
         return compiled(function, (recursion, self.tableau, self.linear.key), *args)
 
 
@@ -124,7 +126,7 @@ def solve_by_costate(
         x, *X = Recursion.apply(steps, x, *us, *linear.parameters)
         if problem.has_stage_cost:
             cost = cost + running_cost(steps, X, us, target)
-        states += [*X[0].unbind()[1:], x]
+        states += [*unbound(X[0])[1:], x]
         evaluations += len(tableau.b) * (end - start)
     check_running_cost(problem, cost, x)
     times = x0.new_tensor(grid.times)
@@ -173,22 +175,20 @@ class Recursion(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, steps: Steps, x: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
         # A recording may hold views, which want the strides of a fresh tensor.
-        x = x.contiguous()
+        x = x.detach().contiguous()
         of_u = torch.vmap(steps.linear.control)
-        values = [of_u(*t_u) for t_u in zip(steps.t, inputs, strict=False)]
+        values = [of_u(t, u.detach()) for t, u in zip(steps.t, inputs, strict=False)]
         parts, ctx.chunks = [], []
         for chunk, h in steps.chunks(x):
             known = [[value[chunk] for value in of_stage] for of_stage in values]
-            if isinstance(h, Tensor):
-                x, X, residuals = steps.compiled(advance, x, known, h)
-            else:
+            if not steps.compile:
                 known = [[value.unbind() for value in of_stage] for of_stage in known]
-                x, X, residuals = advance(steps.tableau, steps.linear, x, known, h)
+            x, X, residuals = steps.run(advance, x, known, h)
             parts.append(X)
-            ctx.chunks.append((chunk, known, residuals, h))
+            ctx.chunks.append((chunk, h, known, residuals))
         stacked = joined(parts)
         ctx.steps = steps
-        ctx.save_for_backward(*stacked, *inputs)
+        ctx.save_for_backward(*stacked)
         ctx.set_materialize_grads(False)
         return x, *stacked
 
@@ -198,45 +198,20 @@ class Recursion(torch.autograd.Function):
         ctx: Any, *gradients: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         p, *q = gradients
-        steps, s = ctx.steps, len(q)
-        X, inputs = ctx.saved_tensors[:s], ctx.saved_tensors[s:]
+        steps, X = ctx.steps, [X_i.detach() for X_i in ctx.saved_tensors]
         widths = X[0].new_tensor(steps.h).reshape(-1, *[1] * (X[0].dim() - 1))
         q_h = [[] if q_i is None else q_i / widths for q_i in q]
         p = torch.zeros_like(X[0][0]) if p is None else p.contiguous()
+        of_theta = [torch.zeros_like(theta) for theta in steps.linear.parameters]
         parts = []
-        for chunk, *known, h in reversed(ctx.chunks):
-            source = [q_i[chunk] for q_i in q_h]
-            if isinstance(h, Tensor):
-                p, m = steps.compiled(retreat, p, source, *known, h)
-            else:
-                p, m = retreat(steps.tableau, steps.linear, p, source, *known, h)
-            parts.append(m)
-        m = [m_i * widths for m_i in joined(parts[::-1])]
-        return None, p, *hamiltonian_gradients(steps, X, inputs, m)
+        for chunk, h, *known in reversed(ctx.chunks):
+            at = [[z[chunk] for z in of_stages] for of_stages in (q_h, X)]
+            p, of_u, sums = steps.run(retreat, p, *at, *known, h)
+            parts.append(of_u)
+            of_theta = [total + new for total, new in zip(of_theta, sums, strict=True)]
+        return None, p, *joined(parts[::-1]), *of_theta
 
 
 def joined(parts: Sequence[Sequence[Tensor]]) -> list[Tensor]:
     """The stacked tensors of each stage, of all chunks one after the other."""
     return [z[0] if len(z) == 1 else torch.cat(z) for z in zip(*parts, strict=True)]
-
-
-def hamiltonian_gradients(
-    steps: Steps, X: Sequence[Tensor], inputs: Sequence[Tensor], m: Sequence[Tensor]
-) -> list[Tensor]:
-    """`f_u' m` at every step, for each stage, then `f_theta' m` summed over all of them."""
-    size = max(1, CHUNK // X[0][0].numel())
-    controls, parameters = inputs[: len(X)], inputs[len(X) :]
-    of_u, of_theta = [], [torch.zeros_like(theta) for theta in parameters]
-    for stage in zip(steps.t, X, controls, m, strict=True):
-        parts = []
-        for t, x, u, m_t in zip(*(z.split(size) for z in stage), strict=True):
-            with torch.enable_grad():
-                u = u.detach().requires_grad_()
-                f = torch.vmap(steps.problem.dynamics)(t, x, u)
-            if not f.requires_grad:
-                return [torch.zeros_like(z) for z in inputs]
-            part, *rest = torch.autograd.grad(f, (u, *parameters), m_t, materialize_grads=True)
-            parts.append(part)
-            of_theta = [total + new for total, new in zip(of_theta, rest, strict=True)]
-        of_u.append(torch.cat(parts))
-    return [*of_u, *of_theta]

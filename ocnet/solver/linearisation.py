@@ -1,11 +1,12 @@
 """The dynamics and their linearisation, recorded at one step and split by what they depend on."""
 
-from collections.abc import Callable, Hashable
+import itertools
+from collections.abc import Callable, Hashable, Sequence
 from types import BuiltinFunctionType
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import nn, Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .._types import State, Time
@@ -14,7 +15,7 @@ from .base import vector_field
 
 
 class Linearisation(NamedTuple):
-    """`f(t, x, u)` and `p -> f_x(t, x, u)' p` as three functions that share their work.
+    """`f(t, x, u)` and its vector-Jacobian products, as functions that share their work.
 
     Between two projections the tensor operations of a step are the same at every step. What they
     compute from time and control alone needs no recursion and is done for all steps at once; what
@@ -23,14 +24,16 @@ class Linearisation(NamedTuple):
     Attributes:
         control: `(t, u) -> values`, all that depends on neither state nor costate.
         state: `(x, *values) -> (f, residuals)`.
-        costate: `(p, *values, *residuals) -> f_x' p`.
-        parameters: The parameters that the dynamics use and that require a gradient.
-        key: Equal for two recordings whose `state` and `costate` are the same functions.
+        costate: `(p, x, *values, *residuals) -> f_x' p`.
+        gradient: `(p, x, *values, *residuals) -> (f_u' p, *(f_theta' p))`.
+        parameters: The parameters theta that the dynamics use and that require a gradient.
+        key: Equal for two recordings whose last three functions are the same.
     """
 
     control: Callable[[Time, Tensor], tuple[Tensor, ...]]
     state: Callable[..., tuple[State, tuple[Tensor, ...]]]
     costate: Callable[..., State]
+    gradient: Callable[..., tuple[Tensor, ...]]
     parameters: tuple[Tensor, ...]
     key: Hashable
 
@@ -42,24 +45,44 @@ def linearise(problem: Problem, t: Time, x: State, u: Tensor) -> Linearisation:
         ValueError: If the dynamics draw random numbers, change a buffer, look at values in
             Python, or use a tensor with a gradient that is no parameter of the problem.
     """
+    dynamics = Dynamics(problem)
+    parameters = {k: z for k, z in dynamics.named_parameters() if z.requires_grad}
 
-    def step(t: Tensor, x: Tensor, u: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
-        f, pull_back, *_ = torch.func.vjp(lambda x: vector_field(problem, t, x, u, x.shape), x)
-        return f, pull_back(p)[0]
+    def step(
+        t: Tensor, p: Tensor, x: Tensor, u: Tensor, *theta: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        def f(x: Tensor, u: Tensor, *theta: Tensor) -> Tensor:
+            named = dict(zip(parameters, theta, strict=True))
+            return torch.func.functional_call(dynamics, named, (t, x, u))
+
+        value, pull_back, *_ = torch.func.vjp(f, x, u, *theta)
+        return value, pull_back(p)
 
     # Functionalised, a recording has no operation that writes in place. Fresh tensors, because a
     # tensor is known by its identity: the caller's may be one that the dynamics use besides.
     t, x, u, p = (fresh(z) for z in (t, x, u, x))
-    with Recorder(problem) as recorder:
+    theta = [parameter.detach() for parameter in parameters.values()]
+    with Recorder() as recorder:
         inputs = {"t": (t, CONTROL), "u": (u, CONTROL), "x": (x, STATE), "p": (p, COSTATE)}
         for name, (z, phase) in inputs.items():
             recorder.name(z, phase, name)
         try:
-            f, p_next = torch.func.functionalize(step)(t, x, u, p)
+            f, products = torch.func.functionalize(step)(t, p, x, u, *theta)
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f'gradient="costate" cannot record the dynamics: {reason}') from error
-    return recorder.split(f, p_next)
+    return recorder.split(f, products, list(parameters.values()))
+
+
+class Dynamics(nn.Module):
+    """The dynamics as the function of a module's parameters."""
+
+    def __init__(self, problem: Problem):
+        super().__init__()
+        self.problem = problem
+
+    def forward(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
+        return vector_field(self.problem, t, x, u, x.shape)
 
 
 def fresh(z: Tensor) -> Tensor:
@@ -73,7 +96,7 @@ class Operation(NamedTuple):
     line: str
     phase: int
     needs: frozenset[str]
-    makes: frozenset[str]
+    makes: tuple[str, ...]
 
 
 CONSTANT, CONTROL, STATE, COSTATE = range(4)
@@ -88,10 +111,8 @@ class Recorder(TorchDispatchMode):
     serve every recording with the same operations.
     """
 
-    def __init__(self, problem: Problem):
+    def __init__(self) -> None:
         super().__init__()
-        self.parameters = {id(parameter): parameter for parameter in problem.parameters()}
-        self.used: dict[int, Tensor] = {}
         self.phases: dict[str, int] = {}
         self.names: dict[int, str] = {}
         self.constants: dict[str, Any] = {}
@@ -125,7 +146,7 @@ class Recorder(TorchDispatchMode):
         makes = [self.name(z, phase) if isinstance(z, Tensor) else "_" for z in results]
         left = makes[0] if isinstance(result, Tensor) else f"[{', '.join(makes)}]"
         line = f"{left} = {self.written(fastest(func, args, kwargs), needs)}({', '.join(written)})"
-        self.operations.append(Operation(line, phase, frozenset(needs), frozenset(makes)))
+        self.operations.append(Operation(line, phase, frozenset(needs), tuple(makes)))
         return result
 
     def written(self, value: Any, needs: set[str]) -> str:
@@ -134,12 +155,10 @@ class Recorder(TorchDispatchMode):
             needs.add(self.names[id(value)])
             return self.names[id(value)]
         if isinstance(value, Tensor) and value.requires_grad and id(value) not in self.derived:
-            if id(value) not in self.parameters:
-                raise ValueError(
-                    'gradient="costate" needs dynamics whose parameters are those of the problem, '
-                    f"but got another tensor of shape {tuple(value.shape)} with a gradient."
-                )
-            self.used[id(value)] = value
+            raise ValueError(
+                'gradient="costate" needs dynamics whose parameters are those of the problem, read '
+                f"from it, but got another tensor of shape {tuple(value.shape)} with a gradient."
+            )
         if isinstance(value, (list, tuple)):
             return f"[{', '.join(self.written(item, needs) for item in value)}]"
         if value is None or type(value) in (bool, int):
@@ -150,23 +169,36 @@ class Recorder(TorchDispatchMode):
             needs.add(self.name(value, CONSTANT, constant))
         return constant
 
-    def split(self, f: Tensor, p: Tensor) -> Linearisation:
-        """The recording as functions, one for each phase, of the operations that are of use."""
-        f_name, p_name = (self.written(z, set()) for z in (f, p))
-        needed, of_use = {f_name, p_name}, []
-        for operation in reversed(self.operations):
-            if operation.makes & needed:
-                needed |= operation.needs
-                of_use.append(operation)
-        of_use.reverse()
-        by_phase = [[op for op in of_use if op.phase == phase] for phase in range(4)]
-        after = by_phase[STATE] + by_phase[COSTATE]
-        values = self.handed_on((CONSTANT, CONTROL), after, f_name, p_name)
-        residuals = self.handed_on((STATE,), by_phase[COSTATE], p_name)
+    def split(
+        self, f: Tensor, products: Sequence[Tensor], parameters: Sequence[Tensor]
+    ) -> Linearisation:
+        """The recording as functions, one for each phase, of the operations that are of use.
+
+        Arguments:
+            f: The dynamics.
+            products: `f_x' p`, which the recursion needs, and `f_u' p` and those of the parameters,
+                which can wait until all costates are known.
+            parameters: All theta; the dynamics use those whose product depends on `p`.
+        """
+        used = [id(z) in self.names for z in products[2:]]
+        products = [*products[:2], *itertools.compress(products[2:], used)]
+        f_name, x_name, *names = (self.written(z, set()) for z in (f, *products))
+        recursion, rest = self.of_use(f_name, x_name), self.of_use(*names)
+        control = [op for op in self.operations if op.phase == CONTROL and op in recursion + rest]
+        state = [op for op in recursion if op.phase == STATE]
+        costate = [op for op in recursion if op.phase == COSTATE]
+        gradient = [op for op in rest if op.phase >= STATE and op not in state]
+        read = {f_name, x_name, *names}.union(*(op.needs for op in state + costate + gradient))
+        values = [name for name in self.phases if self.phases[name] <= CONTROL and name in read]
+        read = {x_name, *names}.union(*(op.needs for op in costate + gradient))
+        residuals = [name for op in state for name in op.makes if name in read]
+
+        known = ["p", "x", *values, *residuals]
         sources = (
-            source(["t", "u"], by_phase[CONTROL], listed(values)),
-            source(["x", *values], by_phase[STATE], f"{f_name}, {listed(residuals)}"),
-            source(["p", *values, *residuals], by_phase[COSTATE], p_name),
+            source(["t", "u"], control, listed(values)),
+            source(["x", *values], state, f"{f_name}, {listed(residuals)}"),
+            source(known, costate, x_name),
+            source(known, gradient, listed(names)),
         )
         others = {c: value for c, value in self.constants.items() if not isinstance(value, Tensor)}
         # A number as it is written: -0.0 equals 0.0, and nothing equals not a number.
@@ -174,16 +206,18 @@ class Recorder(TorchDispatchMode):
         return Linearisation(
             defined(sources[0], self.constants),
             *(defined(text, others) for text in sources[1:]),
-            parameters=tuple(self.used.values()),
+            parameters=tuple(itertools.compress(parameters, used)),
             key=(*sources[1:], *written),
         )
 
-    def handed_on(
-        self, phases: tuple[int, ...], later: list[Operation], *outputs: str
-    ) -> list[str]:
-        """The variables of some phases that later operations, or the outputs, read."""
-        read = set(outputs).union(*(operation.needs for operation in later))
-        return [name for name in self.phases if self.phases[name] in phases and name in read]
+    def of_use(self, *outputs: str) -> list[Operation]:
+        """The operations that the outputs depend on."""
+        needed, found = set(outputs), []
+        for operation in reversed(self.operations):
+            if needed.intersection(operation.makes):
+                needed |= operation.needs
+                found.append(operation)
+        return found[::-1]
 
 
 def source(inputs: list[str], body: list[Operation], result: str) -> str:

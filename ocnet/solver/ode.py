@@ -9,7 +9,7 @@ from torch import Tensor
 from torchdiffeq import odeint, odeint_adjoint
 
 from .._types import State
-from ..control.base import check_count, Control, TIME_TOLERANCE
+from ..control.base import check_count, Control, TIME_TOLERANCE, unbound
 from ..problem import Problem, Projection
 from ..trajectory import Trajectory
 from .base import (
@@ -117,7 +117,7 @@ class TorchDiffEq(Solver):
                 continue
             end = min((j for j in grid.projections if j > k), default=len(grid.times) - 1)
             xs, costs = self.integrate(field, grid.times[k : end + 1], x, cost)
-            states.extend(xs[1:].unbind())
+            states.extend(unbound(xs[1:]))
             x, cost, k = xs[-1], costs[-1], end
         check_running_cost(problem, cost, x)
         return Trajectory(

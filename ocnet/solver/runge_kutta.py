@@ -93,9 +93,7 @@ class ExplicitRungeKutta(Solver):
         check_solve(problem, control, x0)
         grid = uniform_grid(problem, self.n)
         if self.gradient == "costate" and torch.is_grad_enabled():
-            return solve_by_costate(
-                problem, control, self.tableau, grid, x0, target, self.compile
-            )
+            return solve_by_costate(problem, control, self.tableau, grid, x0, target, self.compile)
         steps = self.steps(grid, control, x0)
         check_control_value(problem, steps[0].stages[0].law(x0))
         segment = math.isqrt(len(steps) - 1) + 1

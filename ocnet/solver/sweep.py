@@ -22,7 +22,7 @@ def advance(
     x: Tensor,
     values: Sequence[Sequence[Steps]],
     h: Steps,
-) -> tuple[Tensor, list[Tensor], list[list[Steps]]]:
+) -> tuple[Tensor, list[Tensor], Sequence[Sequence[Steps]]]:
     """Steps of an explicit Runge-Kutta method.
 
     Arguments:
@@ -55,22 +55,25 @@ def retreat(
     linear: Linearisation,
     p: Tensor,
     q: Sequence[Steps],
+    X: Sequence[Tensor],
     values: Sequence[Sequence[Steps]],
     residuals: Sequence[Sequence[Steps]],
     h: Steps,
-) -> tuple[Tensor, list[Tensor]]:
-    """Steps of the costate recursion of `Recursion`, from the last to the first.
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """Steps of the costate recursion, from the last to the first, and the gradients of the rest.
 
     Arguments:
         tableau, linear, values, h: As of `advance`.
         p: The costate at the end.
         q: For each stage, the source terms over `h`; empty if there are none.
-        residuals: What `advance` returned.
+        X, residuals: What `advance` returned.
 
     Returns:
-        The costate at the start, and `m_i` of all steps for each stage.
+        The costate at the start, `h f_u' m_i` of all steps for each stage, and `h f_theta' m_i`
+        summed over all of them.
     """
     s = len(q)
+    known = [list(zip(X[i].unbind(), *values[i], *residuals[i], strict=True)) for i in range(s)]
     m = [[] for _ in q]
     for k in reversed(range(len(h))):
         g: list[Tensor] = []
@@ -80,12 +83,23 @@ def retreat(
             m_i = p if tableau.b[i] == 1 else tableau.b[i] * p
             if any(column):
                 m_i = moved(m_i, weighted(column, g), h[k])
-            known = (z[k] for z in (*values[i], *residuals[i]))
-            g_i = linear.costate(m_i, *known)
+            g_i = linear.costate(m_i, *known[i][k])
             g.append(g_i + q[i][k] if len(q[i]) else g_i)
-            m[i].append(m_i)
+            m[i].append(h[k] * m_i)
         p = moved(p, weighted([1.0] * s, g), h[k])
-    return p, [torch.stack(m_i[::-1]) for m_i in m]
+
+    of_u, of_theta = [], [torch.zeros_like(theta) for theta in linear.parameters]
+    for i in range(s):
+        stacked = (stack(z) for z in (*values[i], *residuals[i]))
+        part, *sums = torch.vmap(linear.gradient)(torch.stack(m[i][::-1]), X[i], *stacked)
+        of_u.append(part)
+        of_theta = [total + new.sum(0) for total, new in zip(of_theta, sums, strict=True)]
+    return p, of_u, of_theta
+
+
+def stack(steps: Steps) -> Tensor:
+    """What belongs to the steps, in one tensor."""
+    return steps if isinstance(steps, Tensor) else torch.stack(list(steps))
 
 
 def moved(x: Tensor, z: Tensor, h: float | Tensor) -> Tensor:
@@ -106,7 +120,7 @@ def compiled(function: Callable, key: Hashable, *args: Any) -> Any:
         args: Its arguments.
 
     Raises:
-        RuntimeError: If there is no compiler.
+        RuntimeError: If they cannot be compiled, most often because there is no C++ compiler.
     """
     leaves, structure = tree_flatten(args)
     key = (key, *((z.shape, z.stride(), z.dtype, z.device) for z in leaves))
@@ -115,4 +129,9 @@ def compiled(function: Callable, key: Hashable, *args: Any) -> Any:
         returned = tree_flatten(function(*args))[1]
         COMPILED[key] = torch.compile(graph(*leaves), dynamic=False), returned
     run, returned = COMPILED[key]
-    return tree_unflatten(run(*leaves), returned)
+    try:
+        return tree_unflatten(run(*leaves), returned)
+    except RuntimeError as error:
+        del COMPILED[key]
+        reason = " ".join(str(error).splitlines()[:2])
+        raise RuntimeError(f"compile=True cannot compile the dynamics: {reason}") from error
