@@ -146,7 +146,7 @@ class Stationary(Gaussian):
         if root is None:
             factor = square_root(self.correlation(n))
             return Synthesis(n, lambda white: white @ factor.mT.to(white))
-        return Synthesis(2 * (len(root) - 1), lambda white: colour(white, root)[:, :n])
+        return Synthesis(2 * len(root), lambda white: colour(white, root)[:, :n])
 
 
 @dataclass(frozen=True)
