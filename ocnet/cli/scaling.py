@@ -84,7 +84,7 @@ FIGURES = {
     ),
     6: Recipe(at_initialisation(path_study), lambda a, data: plot.paths(a), EXACT_NOISE),
     7: Recipe(at_initialisation(map_study), lambda a, data: plot.regime_map(a), EXACT_NOISE),
-    8: Recipe(weight_study, lambda a, data: plot.trained_weights(a)),
+    8: Recipe(weight_study, plot.trained_weights),
     9: Recipe(grid_study, lambda a, data: plot.accuracy_map(chosen(a), data), CHOICE),
 }
 

@@ -343,7 +343,7 @@ def test_the_accuracy_map_of_the_digits(tmp_path: Path) -> None:
     weights = run_study(WeightStudy("digits", depth=20, epochs=2), tmp_path, progress=False)
     assert weights["before"].shape == weights["after"].shape == (3, 20)
     assert (weights["before"] != weights["after"]).any() and (weights["accuracy"] > 0.7).all()
-    plot.trained_weights(weights).savefig(tmp_path / "weights.png")
+    plot.trained_weights(weights, "digits").savefig(tmp_path / "weights.png")
 
 
 def test_the_full_grid_is_five_hundred_different_runs() -> None:
