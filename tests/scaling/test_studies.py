@@ -150,7 +150,7 @@ def test_depth_study_measures_and_predicts() -> None:
 
 
 def test_networks_beyond_single_precision_are_counted() -> None:
-    study = DepthStudy(init.SmoothValues(), (300,), (0.05, 2.0), repeats=4, d=10)
+    study = DepthStudy(init.SmoothValues(), (400,), (0.05, 2.0), repeats=4, d=20)
     assert study.compute(0)["beyond_float32"].tolist() == [[1.0, 0.0]]
 
 
