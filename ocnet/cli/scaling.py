@@ -126,6 +126,10 @@ def figure_command(
     compiled: Annotated[
         bool, typer.Option("--compile", help="Figures 8, 9: compile what a layer does.")
     ] = False,
+    images: Annotated[
+        int | None,
+        typer.Option(min=1, help="Figures 8, 9, full size: train on so many images only."),
+    ] = None,
     scheduler: Annotated[
         str | None,
         typer.Option(metavar="ADDRESS", help="A Dask scheduler whose workers compute the chunks."),
@@ -144,7 +148,7 @@ def figure_command(
         raise typer.BadParameter(f"--data DIR must say where {dataset} is stored.")
 
     recipe, place = FIGURES[number], choose_device(device)
-    study = recipe.study(quick, Setting(dataset, data, str(place), compiled))
+    study = recipe.study(quick, Setting(dataset, data, str(place), compiled, images))
     with workers(scheduler) as executor:
         arrays = run_study(study, out / "chunks", executor=executor)
     name = "-".join(["figure", str(number), *[dataset] * (number in (8, 9)), *["quick"] * quick])

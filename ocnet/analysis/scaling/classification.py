@@ -171,25 +171,27 @@ class Setting(NamedTuple):
         folder: What holds it.
         device: Where to train.
         compiled: Whether to compile what a layer does.
+        images: How many images a full study trains on; all if not given.
     """
 
     data: str
     folder: Path | None = None
     device: str = "cpu"
     compiled: bool = False
+    images: int | None = None
 
 
 def weight_study(quick: bool, setting: Setting) -> WeightStudy:
     """Figure 8."""
-    data, folder, device, compiled = setting
-    images, depth = (QUICK_IMAGES, 100) if quick else (None, 1000)
+    data, folder, device, compiled, images = setting
+    images, depth = (QUICK_IMAGES, 100) if quick else (images, 1000)
     return WeightStudy(data, folder, images, depth=depth, device=device, compiled=compiled)
 
 
 def grid_study(quick: bool, setting: Setting) -> GridStudy:
     """Figure 9; as many networks side by side as memory holds."""
-    data, folder, device, compiled = setting
-    images, depth, count = (QUICK_IMAGES, 100, 5) if quick else (None, 1000, 10)
+    data, folder, device, compiled, images = setting
+    images, depth, count = (QUICK_IMAGES, 100, 5) if quick else (images, 1000, 10)
     values = tuple(np.linspace(0.1, 0.9, count).tolist())
     study = GridStudy(
         data, folder, images, values, values, depth=depth, device=device, compiled=compiled
