@@ -154,17 +154,21 @@ def figure_command(
     name = "-".join(["figure", str(number), *[dataset] * (number in (8, 9)), *["quick"] * quick])
     recipe.picture(arrays, dataset).savefig(out / f"{name}.png", dpi=160)
     save(out / f"{name}.npz", arrays)
-    record = {
-        "study": repr(study),
-        "seconds": round(float(arrays["seconds"].sum()), 1),
-        "note": recipe.note,
-        **provenance(place),
-        "command": " ".join(["ocnet", *sys.argv[1:]]),
-    }
+    record = {"note": recipe.note, **origin(study, arrays, place)}
     (out / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     for line in (overflow_line(arrays), recipe.note, f"picture: {out / f'{name}.png'}"):
         if line:
             typer.echo(line)
+
+
+def origin(study: Study, arrays: Arrays, device: torch.device) -> dict[str, object]:
+    """Where the arrays of a study come from, and how long they took."""
+    return {
+        "study": repr(study),
+        "seconds": round(float(arrays["seconds"].sum()), 1),
+        **provenance(device),
+        "command": " ".join(["ocnet", *sys.argv[1:]]),
+    }
 
 
 def workers(scheduler: str | None) -> AbstractContextManager[Executor | None]:
