@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import PercentFormatter
 
 from ..analysis.scaling.diagnosis import Diagnosis
@@ -190,7 +191,11 @@ def accuracy_map(arrays: Arrays, data: str) -> Figure:
         betas, H, arrays["accuracy"], cmap="viridis", shading="nearest", vmin=0, vmax=1
     )
     fine = np.linspace(H[0], H[-1], 1000)
-    ax.plot(np.maximum(0.5, fine), fine, lw=1.4, label=r"$\beta = \max(1/2, H)$", **look(0))
+    (line,) = ax.plot(
+        np.maximum(0.5, fine), fine, lw=1.4, label=r"$\beta = \max(1/2, H)$", **look(0)
+    )
+    # Seen on the dark end of the colours too.
+    line.set_path_effects([withStroke(linewidth=3, foreground="white")])
     width, height = ((v[-1] - v[0]) / max(1, len(v) - 1) for v in (betas, H))
     for row, h in enumerate(H):
         for column, beta in enumerate(betas):
