@@ -208,6 +208,16 @@ def test_fills_in_place_and_reproducibly(dtype: torch.dtype) -> None:
     assert path.requires_grad and torch.isfinite(path).all()
 
 
+@pytest.mark.parametrize("kind", [*KINDS, init.Iid("uniform"), init.Iid("gaussian")], ids=name)
+def test_a_draw_into_given_memory_is_the_same(kind: init.Kind) -> None:
+    seeded = lambda: torch.Generator().manual_seed(7)
+    out = torch.full((20, 6), math.nan)
+    assert kind.draw(20, 6, seeded(), out=out) is out
+    torch.testing.assert_close(out, kind.draw(20, 6, seeded()), rtol=0, atol=0)
+    with pytest.raises(ValueError, match=r"out must have shape \(20, 5\).*got \(20, 6\)"):
+        kind.draw(20, 5, out=out)
+
+
 def test_a_path_that_is_not_contiguous_is_filled(generator: torch.Generator) -> None:
     path = torch.zeros(3, 4, 50).movedim(-1, 0)
     init.constant_(path, std=2.0, generator=generator)
