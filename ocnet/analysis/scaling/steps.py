@@ -161,7 +161,7 @@ def captured(step: Step) -> Callable[[], None]:
     torch.cuda.current_stream().wait_stream(stream)
     for tensor, value in zip(memory, saved, strict=True):
         tensor.copy_(value)
-    del saved, value
+    saved.clear()
     # The gradients of the graph live in memory of its own.
     step.optimizer.zero_grad()
     graph = torch.cuda.CUDAGraph()

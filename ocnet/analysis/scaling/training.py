@@ -188,9 +188,11 @@ def train_side_by_side(
         losses.append(step.total / count)
         if (epoch + 1) % DECAY_EVERY == 0:
             optimizer.decay(0.1)
+    # A graph keeps the memory of its step, which the evaluation needs.
+    del advance
     return Trained(
-        validation=accuracy(problem, control, validation).cpu(),
-        test=accuracy(problem, control, test).cpu(),
+        validation=accuracy(problem, control, validation, batch_size).cpu(),
+        test=accuracy(problem, control, test, batch_size).cpu(),
         loss=torch.stack(losses).cpu(),
     )
 
@@ -226,13 +228,16 @@ def networks_at_once(per_network: int, device: torch.device) -> int:
 
 @torch.no_grad()
 def accuracy(
-    problem: SideBySide, control: PiecewiseConstant, sample: Sample
+    problem: SideBySide, control: PiecewiseConstant, sample: Sample, batch_size: int = 128
 ) -> Float[Tensor, " network"]:
-    """The accuracy of each network, NaN where its outputs are not finite."""
+    """The accuracy of each network, NaN where its outputs are not finite.
+
+    In batches no larger than those of the training, so that it takes no more memory.
+    """
     x, y = sample
     assert y is not None, "images have labels"
     right, finite = 0.0, True
-    for part, labels in zip(x.split(1000), y.split(1000), strict=True):
+    for part, labels in zip(x.split(batch_size), y.split(batch_size), strict=True):
         final = Euler(problem.n_steps).solve(problem, control, problem.embed(part)).states[-1]
         right = right + problem.score(final, labels)["accuracy"].sum(1)
         finite = finite & torch.isfinite(problem.logits(final)).flatten(1).all(1)
