@@ -355,6 +355,13 @@ def test_the_full_grid_is_five_hundred_different_runs() -> None:
     assert [H for _, H, _ in cells[:100]] == sorted(H for _, H, _ in cells[:100])
 
 
+def test_cells_are_in_the_order_of_the_map() -> None:
+    study = GridStudy(hurst=(0.2, 0.8), betas=(0.3, 0.5, 0.9), rates=(0.1, 1.0), at_once=5)
+    first, second, third = study.chunks()
+    assert first == [(0.1, 0.2, 0.3), (0.1, 0.2, 0.5), (0.1, 0.2, 0.9), (0.1, 0.8, 0.3)]
+    assert second[:2] == [(0.1, 0.8, 0.5), (0.1, 0.8, 0.9)] and third[-1] == (1.0, 0.8, 0.9)
+
+
 def test_bad_input_is_named(data: Images) -> None:
     with pytest.raises(ValueError, match="as many betas as kinds, but got 1 and 3"):
         networks((0.5,))
