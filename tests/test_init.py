@@ -4,8 +4,10 @@ import math
 import re
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
+from scipy.integrate import quad
 from scipy.interpolate import BSpline
 from sklearn.gaussian_process import kernels
 from torch import Tensor
@@ -20,6 +22,7 @@ SMOOTH = (
     init.Matern(0.1, nu=0.5),
     init.Matern(0.3, nu=1.5),
     init.Matern(0.3, nu=2.5),
+    init.Matern(0.2, nu=1.0),
     init.OrnsteinUhlenbeck(0.2),
     lambda r: (-r).exp() * (20 * r).cos(),
 )
@@ -113,7 +116,10 @@ def test_reference_correlations_of_the_squared_exponential() -> None:
     [
         (init.RBF(0.2), kernels.RBF(0.2)),
         (init.OrnsteinUhlenbeck(0.2), kernels.Matern(0.2, nu=0.5)),
-        *((init.Matern(0.2, nu), kernels.Matern(0.2, nu=nu)) for nu in (0.5, 1.5, 2.5)),
+        *(
+            (init.Matern(0.2, nu), kernels.Matern(0.2, nu=nu))
+            for nu in (0.3, 0.5, 1.0, 1.5, 2.0, 2.5, 3.7, 40.0)
+        ),
     ],
 )
 def test_kernels_agree_with_scikit_learn(
@@ -122,6 +128,26 @@ def test_kernels_agree_with_scikit_learn(
     depth = torch.linspace(0, 1, 30)[:, None]
     expected = torch.from_numpy(reference(depth.numpy()))  # pyright: ignore[reportCallIssue]
     torch.testing.assert_close(kernel((depth - depth.mT).abs()), expected)
+
+
+@pytest.mark.parametrize("nu", [0.01, 0.3, 1.0, 2.0, 3.7, 40.0, 100.0])
+def test_matern_kernel_at_all_distances(nu: float) -> None:
+    r = torch.cat([torch.zeros(1), torch.logspace(-300, 3, 2000)])
+    k = init.Matern(0.2, nu)(r)
+    assert k[0] == 1 and ((0 <= k) & (k <= 1)).all() and (k.diff() < 1e-12).all()
+    # Another formula: int_0^inf s^(nu - 1) exp(-s - z^2 / (4 s)) ds / Gamma(nu), with s = e^y.
+    for i in (1100, 1960, 1975, 1984, 1990):
+        z = math.sqrt(2 * nu) * r[i].item() / 0.2
+
+        def integrand(y: float, z: float = z) -> float:
+            with np.errstate(over="ignore"):
+                return np.exp(nu * y - np.exp(y) - z**2 * np.exp(-y) / 4 - math.lgamma(nu))
+
+        integral, _ = quad(integrand, -2000, 7, limit=2000, points=[-30, 0])
+        assert k[i].item() == pytest.approx(integral, abs=1e-7), r[i]
+    rough, smooth = init.Matern(0.2, 100.0), init.RBF(0.2)
+    short = torch.linspace(0, 1, 100)
+    torch.testing.assert_close(rough(short), smooth(short), atol=5e-3, rtol=0)
 
 
 def test_spline_basis_agrees_with_scipy() -> None:
@@ -182,6 +208,16 @@ def test_fills_in_place_and_reproducibly(dtype: torch.dtype) -> None:
     assert path.requires_grad and torch.isfinite(path).all()
 
 
+@pytest.mark.parametrize("kind", [*KINDS, init.Iid("uniform"), init.Iid("gaussian")], ids=name)
+def test_a_draw_into_given_memory_is_the_same(kind: init.Kind) -> None:
+    seeded = lambda: torch.Generator().manual_seed(7)
+    out = torch.full((20, 6), math.nan)
+    assert kind.draw(20, 6, seeded(), out=out) is out
+    torch.testing.assert_close(out, kind.draw(20, 6, seeded()), rtol=0, atol=0)
+    with pytest.raises(ValueError, match=r"out must have shape \(20, 5\).*got \(20, 6\)"):
+        kind.draw(20, 5, out=out)
+
+
 def test_a_path_that_is_not_contiguous_is_filled(generator: torch.Generator) -> None:
     path = torch.zeros(3, 4, 50).movedim(-1, 0)
     init.constant_(path, std=2.0, generator=generator)
@@ -209,7 +245,8 @@ def test_process_drawn_by_its_covariance_where_no_embedding_exists(
         (lambda: init.fbm_(torch.empty(5, 2), math.nan), ValueError, "but got H=nan"),
         (lambda: init.RBF(0.0), ValueError, "0 < length_scale < inf, but got length_scale=0.0"),
         (lambda: init.Matern(-1.0), ValueError, "length_scale=-1.0"),
-        (lambda: init.Matern(0.1, nu=1.0), ValueError, "nu=1.0"),
+        (lambda: init.Matern(0.1, nu=0.0), ValueError, "0 < nu <= 100, but got nu=0.0"),
+        (lambda: init.Matern(0.1, nu=math.inf), ValueError, "0 < nu <= 100, but got nu=inf"),
         (lambda: init.iid_(torch.empty(1, 3, 3)), ValueError, "L >= 2, but got L=1"),
         (lambda: init.iid_(torch.empty(9)), ValueError, r"depth dimension .* shape \(9,\)"),
         (lambda: init.iid_(torch.empty(5, 2).long()), TypeError, "torch.int64"),

@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
@@ -13,7 +12,7 @@ import torch
 import typer
 from matplotlib.figure import Figure
 
-from ..analysis.scaling.classification import chosen, grid_study, weight_study
+from ..analysis.scaling.classification import chosen, grid_study, Setting, weight_study
 from ..analysis.scaling.diagnosis import diagnose
 from ..analysis.scaling.images import DATA
 from ..analysis.scaling.limits import ode_limit_of_smooth_weights, sde_limit_of_random_weights
@@ -27,6 +26,7 @@ from ..analysis.scaling.studies import (
 from ..analysis.scaling.sweep import Arrays, run_study, save, Study
 from ..plot import scaling as plot
 from ..provenance import provenance
+from ..train.engine import choose_device
 from .options import (
     new_folder,
     OutOption,
@@ -56,14 +56,16 @@ CHOICE = (
 class Recipe(NamedTuple):
     """How a figure is made: its study, its picture, and what differs from the published one."""
 
-    study: Callable[[bool, str, Path | None], Study]
+    study: Callable[[bool, Setting], Study]
     picture: Callable[[Arrays, str], Figure]
     note: str = ""
 
 
-def at_initialisation(study: Callable[[bool], Study]) -> Callable[[bool, str, Path | None], Study]:
-    """A study that needs no data."""
-    return lambda quick, data, folder: study(quick)
+def at_initialisation(
+    study: Callable[[bool], Study],
+) -> Callable[[bool, Setting], Study]:
+    """A study that needs no data and no accelerator."""
+    return lambda quick, setting: study(quick)
 
 
 FIGURES = {
@@ -82,7 +84,7 @@ FIGURES = {
     ),
     6: Recipe(at_initialisation(path_study), lambda a, data: plot.paths(a), EXACT_NOISE),
     7: Recipe(at_initialisation(map_study), lambda a, data: plot.regime_map(a), EXACT_NOISE),
-    8: Recipe(weight_study, lambda a, data: plot.trained_weights(a)),
+    8: Recipe(weight_study, plot.trained_weights),
     9: Recipe(grid_study, lambda a, data: plot.accuracy_map(chosen(a), data), CHOICE),
 }
 
@@ -115,7 +117,18 @@ def figure_command(
         typer.Option(help="Figures 8, 9: digits, mnist or cifar10; digits if --quick, else mnist."),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where torchvision finds mnist or cifar10.")
+        Path | None,
+        typer.Option(metavar="DIR", help="What holds mnist or cifar10: torchvision's or npz."),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="Figures 8, 9: cpu, or cuda, where a step is one graph.")
+    ] = "cpu",
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Figures 8, 9: compile what a layer does.")
+    ] = False,
+    images: Annotated[
+        int | None,
+        typer.Option(min=1, help="Figures 8, 9, full size: train on so many images only."),
     ] = None,
     scheduler: Annotated[
         str | None,
@@ -134,25 +147,28 @@ def figure_command(
     if number in (8, 9) and dataset != "digits" and data is None:
         raise typer.BadParameter(f"--data DIR must say where {dataset} is stored.")
 
-    recipe = FIGURES[number]
-    study = recipe.study(quick, dataset, data)
-    start = time.perf_counter()
+    recipe, place = FIGURES[number], choose_device(device)
+    study = recipe.study(quick, Setting(dataset, data, str(place), compiled, images))
     with workers(scheduler) as executor:
         arrays = run_study(study, out / "chunks", executor=executor)
-    name = f"figure-{number}{'-quick' if quick else ''}"
+    name = "-".join(["figure", str(number), *[dataset] * (number in (8, 9)), *["quick"] * quick])
     recipe.picture(arrays, dataset).savefig(out / f"{name}.png", dpi=160)
     save(out / f"{name}.npz", arrays)
-    record = {
-        "study": repr(study),
-        "seconds": round(time.perf_counter() - start, 1),
-        "note": recipe.note,
-        **provenance(torch.device("cpu")),
-        "command": " ".join(["ocnet", *sys.argv[1:]]),
-    }
+    record = {"note": recipe.note, **origin(study, arrays, place)}
     (out / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     for line in (overflow_line(arrays), recipe.note, f"picture: {out / f'{name}.png'}"):
         if line:
             typer.echo(line)
+
+
+def origin(study: Study, arrays: Arrays, device: torch.device) -> dict[str, object]:
+    """Where the arrays of a study come from, and how long they took."""
+    return {
+        "study": repr(study),
+        "seconds": round(float(arrays["seconds"].sum()), 1),
+        **provenance(device),
+        "command": " ".join(["ocnet", *sys.argv[1:]]),
+    }
 
 
 def workers(scheduler: str | None) -> AbstractContextManager[Executor | None]:

@@ -1,5 +1,6 @@
 """Exact sampling of stationary Gaussian sequences by circulant embedding and FFT."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -43,10 +44,21 @@ def embed(autocovariance: Callable[[Tensor], Tensor], n: int) -> Float[Tensor, "
 
 
 def colour(
-    white: Float[Tensor, "path time"], root: Float[Tensor, " frequency"]
+    white: Float[Tensor, "path noise"], root: Float[Tensor, " frequency"]
 ) -> Float[Tensor, "path time"]:
-    """White noise of length `2 m` made to have the circulant covariance: `C^{1/2} white`."""
-    return torch.fft.irfft(root.to(white) * torch.fft.rfft(white), n=white.shape[-1])
+    """Sequences of length `2 m` with the circulant covariance, from white noise by one FFT.
+
+    The noise is drawn where the circulant is diagonal: the real and imaginary parts at its `m + 1`
+    frequencies, one after the other. At zero and at Nyquist the transform is real: the
+    imaginary part there is not read.
+    """
+    m = len(root) - 1
+    # White noise in time has a transform of variance 2 m: m in each part where there are two.
+    amplitude = root * math.sqrt(m)
+    amplitude[0] *= math.sqrt(2)
+    amplitude[-1] *= math.sqrt(2)
+    spectrum = torch.view_as_complex(white.unflatten(-1, (-1, 2)))
+    return torch.fft.irfft(amplitude.to(white) * spectrum, n=2 * m)
 
 
 def toeplitz(gamma: Float[Tensor, " time"]) -> Float[Tensor, "time time"]:

@@ -43,8 +43,18 @@ class Kind(abc.ABC):
         generator: torch.Generator | None = None,
         dtype: torch.dtype = torch.float64,
         device: torch.device | str = "cpu",
+        out: Tensor | None = None,
     ) -> Float[Tensor, "layer path"]:
-        """`count` independent sequences over `n` layers, shape `(n, count)`."""
+        """`count` independent sequences over `n` layers, shape `(n, count)`.
+
+        Arguments:
+            n: The number of layers.
+            count: The number of sequences.
+            generator: Makes the draw reproducible; on `device`.
+            dtype, device: Of the sequences.
+            out: Memory to draw into, contiguous and of that shape, dtype and device: new memory
+                is half the time of a long draw.
+        """
 
 
 class Synthesis(NamedTuple):
@@ -73,9 +83,10 @@ class Gaussian(Kind):
         generator: torch.Generator | None = None,
         dtype: torch.dtype = torch.float64,
         device: torch.device | str = "cpu",
+        out: Tensor | None = None,
     ) -> Float[Tensor, "layer path"]:
         synthesis = self.synthesis(n)
-        paths = torch.empty(n, count, dtype=dtype, device=device)
+        paths = memory(n, count, dtype, device, out)
         for some in paths.split(max(1, BLOCK // synthesis.length), dim=1):
             white = torch.empty(some.shape[1], synthesis.length, dtype=dtype, device=device)
             some.copy_(synthesis.of(white.normal_(generator=generator)).mT)
@@ -108,8 +119,9 @@ class Iid(Kind):
         generator: torch.Generator | None = None,
         dtype: torch.dtype = torch.float64,
         device: torch.device | str = "cpu",
+        out: Tensor | None = None,
     ) -> Float[Tensor, "layer path"]:
-        paths = torch.empty(n, count, dtype=dtype, device=device)
+        paths = memory(n, count, dtype, device, out)
         if self.distribution == "gaussian":
             return paths.normal_(generator=generator)
         return paths.uniform_(-math.sqrt(3), math.sqrt(3), generator=generator)
@@ -134,7 +146,7 @@ class Stationary(Gaussian):
         if root is None:
             factor = square_root(self.correlation(n))
             return Synthesis(n, lambda white: white @ factor.mT.to(white))
-        return Synthesis(2 * (len(root) - 1), lambda white: colour(white, root)[:, :n])
+        return Synthesis(2 * len(root), lambda white: colour(white, root)[:, :n])
 
 
 @dataclass(frozen=True)
@@ -276,6 +288,20 @@ class Spline(Gaussian):
         outer = (2 - distance).clamp(min=0) ** 3 / 6
         basis = torch.where(distance < 1, inner, outer)
         return basis / basis.norm(dim=1, keepdim=True)
+
+
+def memory(
+    n: int, count: int, dtype: torch.dtype, device: torch.device | str, out: Tensor | None
+) -> Tensor:
+    """`out`, or new memory if there is none."""
+    if out is None:
+        return torch.empty(n, count, dtype=dtype, device=device)
+    if out.shape != (n, count) or out.dtype != dtype:
+        raise ValueError(
+            f"out must have shape {(n, count)} and {dtype}, but got {tuple(out.shape)} and "
+            f"{out.dtype}."
+        )
+    return out
 
 
 def check_kernel(kernel: Covariance) -> None:

@@ -8,6 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import PercentFormatter
 
 from ..analysis.scaling.diagnosis import Diagnosis
 from ..analysis.scaling.limits import LimitComparison
@@ -19,6 +21,7 @@ Arrays = Mapping[str, np.ndarray]
 
 FORWARD = r"$\|h_L - h_0\| \,/\, \|h_0\|$"
 BACKWARD = r"$\|p_0 - p_L\| \,/\, \|p_L\|$"
+DATA_NAMES = {"digits": "the digits", "mnist": "MNIST", "cifar10": "CIFAR-10"}
 MAP_LIMIT = 3
 """Colours of the regime map end at ratios of `10**-3` and `10**3`."""
 
@@ -40,7 +43,11 @@ def depth_ratios(arrays: Arrays, direction: str) -> Figure:
         ax.fill_between(depths, low, high, color=COLORS[1], alpha=0.2, lw=0, label="5% to 95%")
         ax.plot(depths, median, lw=1.6, label="median", color=COLORS[1])
         ax.plot(depths, rms, ls="", marker="o", ms=3.5, label="root mean square", color=COLORS[2])
-        ax.plot(depths, arrays[f"predicted_{direction}"][:, j], label="theory", lw=1.2, **look(0))
+        theory = arrays[f"predicted_{direction}"][:, j]
+        ax.plot(depths, theory, label="theory of the root mean square", lw=1.2, **look(0))
+        if np.isnan(theory).all():
+            where = {"x": 0.05, "y": 0.9, "transform": ax.transAxes}
+            ax.text(**where, s="no theory: not first order", fontsize=8, color="0.4")
         ax.set(xscale="log", yscale="log", xlabel="depth $L$", title=rf"$\beta = {beta:g}$")
         # Without it an axis of a fraction of a decade makes noise look like a trend.
         middle = math.sqrt(math.prod(ax.get_ylim()))
@@ -105,7 +112,7 @@ def paths(arrays: Arrays) -> Figure:
         bottom.plot(t, noise, lw=0.5, color=COLORS[0])
         bottom.set(xlabel="depth $k / L$", ylim=(-4.2, 4.2))
     figure.axes[0].set_ylabel("motion $B^H$")
-    figure.axes[1].set_ylabel("its increments, variance 1")
+    figure.axes[1].set_ylabel("increments, variance 1")
     return figure
 
 
@@ -119,9 +126,11 @@ def regime_map(arrays: Arrays) -> Figure:
     H, betas = arrays["hurst"], arrays["betas"]
     images = []
     panels = (
-        ("log10_forward", FORWARD, np.maximum(0.5, H), r"$\beta = \max(1/2, H)$"),
-        ("log10_backward", BACKWARD, np.maximum(0.5, 2 * H - 1), r"$\beta = \max(1/2, 2H - 1)$"),
+        ("log10_forward", FORWARD, lambda h: h, r"$\beta = \max(1/2, H)$"),
+        ("log10_backward", BACKWARD, lambda h: 2 * h - 1, r"$\beta = \max(1/2, 2H - 1)$"),
     )
+    # Finer than the map, so that the corner is one.
+    fine = np.linspace(H[0], H[-1], 1000)
     for position, (name, label, critical, formula) in enumerate(panels, 1):
         ax = figure.add_subplot(1, 2, position)
         images.append(heat(ax, betas, H, arrays[name]))
@@ -129,7 +138,7 @@ def regime_map(arrays: Arrays) -> Figure:
             betas, H, arrays[name], levels=[-1, 0, 1], colors="0.3", linewidths=0.8, linestyles=":"
         )
         ax.clabel(lines, fmt="%d", fontsize=8)
-        ax.plot(critical, H, lw=1.6, label=formula, **look(0))
+        ax.plot(np.maximum(0.5, critical(fine)), fine, lw=1.6, label=formula, **look(0))
         ax.set(title=label, xlabel=r"scaling $\beta$", xlim=(betas[0], betas[-1]))
         ax.legend(fontsize=8, loc="upper left")
     figure.axes[0].set_ylabel("Hurst index $H$")
@@ -145,11 +154,12 @@ def heat(ax: Axes, x: np.ndarray, y: np.ndarray, values: np.ndarray) -> QuadMesh
     return ax.pcolormesh(x, y, values, cmap="RdBu_r", shading="nearest", norm=ends)
 
 
-def trained_weights(arrays: Arrays) -> Figure:
+def trained_weights(arrays: Arrays, data: str) -> Figure:
     """One entry of the weights against the depth, before and after training.
 
     Arguments:
         arrays: Of a `WeightStudy`.
+        data: The name of the data set.
     """
     labels = arrays["labels"]
     figure = Figure(figsize=(3.0 * len(labels) + 0.4, 3.2), layout="constrained")
@@ -159,7 +169,8 @@ def trained_weights(arrays: Arrays) -> Figure:
         k = np.arange(1, len(before) + 1)
         ax.plot(k, before, lw=0.8, color=COLORS[6], label="before training")
         ax.plot(k, after, lw=0.8, color=COLORS[2], label="after training")
-        ax.set(title=f"{label}\ntest accuracy {arrays['accuracy'][j]:.1%}", xlabel="layer $k$")
+        accuracy = f"test accuracy {arrays['accuracy'][j]:.1%} on {DATA_NAMES[data]}"
+        ax.set(title=f"{label}\n{accuracy}", xlabel="layer $k$")
         ax.title.set_fontsize(9)
     figure.axes[0].set_ylabel("an entry of $V_k$")
     legend_below(figure)
@@ -179,16 +190,26 @@ def accuracy_map(arrays: Arrays, data: str) -> Figure:
     image = ax.pcolormesh(
         betas, H, arrays["accuracy"], cmap="viridis", shading="nearest", vmin=0, vmax=1
     )
-    ax.plot(np.maximum(0.5, H), H, lw=1, label=r"$\beta = \max(1/2, H)$", color="white", ls="--")
+    fine = np.linspace(H[0], H[-1], 1000)
+    (line,) = ax.plot(
+        np.maximum(0.5, fine), fine, lw=1.4, label=r"$\beta = \max(1/2, H)$", **look(0)
+    )
+    # Seen on the dark end of the colours too.
+    line.set_path_effects([withStroke(linewidth=3, foreground="white")])
+    width, height = ((v[-1] - v[0]) / max(1, len(v) - 1) for v in (betas, H))
     for row, h in enumerate(H):
         for column, beta in enumerate(betas):
             value = arrays["accuracy"][row, column]
             text = "div." if np.isnan(value) else f"{100 * value:.0f}"
             color = "black" if value > 0.6 else "0.85"
-            ax.text(beta, h, text, ha="center", va="center", fontsize=7, color=color)
+            # To the lower right of the middle, where the line does not pass.
+            x, y = beta + width / 5, h - height / 4
+            place = {"x": x, "y": y, "ha": "center", "va": "center"}
+            ax.text(**place, s=text, fontsize=7, color=color)
     ax.set(xlabel=r"scaling $\beta$", ylabel="Hurst index $H$")
-    ax.legend(fontsize=8, loc="lower right", facecolor="0.4", labelcolor="white")
-    figure.colorbar(image, ax=ax, label=f"test accuracy on {data}")
+    legend_below(figure)
+    bar = figure.colorbar(image, ax=ax, label=f"test accuracy on {DATA_NAMES[data]}, %")
+    bar.ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=""))
     return figure
 
 

@@ -19,6 +19,7 @@ from .base import (
     Grid,
     project,
     Solver,
+    times_like,
     uniform_grid,
     vector_field,
 )
@@ -98,7 +99,7 @@ class ExplicitRungeKutta(Solver):
         check_control_value(problem, steps[0].stages[0].law(x0))
         segment = math.isqrt(len(steps) - 1) + 1
 
-        t = x0.new_tensor(grid.times)
+        t = times_like(x0, grid.times)
         # A cost of the control alone stays one number, which needs no sum on the way back.
         x, cost = x0, x0.new_zeros(())
         states, controls, kept = [x0], [], [0]
@@ -128,7 +129,7 @@ class ExplicitRungeKutta(Solver):
         for c in dict.fromkeys(self.tableau.c):
             ts = [t + c * h for t, h in zip(starts, widths, strict=True)]
             laws = control.laws(ts, side="left" if c == 1 else "right")
-            stages[c] = list(map(Stage, ts, x0.new_tensor(ts).unbind(), laws))
+            stages[c] = list(map(Stage, ts, times_like(x0, ts).unbind(), laws))
         by_node = [stages[c] for c in self.tableau.c]
         return [
             Step(h, of_step[:1] if k in grid.projections else of_step, grid.projections.get(k))

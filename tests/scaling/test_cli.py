@@ -53,6 +53,11 @@ def test_the_limits(tmp_path: Path) -> None:
         (("scaling", "figure", "10"), "N must be one of 1 to 9, but got 10."),
         (("scaling", "figure", "9"), "--data DIR must say where mnist is stored."),
         (("scaling", "figure", "9", "--dataset", "cats"), "--dataset must be one of digits"),
+        (("scaling", "figure", "9", "--quick", "--device", "abacus"), "but got 'abacus'"),
+        (
+            ("scaling", "figure", "9", "--quick", "--data", "nowhere", "--dataset", "mnist"),
+            "nowhere does not hold mnist",
+        ),
         (("regime", "problems.depth_scaling:Res4"), "no class 'Res4'"),
     ],
 )

@@ -66,6 +66,24 @@ def test_costates_are_gradients(
         torch.testing.assert_close(p_k.x, gradient, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("log_domain", [False, True])
+def test_ratios_are_those_of_the_vectors(log_domain: bool, generator: torch.Generator) -> None:
+    network = Res3(20, d=6, n_in=5)
+    weights = network.draw(4, generator, torch.float64)
+    h_0, p_L = 5 * torch.randn(2, 4, 6, generator=generator)
+    found = propagate(network, weights, h_0, p_L, 0.3, log_domain=log_domain)
+    h = states(network, weights, h_0, 0.3)
+    p = costates(network, weights, h, p_L, 0.3)
+    size = lambda v: torch.linalg.vector_norm(v, dim=-1)
+    forward = size(h[-1].x - h_0) / size(h_0)
+    backward = size(p[0].x - p_L) / size(p_L)
+    torch.testing.assert_close(found.log_forward.exp(), forward)
+    torch.testing.assert_close(found.log_backward.exp(), backward)
+    for k in (0, 7, 20):
+        torch.testing.assert_close(found.log_state[k].exp(), size(h[k].x))
+        torch.testing.assert_close(found.log_costate[k].exp(), size(p[k].x))
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_many_networks_at_once_equal_each_alone(
     model: type[ScaledNetwork], generator: torch.Generator

@@ -56,6 +56,7 @@ def test_a_study_resumes_where_it_stopped(tmp_path: Path) -> None:
     assert len(before) == 3
     arrays = run_study(study, tmp_path, progress=False)
     assert arrays["square"].tolist() == [0, 1, 4, 9, 16]
+    assert arrays["seconds"].shape == (5,) and (arrays["seconds"] > 0).all()
     assert all(file.stat().st_mtime_ns == time for file, time in before.items())
     # Other settings, other chunks.
     run_study(Squares(5, seed=1), tmp_path, progress=False)
@@ -67,8 +68,8 @@ def test_chunks_do_not_depend_on_who_computes_them(tmp_path: Path) -> None:
     with ThreadPoolExecutor(2) as executor:
         shared = run_study(Squares(6), tmp_path / "shared", executor=executor, progress=False)
     assert len(set(alone["noise"].tolist())) == 6
-    for name, array in alone.items():
-        np.testing.assert_array_equal(array, shared[name])
+    for name in ("square", "noise", "index"):
+        np.testing.assert_array_equal(alone[name], shared[name])
 
 
 @pytest.mark.slow
@@ -84,8 +85,8 @@ def test_dask_computes_the_chunks(tmp_path: Path) -> None:
     ):
         shared = run_study(study, tmp_path / "shared", executor=client.get_executor())
     alone = run_study(study, tmp_path / "alone", progress=False)
-    for name, array in alone.items():
-        np.testing.assert_allclose(array, shared[name], rtol=1e-6)
+    for name in ("log10_forward", "log10_backward", "hurst", "betas"):
+        np.testing.assert_allclose(alone[name], shared[name], rtol=1e-6)
 
 
 def plain_map(H: float, betas: list[float], L: int, d: int, draws: int) -> np.ndarray:
@@ -149,7 +150,7 @@ def test_depth_study_measures_and_predicts() -> None:
 
 
 def test_networks_beyond_single_precision_are_counted() -> None:
-    study = DepthStudy(init.SmoothValues(), (300,), (0.05, 2.0), repeats=4, d=10)
+    study = DepthStudy(init.SmoothValues(), (400,), (0.05, 2.0), repeats=4, d=20)
     assert study.compute(0)["beyond_float32"].tolist() == [[1.0, 0.0]]
 
 

@@ -1,14 +1,28 @@
 """The studies of training: weights over depth, and accuracy over Hurst index and scaling."""
 
-from dataclasses import dataclass
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from ...init import FractionalNoise, Iid, Kind, SmoothValues
 from .images import Images, images
 from .sweep import Arrays, Study
-from .training import SideBySide, train_side_by_side
+from .training import bytes_per_network, networks_at_once, SideBySide, train_side_by_side
+
+
+BATCH_SIZE = 128
+
+N_IN = {"digits": 8 * 8, "mnist": 28 * 28, "cifar10": 3 * 32 * 32}
+"""How many numbers an image has."""
+
+QUICK_IMAGES = 1200
+"""How many images a quick study trains on: about what there is of the digits."""
 
 
 @dataclass(frozen=True)
@@ -21,25 +35,36 @@ class WeightStudy(Study):
 
     data: str = "mnist"
     folder: Path | None = None
+    images: int | None = None
     kinds: tuple[Kind, ...] = (SmoothValues(), Iid("gaussian"), Iid("gaussian"))
     betas: tuple[float, ...] = (1.0, 1.0, 0.5)
     depth: int = 1000
     d: int = 30
     epochs: int = 10
     lr: float = 1e-2
+    device: str = "cpu"
+    compiled: bool = False
     seed: int = 0
 
     def n_chunks(self) -> int:
         return 1
 
     def compute(self, chunk: int) -> Arrays:
-        data = images(self.data, self.folder)
+        data = images(self.data, self.folder, self.images)
         problem = side_by_side(data, self.depth, self.betas, self.kinds, self.d, self.seed)
-        control = problem.initial_control(self.depth)
-        entry = lambda: control.path.detach()[:, :, 0, 0, 1].mT.clone().numpy()
+        problem = problem.to(self.device)
+        control = problem.initial_control(self.depth).to(self.device)
+        entry = lambda: control.path.detach()[:, :, 0, 0, 1].mT.cpu().clone().numpy()
         before = entry()
         trained = train_side_by_side(
-            problem, control, data, self.lr, epochs=self.epochs, generator=self.generator(chunk)
+            problem,
+            control,
+            data,
+            self.lr,
+            epochs=self.epochs,
+            batch_size=BATCH_SIZE,
+            generator=self.generator(chunk),
+            compiled=self.compiled,
         )
         return {"before": before, "after": entry(), "accuracy": trained.test.numpy()}
 
@@ -54,53 +79,55 @@ class WeightStudy(Study):
 
 @dataclass(frozen=True)
 class GridStudy(Study):
-    """The accuracy of res-1 with biases over the Hurst index and the scaling.
+    """The accuracy of res-1 with biases over learning rate, Hurst index and scaling.
 
-    A chunk is one learning rate and some rows of the map, trained side by side.
+    A chunk is so many cells of that grid, trained side by side.
 
-    Arrays: `validation` and `test`, shape `(rate * row, beta)`, NaN where training diverged.
+    Arrays: `validation` and `test`, shape `(rate * H * beta,)`, NaN where training diverged.
     """
 
     data: str = "mnist"
     folder: Path | None = None
+    images: int | None = None
     hurst: tuple[float, ...] = tuple(np.linspace(0.1, 0.9, 10).tolist())
     betas: tuple[float, ...] = tuple(np.linspace(0.1, 0.9, 10).tolist())
     rates: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
     depth: int = 1000
     d: int = 30
     epochs: int = 10
-    rows_per_chunk: int = 1
+    at_once: int = 10
+    device: str = "cpu"
+    compiled: bool = False
     seed: int = 0
 
-    def blocks(self) -> list[tuple[float, tuple[float, ...]]]:
-        """The learning rate and the Hurst indices of each chunk."""
-        step = self.rows_per_chunk
-        rows = [self.hurst[i : i + step] for i in range(0, len(self.hurst), step)]
-        return [(lr, some) for lr in self.rates for some in rows]
+    def chunks(self) -> list[Sequence[tuple[float, float, float]]]:
+        """The learning rate, Hurst index and scaling of the cells of each chunk."""
+        cells = list(itertools.product(self.rates, self.hurst, self.betas))
+        n_chunks = math.ceil(len(cells) / self.at_once)
+        # Of equal size, rather than full ones and a rest.
+        ends = [len(cells) * i // n_chunks for i in range(n_chunks + 1)]
+        return [cells[start:end] for start, end in itertools.pairwise(ends)]
 
     def n_chunks(self) -> int:
-        return len(self.blocks())
+        return len(self.chunks())
 
     def compute(self, chunk: int) -> Arrays:
-        lr, hurst = self.blocks()[chunk]
-        data = images(self.data, self.folder)
-        betas = self.betas * len(hurst)
-        kinds = [FractionalNoise(H) for H in hurst for _ in self.betas]
-        problem = side_by_side(data, self.depth, betas, kinds, self.d, self.seed)
-        # All cells of the map see the same batches in the same order.
+        rates, hurst, betas = zip(*self.chunks()[chunk], strict=True)
+        data = images(self.data, self.folder, self.images)
+        kinds = [FractionalNoise(H) for H in hurst]
+        problem = side_by_side(data, self.depth, betas, kinds, self.d, self.seed).to(self.device)
         trained = train_side_by_side(
             problem,
-            problem.initial_control(self.depth),
+            problem.initial_control(self.depth).to(self.device),
             data,
-            lr,
+            torch.tensor(rates, dtype=torch.float64),
             epochs=self.epochs,
+            batch_size=BATCH_SIZE,
+            # All cells of the map see the same batches in the same order.
             generator=self.generator(0),
+            compiled=self.compiled,
         )
-        shape = (len(hurst), len(self.betas))
-        return {
-            "validation": trained.validation.reshape(shape).numpy(),
-            "test": trained.test.reshape(shape).numpy(),
-        }
+        return {"validation": trained.validation.numpy(), "test": trained.test.numpy()}
 
     def axes(self) -> Arrays:
         return {
@@ -136,14 +163,38 @@ def side_by_side(
     return SideBySide(depth, betas, kinds, d=d, n_in=n_in, n_out=n_out, seed=seed)
 
 
-def weight_study(quick: bool, data: str, folder: Path | None) -> WeightStudy:
+class Setting(NamedTuple):
+    """What a study of training reads and where it runs.
+
+    Attributes:
+        data: The name of the data set.
+        folder: What holds it.
+        device: Where to train.
+        compiled: Whether to compile what a layer does.
+        images: How many images a full study trains on; all if not given.
+    """
+
+    data: str
+    folder: Path | None = None
+    device: str = "cpu"
+    compiled: bool = False
+    images: int | None = None
+
+
+def weight_study(quick: bool, setting: Setting) -> WeightStudy:
     """Figure 8."""
-    return WeightStudy(data, folder, depth=100) if quick else WeightStudy(data, folder)
+    data, folder, device, compiled, images = setting
+    images, depth = (QUICK_IMAGES, 100) if quick else (images, 1000)
+    return WeightStudy(data, folder, images, depth=depth, device=device, compiled=compiled)
 
 
-def grid_study(quick: bool, data: str, folder: Path | None) -> GridStudy:
-    """Figure 9."""
-    if not quick:
-        return GridStudy(data, folder)
-    five = tuple(np.linspace(0.1, 0.9, 5).tolist())
-    return GridStudy(data, folder, five, five, depth=100, rows_per_chunk=5)
+def grid_study(quick: bool, setting: Setting) -> GridStudy:
+    """Figure 9; as many networks side by side as memory holds."""
+    data, folder, device, compiled, images = setting
+    images, depth, count = (QUICK_IMAGES, 100, 5) if quick else (images, 1000, 10)
+    values = tuple(np.linspace(0.1, 0.9, count).tolist())
+    study = GridStudy(
+        data, folder, images, values, values, depth=depth, device=device, compiled=compiled
+    )
+    per_network = bytes_per_network(depth, study.d, N_IN[data], 10, BATCH_SIZE)
+    return replace(study, at_once=networks_at_once(per_network, torch.device(device)))

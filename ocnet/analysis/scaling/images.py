@@ -8,6 +8,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
+from ...control.base import check_count
 from ...problem import Sample
 
 
@@ -22,16 +23,20 @@ class Images(NamedTuple):
     test: Sample
 
 
-def images(name: str, folder: Path | None = None) -> Images:
+def images(name: str, folder: Path | None = None, count: int | None = None) -> Images:
     """A data set as vectors, each entry standardised by mean and deviation of the training part.
 
     Arguments:
         name: "digits" (8x8 scans that ship inside scikit-learn), "mnist" or "cifar10".
-        folder: Where torchvision finds MNIST or CIFAR-10.
+        folder: What holds MNIST or CIFAR-10, as torchvision stores it or as NAME.npz.
+        count: How many images to train on at most, and as many to choose and to report on.
 
     Raises:
-        ValueError: If the name is not known or the folder is missing.
+        TypeError, ValueError: If the name is not known, the folder is missing or the count is not
+            positive.
     """
+    if count is not None:
+        check_count("count", count)
     if name == "digits":
         inputs, labels = load_digits(return_X_y=True)
         order = torch.from_numpy(np.random.default_rng(0).permutation(len(labels)))
@@ -44,20 +49,37 @@ def images(name: str, folder: Path | None = None) -> Images:
         train, test = (read(name, folder, train) for train in (True, False))
     else:
         raise ValueError(f"data must be one of {', '.join(DATA)}, but got {name!r}.")
-    return split(train, test)
+    return split(train, test, count)
 
 
 def read(name: str, folder: Path, train: bool) -> Sample:
-    """The training or the test part of a data set of torchvision."""
+    """The training or the test part of a data set, from NAME.npz or as torchvision stores it.
+
+    The archive holds `train_images`, `train_labels`, `test_images` and `test_labels`.
+    """
+    archive = folder / f"{name}.npz"
+    if archive.is_file():
+        part = "train" if train else "test"
+        with np.load(archive) as arrays:
+            inputs, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
+    else:
+        inputs, labels = from_torchvision(name, folder, train)
+    return pair(inputs.reshape(len(inputs), -1), labels, torch.arange(len(labels)))
+
+
+def from_torchvision(name: str, folder: Path, train: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels as torchvision reads them from a folder."""
+    # Not above: torchvision imports only beside the build of torch that it was made for.
     from torchvision import datasets
 
     kind = {"mnist": datasets.MNIST, "cifar10": datasets.CIFAR10}[name]
     try:
         data = kind(str(folder), train=train, download=False)
-    except RuntimeError as error:
-        raise ValueError(f"{folder} does not hold {name} as torchvision stores it.") from error
-    inputs, labels = np.asarray(data.data), np.asarray(data.targets)
-    return pair(inputs.reshape(len(inputs), -1), labels, torch.arange(len(labels)))
+    except (RuntimeError, OSError) as error:
+        raise ValueError(
+            f"{folder} does not hold {name}: neither {name}.npz nor the files of torchvision."
+        ) from error
+    return np.asarray(data.data), np.asarray(data.targets)
 
 
 def pair(inputs: np.ndarray, labels: np.ndarray, index: Tensor) -> Sample:
@@ -65,12 +87,20 @@ def pair(inputs: np.ndarray, labels: np.ndarray, index: Tensor) -> Sample:
     return Sample(torch.from_numpy(inputs).float()[index], torch.from_numpy(labels).long()[index])
 
 
-def split(train: Sample, test: Sample) -> Images:
-    """A sixth of the training part set aside to choose on, all inputs standardised."""
+def split(train: Sample, test: Sample, count: int | None = None) -> Images:
+    """A sixth of the training part set aside to choose on, all inputs standardised.
+
+    Arguments:
+        train, test: The two parts as they are published.
+        count: How many images of each of the three parts to keep at most.
+    """
     (x, y), (x_test, y_test) = train, test
-    assert y is not None, "images have labels"
+    assert y is not None and y_test is not None, "images have labels"
     order = torch.from_numpy(np.random.default_rng(1).permutation(len(y)))
-    fit, choose = order[len(y) // 6 :], order[: len(y) // 6]
+    fit, choose = order[len(y) // 6 :][:count], order[: len(y) // 6][:count]
+    # In the published order classes may follow one another.
+    report = torch.from_numpy(np.random.default_rng(2).permutation(len(y_test)))[:count]
+    x_test, y_test = x_test[report], y_test[report]
     mean, std = x[fit].mean(), x[fit].std()
     return Images(
         Sample((x[fit] - mean) / std, y[fit]),

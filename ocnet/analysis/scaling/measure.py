@@ -62,15 +62,18 @@ def measure(
     vectors = 2 * columns * network.d
     matrices = math.prod(network.weight_shape(network.d))
     per_network = network.n_steps * (vectors + matrices) * dtype.itemsize
+    chunk = min(repeats, max(1, memory // per_network))
+    numbers = torch.empty(network.n_steps * chunk * matrices, dtype=dtype, device=device)
     parts = []
-    for start in range(0, repeats, chunk := max(1, memory // per_network)):
+    for start in range(0, repeats, chunk):
         count = min(chunk, repeats - start)
         normal = lambda *shape: torch.randn(shape, dtype=dtype, device=device, generator=generator)
         A = normal(count, network.d, network.n_in) / math.sqrt(network.n_in)
         B = normal(count, network.n_out, network.d) / math.sqrt(network.d)
         h_0 = normal(count, inputs, network.n_in) @ A.mT
         p_L = normal(count, inputs, network.n_out) @ B
-        weights = network.draw(count, generator, dtype, device).unsqueeze(2)
+        out = numbers[: network.n_steps * count * matrices].view(network.n_steps, -1)
+        weights = network.draw(count, generator, dtype, device, out).unsqueeze(2)
         h_0, p_L = (v.repeat_interleave(len(betas), dim=1) for v in (h_0, p_L))
         parts.append(propagate(network, weights, h_0, p_L, alpha, log_domain=log_domain))
     return joined(parts, (inputs, len(betas)))

@@ -117,10 +117,14 @@ class ScaledNetwork(Problem):
         generator: torch.Generator | None = None,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
+        out: Float[Tensor, "layer path"] | None = None,
     ) -> Float[Tensor, "layer network ..."]:
-        """The weights of `count` independent networks, shape `(L, count, *weight_shape)`."""
+        """The weights of `count` independent networks, shape `(L, count, *weight_shape)`.
+
+        Arguments: as of `Kind.draw`.
+        """
         shape = (count, *self.weight_shape(self.d))
-        unit = self.kind.draw(self.n_steps, math.prod(shape), generator, dtype, device)
+        unit = self.kind.draw(self.n_steps, math.prod(shape), generator, dtype, device, out)
         return unit.div_(math.sqrt(self.d)).reshape(self.n_steps, *shape)
 
     def control(self, weights: Float[Tensor, "layer ..."]) -> PiecewiseConstant:

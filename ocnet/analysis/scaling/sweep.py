@@ -3,6 +3,7 @@
 import abc
 import hashlib
 import os
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import as_completed, Executor
 from pathlib import Path
@@ -48,6 +49,9 @@ def run_study(
 ) -> Arrays:
     """The arrays of a study; chunks that the folder holds already are read, not computed.
 
+    Beside the arrays of the study there is `seconds`, the wall time each chunk took when it was
+    computed.
+
     Arguments:
         study: The study.
         folder: Where the chunks are saved.
@@ -66,14 +70,21 @@ def run_study(
     ) as bar:
         if executor is None:
             for chunk in missing:
-                save(files[chunk], study.compute(chunk))
+                save(files[chunk], timed(study, chunk))
                 bar.update()
         else:
-            futures = {executor.submit(study.compute, chunk): chunk for chunk in missing}
+            futures = {executor.submit(timed, study, chunk): chunk for chunk in missing}
             for future in as_completed(futures):
                 save(files[futures[future]], future.result())
                 bar.update()
     return joined([load(file) for file in files]) | study.axes()
+
+
+def timed(study: Study, chunk: int) -> Arrays:
+    """The arrays of a chunk and how long they took."""
+    start = time.perf_counter()
+    arrays = study.compute(chunk)
+    return arrays | {"seconds": np.array([time.perf_counter() - start])}
 
 
 def digest(study: Study) -> str:

@@ -1,7 +1,7 @@
 """Many small networks trained side by side: one batched system, one optimiser, one graph."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,11 +13,19 @@ from ..._types import Cost, State, Time
 from ...control import PiecewiseConstant
 from ...control.base import check_count
 from ...init import fill_, Kind
-from ...objective import evaluate
 from ...problem import Problem, Sample
 from ...solver import Euler
+from ...train.engine import compile_regions
 from .images import Images
 from .models import product, Res1
+from .steps import captured, NetworkwiseAdam, Step
+
+
+DECAY_EVERY = 5
+"""How many epochs a learning rate lasts before it is divided by ten."""
+
+CPU_MEMORY = 2**29
+"""How many bytes the networks of a chunk may take on a CPU: more would be no faster."""
 
 
 class SideBySide(Problem):
@@ -102,10 +110,13 @@ class SideBySide(Problem):
     def initial_control(
         self, n: int, generator: torch.Generator | None = None
     ) -> PiecewiseConstant:
-        control = PiecewiseConstant(self.t0, self.t1, n, (self.n_networks, 1, self.d, self.d + 1))
-        for i, kind in enumerate(self.kinds):
+        shape = (self.n_networks, 1, self.d, self.d + 1)
+        control = PiecewiseConstant(self.t0, self.t1, n, shape)
+        for kind in dict.fromkeys(self.kinds):
             generator = torch.Generator().manual_seed(self.seed)
-            fill_(control.path.data[:, i, 0, :, :-1], kind, 1 / math.sqrt(self.d), generator)
+            V = fill_(torch.empty(n, self.d, self.d), kind, 1 / math.sqrt(self.d), generator)
+            same = [i for i, other in enumerate(self.kinds) if other == kind]
+            control.path.data[:, same, 0, :, :-1] = V[:, None]
         return control
 
 
@@ -127,68 +138,106 @@ def train_side_by_side(
     problem: SideBySide,
     control: PiecewiseConstant,
     data: Images,
-    lr: float,
+    rates: Float[Tensor, " network"] | float,
     *,
     epochs: int = 10,
     batch_size: int = 128,
     generator: torch.Generator | None = None,
+    compiled: bool = False,
 ) -> Trained:
     """Trains every network with Adam, the learning rate divided by ten every five epochs.
 
     The networks share nothing but the batches: the gradient of the sum of their losses is, for
     each, the gradient of its own loss. One that diverges becomes NaN and leaves the others alone.
+    On a CUDA device the step is captured as one graph.
 
     Arguments:
         problem: The networks.
-        control: Their weights, trained in place with embeddings and heads.
+        control: Their weights, trained in place with embeddings and heads, on their device.
         data: What to train on, to choose on and to report.
-        lr: The learning rate.
+        rates: The learning rate of each network, or of all.
         epochs: How often to go through the training part.
         batch_size: How many images a step sees; what is left of an epoch is dropped.
-        generator: Makes the order of the images reproducible.
+        generator: Makes the order of the images reproducible; on the CPU.
+        compiled: Whether to compile what a layer does, once for all layers.
+
+    Raises:
+        ValueError: If the training part is smaller than a batch, or the rates do not fit.
     """
-    optimizer = torch.optim.Adam([*control.parameters(), *problem.parameters()], lr=lr)
-    schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=5, gamma=0.1)
-    solver = Euler(problem.n_steps)
-    losses = []
-    for _ in range(epochs):
-        total, count = torch.zeros_like(problem.T.flatten()), 0
-        for batch in shuffled(data.train, batch_size, generator):
-            optimizer.zero_grad()
-            cost, _ = evaluate(problem, control, solver, batch)
-            loss = cost.mean(1)
-            loss.sum().backward()
-            optimizer.step()
-            total, count = total + loss.detach(), count + 1
-        schedule.step()
-        losses.append(total / max(count, 1))
+    device = control.path.device
+    train, validation, test = (on_device(part, device) for part in data)
+    if len(train.x0) < batch_size:
+        raise ValueError(
+            f"Must have batch_size <= {len(train.x0)} training images, but got {batch_size=}."
+        )
+    if compiled:
+        compile_regions(problem, control)
+    groups = [
+        {"params": list(control.parameters()), "axis": 1},
+        {"params": list(problem.parameters()), "axis": 0},
+    ]
+    rates = torch.as_tensor(rates, device=device).expand(problem.n_networks)
+    optimizer = NetworkwiseAdam(groups, rates)
+    step = Step(problem, control, optimizer, train, batch_size)
+    advance = captured(step) if device.type == "cuda" else step
+    losses, count = [], len(train.x0) // batch_size
+    for epoch in range(epochs):
+        step.begin_epoch(torch.randperm(len(train.x0), generator=generator))
+        for _ in range(count):
+            advance()
+        losses.append(step.total / count)
+        if (epoch + 1) % DECAY_EVERY == 0:
+            optimizer.decay(0.1)
+    # A graph keeps the memory of its step, which the evaluation needs.
+    del advance
     return Trained(
-        validation=accuracy(problem, control, data.validation),
-        test=accuracy(problem, control, data.test),
-        loss=torch.stack(losses),
+        validation=accuracy(problem, control, validation, batch_size).cpu(),
+        test=accuracy(problem, control, test, batch_size).cpu(),
+        loss=torch.stack(losses).cpu(),
     )
 
 
-def shuffled(
-    sample: Sample, batch_size: int, generator: torch.Generator | None
-) -> Iterator[Sample]:
-    """An epoch of batches of equal size."""
+def on_device(sample: Sample, device: torch.device) -> Sample:
+    """Inputs and labels, all of them on a device."""
     x, y = sample
     assert y is not None, "images have labels"
-    order = torch.randperm(len(x), generator=generator)
-    for index in order[: len(x) // batch_size * batch_size].split(batch_size):
-        yield Sample(x[index], y[index])
+    return Sample(x.to(device), y.to(device))
+
+
+def bytes_per_network(
+    n_layers: int, d: int, n_in: int, n_out: int, batch_size: int, itemsize: int = 4
+) -> int:
+    """About how much memory a step takes for each network that it trains.
+
+    Of the weights there are seven copies: themselves, their gradient and the layers it is stacked
+    from, two moments, the update, and what a capture restores. For each layer and image the
+    backward pass keeps the state and the activation with its one for the bias.
+    """
+    weights = n_layers * d * (d + 1) + d * n_in + n_out * d
+    activations = n_layers * batch_size * (2 * d + 1)
+    return itemsize * (7 * weights + activations)
+
+
+def networks_at_once(per_network: int, device: torch.device) -> int:
+    """How many networks fit in memory side by side: a number that makes a chunk of a study."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return max(1, int(0.8 * free) // per_network)
+    return max(1, CPU_MEMORY // per_network)
 
 
 @torch.no_grad()
 def accuracy(
-    problem: SideBySide, control: PiecewiseConstant, sample: Sample
+    problem: SideBySide, control: PiecewiseConstant, sample: Sample, batch_size: int = 128
 ) -> Float[Tensor, " network"]:
-    """The accuracy of each network, NaN where its outputs are not finite."""
+    """The accuracy of each network, NaN where its outputs are not finite.
+
+    In batches no larger than those of the training, so that it takes no more memory.
+    """
     x, y = sample
     assert y is not None, "images have labels"
     right, finite = 0.0, True
-    for part, labels in zip(x.split(1000), y.split(1000), strict=True):
+    for part, labels in zip(x.split(batch_size), y.split(batch_size), strict=True):
         final = Euler(problem.n_steps).solve(problem, control, problem.embed(part)).states[-1]
         right = right + problem.score(final, labels)["accuracy"].sum(1)
         finite = finite & torch.isfinite(problem.logits(final)).flatten(1).all(1)
