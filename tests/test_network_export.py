@@ -1,5 +1,6 @@
 """Networks that leave ocnet compute the same."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,28 @@ from ocnet.resnet import resnet
 network, images = resnet(3, (3, 4, 5), size=8).eval(), torch.randn(2, 3, 8, 8)
 compiled = torch.compile(network, fullgraph=True, backend="eager")
 torch.testing.assert_close(compiled(images), network(images), rtol=0, atol=0)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a compiler")
+def test_the_compiled_network_agrees_in_both_modes() -> None:
+    """Forward and backward through the code that torch.compile generates."""
+    script = """
+import copy, torch
+from ocnet.resnet import resnet
+network, images = resnet(3, (3, 4, 5), size=8), torch.randn(4, 3, 8, 8)
+for training in (True, False):
+    network.train(training)
+    reference = copy.deepcopy(network)
+    logits, expected = torch.compile(network)(images), reference(images)
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
+    logits.square().sum().backward()
+    expected.square().sum().backward()
+    for p, q in zip(network.control.parameters(), reference.control.parameters()):
+        torch.testing.assert_close(p.grad, q.grad, rtol=1e-3, atol=1e-4)
+    network.zero_grad()
 """
     subprocess.run([sys.executable, "-c", script], check=True)
 

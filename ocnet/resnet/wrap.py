@@ -107,8 +107,7 @@ def wrap(
         blocks = list(network)  # pyright: ignore[reportArgumentType]
     if embedding is None or head is None:
         raise ValueError("wrap takes embedding and head along with blocks.")
-    check_blocks(blocks)
-    branches, backbone = taken_apart(blocks, head)
+    branches, backbone = taken_apart(checked(blocks), head)
     readouts = ChainedReadOuts(len(blocks), backbone, own=heads == "full")
     problem = Classifier(
         Parts(embedding, *backbone, readouts),
@@ -120,8 +119,8 @@ def wrap(
     return ResNet(problem, Layers(0.0, float(len(blocks)), branches)).train(embedding.training)
 
 
-def check_blocks(blocks: Sequence[Any]) -> None:
-    """Raises a ValueError if there are no blocks, a TypeError if one is no `Residual`."""
+def checked(blocks: Sequence[Any]) -> Sequence[Residual]:
+    """The blocks; a ValueError if there are none, a TypeError if one is no `Residual`."""
     if not blocks:
         raise ValueError("wrap takes at least one block.")
     for k, block in enumerate(blocks):
@@ -130,6 +129,7 @@ def check_blocks(blocks: Sequence[Any]) -> None:
                 f"wrap cannot take apart block {k}, a {type(block).__name__}: describe it as "
                 "ocnet.resnet.Residual(branch, shortcut, activation)."
             )
+    return blocks
 
 
 def taken_apart(blocks: Sequence[Residual], head: nn.Module) -> tuple[list[nn.Module], Backbone]:
