@@ -89,7 +89,15 @@ class Job:
 
     def validate(self, sample: Sample) -> dict[str, float]:
         """Mean cost and scores of the present parameters on some samples."""
-        return measure(self.problem, self.control, self.solver, sample, engine=self.engine)
+        # As many at a time as in training, whose memory is known to be there.
+        return measure(
+            self.problem,
+            self.control,
+            self.solver,
+            sample,
+            batch_size=self.batches.batch_size,
+            engine=self.engine,
+        )
 
     def model(self) -> dict[str, dict[str, Tensor]]:
         """The parameters and statistics of control and problem."""
