@@ -76,6 +76,15 @@ def test_pictures_show_every_network() -> None:
         drawn.canvas.draw()
 
 
+def test_a_short_logarithmic_axis_has_ticks() -> None:
+    distance = np.array([0.998, 0.96, 0.85, 0.78, 0.54, 0.0])
+    profile = DepthProfile(distance, distance, np.ones(5), np.ones(5), distance)
+    figure = plot.turnpike({"a": profile})
+    figure.canvas.draw()
+    low, high = figure.axes[0].get_ylim()
+    assert sum(low <= tick <= high for tick in figure.axes[0].get_yticks()) >= 4
+
+
 def test_smallest_depth_within_the_tolerance() -> None:
     accuracy = np.array([0.1, 0.5, 0.896, 0.85, 0.9, 0.9])
     profile = DepthProfile(accuracy, accuracy, accuracy[1:], accuracy[1:], accuracy)
