@@ -20,7 +20,8 @@ import itertools
 import torch
 
 from ocnet import Sample
-from ocnet.analysis.bounds import grow, loss_bounds, monotone
+from ocnet.analysis.bounds import loss_bounds
+from ocnet.analysis.grow import grow, monotone
 
 from .stage_cost_digits import trained
 

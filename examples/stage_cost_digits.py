@@ -1,15 +1,37 @@
 """Stage cost makes a ResNet settle early: handwritten digits, three seeds.
 
-    python -m examples.stage_cost_digits [--quick] [--out DIR]
+    python -m examples.stage_cost_digits [--quick] [--seeds 10 11 12] [--out DIR]
 
-Trains a homogeneous ResNet (18 blocks of 16 filters) for 40 epochs with and without stage cost,
-from the same start, and prints for each seed the test accuracy of the whole network and of its
-SubResNet at the plateau, from where on no output is 0.5 points worse than the last on the
-validation data. `--quick` trains one seed for 4 epochs, too short to reach a plateau.
-Measured in full size (six CPU minutes; examples/results/stage_cost_digits.json): with stage cost
-pruning to 3, 7 and 5 blocks of 18 costs no accuracy (99.4% after, or more), without it 64.7, 3.9
-and 21.4 points; in the deeper half |y^_{k+1} - y^_k| is 0.30 against 0.79. The settings were chosen
-after a first run of the same seeds, which the file tells, so fresh seeds would be the proof.
+The protocol, fixed before these seeds were run for the first time:
+
+- The network is homogeneous, 30 blocks of 16 filters. It is trained for 40 epochs with stage cost
+  (gamma = 0.1, weight sharing) and without, from the same start and with the same batches: SGD,
+  momentum 0.9, batch 64, rate 0.1 divided by ten after 1/2 and 3/4, weight decay 5e-3.
+- The depth M is the smallest within 0.5 points of the stage-cost network's last output on the
+  validation data (`smallest_depth`); both networks are pruned to it.
+- Reported, for every seed, on the test data: accuracy before and after pruning; over the deeper
+  half the mean change |y^_{k+1} - y^_k| and weight norm; the loss of y^_{N/2} over that of y^_N,
+  which is 1 on a plateau. Expected: pruning costs at most 0.5 points with stage cost, and at
+  least 20 without.
+
+Depth and gamma were chosen on the validation data of seeds 100, 101 and 102, among depths 18 and
+30 and gamma 0.02, 0.1 and 0.5. The split is the same for all seeds, and the 360 test images served
+in earlier experiments with other seeds; one image is 0.28 points.
+
+Measured, in one run (231 CPU seconds; examples/results/stage_cost_digits.json):
+
+      seed    gamma    accuracy    m    pruned    lost    late_change    late_weights    plateau
+        10      0.1       98.89    2     99.17   -0.28           0.14            1.82       0.94
+        10      0         99.17    2     38.61   60.56           0.37            1.95       8.09
+        11      0.1       98.89    2     98.61    0.28           0.11            1.81       0.91
+        11      0         99.44    2     23.33   76.11           0.36            1.98       8.42
+        12      0.1       98.89    4     98.89    0.00           0.11            1.82       0.93
+        12      0         99.72    4     56.94   42.78           0.42            1.98       7.22
+
+So the expectation holds for every seed; the whole network loses 0.3 to 0.8 points of accuracy to
+the stage cost, and the norms of the deeper weights hardly differ. The very last change counts
+against stage cost: the head has running statistics, the outputs before it those of one pass.
+`--quick` trains one seed for 4 epochs, too short to reach a plateau.
 """
 
 import argparse
@@ -23,13 +45,15 @@ from tabulate import tabulate
 
 from ocnet import Sample, training
 from ocnet.analysis.depth import depth_profile, DepthProfile
+from ocnet.analysis.pruning import smallest_depth
 from ocnet.plot import depth as plot
 from ocnet.provenance import provenance
 from ocnet.resnet import collect_statistics, ResNet
 from problems.images import Digits
 
 
-DEPTH, BATCH = 18, 64
+DEPTH, GAMMA, TOLERANCE = 30, 0.1, 0.5
+BATCH = 64
 DECAY = 5e-3
 """The weight decay: over these few steps about as much as 1e-4 over the paper's 165 epochs."""
 
@@ -41,11 +65,13 @@ class Outcome:
     Attributes:
         seed, gamma: How it was trained.
         cpu_seconds: How long that took, on one core.
-        accuracy: Its test accuracy.
-        plateau: The depth at which stage-cost training of the same seed reaches its plateau.
-        pruned: The test accuracy of its SubResNet of that depth.
+        accuracy: Its test accuracy, in percent.
+        m: The depth at which the stage-cost network of the same seed is within the tolerance.
+        pruned: The test accuracy of its SubResNet of that depth, in percent.
+        lost: The points that pruning costs.
         late_change: The mean of `|y^_{k+1} - y^_k|` over the second half of the depth.
         late_weights: The mean of `|w_F,k|` there.
+        plateau: The loss of `y^_{N/2}` over that of `y^_N`.
         rate: The rate at which the states approach the turnpike.
     """
 
@@ -53,10 +79,12 @@ class Outcome:
     gamma: float
     cpu_seconds: float
     accuracy: float
-    plateau: int
+    m: int
     pruned: float
+    lost: float
     late_change: float
     late_weights: float
+    plateau: float
     rate: float
 
 
@@ -83,41 +111,45 @@ def trained(
 
 def outcomes(seed: int, epochs: int) -> tuple[list[Outcome], dict[str, DepthProfile]]:
     """Both trainings of one seed, and the networks along their depth."""
-    results, profiles, plateau = [], {}, DEPTH
-    for name, gamma in (("stage cost", 0.02), ("standard", 0.0)):
+    results, profiles, m = [], {}, DEPTH
+    for name, gamma in (("stage cost", GAMMA), ("standard", 0.0)):
         start = time.process_time()
         network, problem = trained(seed, gamma, epochs)
         seconds = time.process_time() - start
-        validation = depth_profile(network, problem.data("validation"))
-        profile = depth_profile(network, problem.data("test"))
         if gamma:
-            good = validation.accuracy >= validation.accuracy[-1] - 0.005
-            plateau = int(DEPTH + 1 - good[::-1].argmin()) if not good.all() else 0
-        late = slice(DEPTH // 2, None)
-        results.append(
-            Outcome(
-                seed,
-                gamma,
-                seconds,
-                accuracy=100 * float(profile.accuracy[-1]),
-                plateau=plateau,
-                pruned=100 * float(profile.accuracy[plateau]),
-                late_change=float(profile.change[late].mean()),
-                late_weights=float(profile.weights[late].mean()),
-                rate=profile.turnpike.rate,
-            )
-        )
-        profiles[name] = profile
+            m = smallest_depth(depth_profile(network, problem.data("validation")), TOLERANCE)
+        profiles[name] = profile = depth_profile(network, problem.data("test"))
+        results.append(outcome(seed, gamma, seconds, m, profile))
     return results, profiles
+
+
+def outcome(seed: int, gamma: float, seconds: float, m: int, profile: DepthProfile) -> Outcome:
+    """What a network's profile on the test data says."""
+    half = DEPTH // 2
+    accuracy = 100 * profile.accuracy
+    return Outcome(
+        seed,
+        gamma,
+        seconds,
+        accuracy=float(accuracy[-1]),
+        m=m,
+        pruned=float(accuracy[m]),
+        lost=float(accuracy[-1] - accuracy[m]),
+        late_change=float(profile.change[half:].mean()),
+        late_weights=float(profile.weights[half:].mean()),
+        plateau=float(profile.loss[half] / profile.loss[-1]),
+        rate=profile.turnpike.rate,
+    )
 
 
 def main() -> None:
     """Trains, prints the table and writes results and pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[10, 11, 12])
     parser.add_argument("--out", type=Path, default=Path("runs/stage_cost_digits"))
     options = parser.parse_args()
-    seeds, epochs = ([0], 4) if options.quick else ([0, 1, 2], 40)
+    seeds, epochs = (options.seeds[:1], 4) if options.quick else (options.seeds, 40)
     options.out.mkdir(parents=True, exist_ok=True)
     results, profiles = [], {}
     for seed in seeds:

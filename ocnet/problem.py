@@ -173,6 +173,25 @@ class Problem(nn.Module, abc.ABC):
         """
         return None
 
+    def check(self, sample: Sample) -> None:
+        """Raises a ValueError if samples are not what the problem takes; anything goes by default.
+
+        Training calls it once for a data set, before that goes to an accelerator.
+        """
+
+    def parameter_groups(
+        self, control: Control, lr: float, weight_decay: float = 0.0
+    ) -> list[dict[str, Any]]:
+        """What an optimiser trains, as `torch.optim` takes it: one group unless overridden.
+
+        Arguments:
+            control: The control.
+            lr: The learning rate.
+            weight_decay: The weight decay.
+        """
+        parameters = [*control.parameters(), *self.parameters()]
+        return [{"params": parameters, "lr": lr, "weight_decay": weight_decay}]
+
     def augment(self, sample: Sample, generator: torch.Generator | None = None) -> Sample:
         """A training batch made harder at random, on its device; unchanged by default."""
         return sample

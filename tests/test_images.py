@@ -1,5 +1,6 @@
 """Image problems: splits, augmentation, and what is missing."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from ocnet import Euler, evaluate
-from problems.images import CIFAR10, Digits, flipped, MNIST, shifted
+from problems.images import CIFAR10, CIFAR100, Digits, FashionMNIST, flipped, MNIST, shifted
 
 
 def test_digits_are_bytes_in_three_splits() -> None:
@@ -53,6 +54,68 @@ def test_cifar_from_a_folder(tmp_path: Path) -> None:
     assert problem.data("validation").x0.shape == (5000, 3, 32, 32)
     test = problem.data("test")
     assert (test.x0.permute(0, 2, 3, 1).numpy() == images[:7]).all()
+
+
+def write_idx(path: Path, values: np.ndarray) -> None:
+    """The format of MNIST's files: type and rank, sizes in big-endian order, bytes."""
+    header = bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">i4").tobytes()
+    path.write_bytes(header + values.astype(np.uint8).tobytes())
+
+
+@pytest.mark.parametrize("Problem", [MNIST, FashionMNIST])
+def test_idx_files_of_torchvision(Problem: type[MNIST], tmp_path: Path) -> None:
+    folder = tmp_path / Problem.name / "raw"
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    written = {}
+    for prefix, n in (("train", 5003), ("t10k", 4)):
+        images = generator.integers(256, size=(n, 28, 28), dtype=np.uint8)
+        labels = generator.integers(10, size=n)
+        write_idx(folder / f"{prefix}-images-idx3-ubyte", images)
+        write_idx(folder / f"{prefix}-labels-idx1-ubyte", labels)
+        written[prefix] = images, labels
+    problem = Problem(depth=3, data=tmp_path)
+    train, test = written["train"], written["t10k"]
+    expected = [("train", train, slice(3)), ("validation", train, slice(3, None)),
+                ("test", test, slice(None))]  # fmt: skip
+    for split, (images, labels), some in expected:
+        sample = problem.data(split)  # pyright: ignore[reportArgumentType]
+        assert sample.x0.dtype == torch.uint8 and sample.target is not None
+        assert (sample.x0[:, 0].numpy() == images[some]).all()
+        assert (sample.target.numpy() == labels[some]).all()
+
+
+@pytest.mark.parametrize(("Problem", "key"), [(CIFAR10, b"labels"), (CIFAR100, b"fine_labels")])
+def test_pickled_batches_of_torchvision(
+    Problem: type[CIFAR10], key: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row holds the bytes of red, then of green, then of blue, each line after line."""
+    cifar = pytest.importorskip("torchvision.datasets.cifar")
+    # The sums of the real files.
+    monkeypatch.setattr(cifar, "check_integrity", lambda path, md5=None: Path(path).is_file())
+    dataset = getattr(cifar, Problem.name)
+    folder = tmp_path / dataset.base_folder
+    folder.mkdir()
+    generator, parts = np.random.default_rng(0), []
+    for name, _ in (*dataset.train_list, *dataset.test_list):
+        n = 5010 // len(dataset.train_list) if name != dataset.test_list[0][0] else 7
+        rows = generator.integers(256, size=(n, 3072), dtype=np.uint8)
+        labels = generator.integers(Problem.classes, size=n).tolist()
+        coarse = [0] * n
+        entry = {b"data": rows, key: labels, b"coarse_labels": coarse}
+        (folder / name).write_bytes(pickle.dumps({k.decode(): v for k, v in entry.items()}))
+        parts.append((rows.reshape(n, 3, 32, 32), labels))
+    names = {dataset.meta["key"]: [str(i) for i in range(Problem.classes)]}
+    (folder / dataset.meta["filename"]).write_bytes(pickle.dumps(names))
+    problem = Problem(depth=3, data=tmp_path)
+    images = np.concatenate([rows for rows, _ in parts[:-1]])
+    labels = [label for _, some in parts[:-1] for label in some]
+    train, validation, test = (problem.data(s) for s in ("train", "validation", "test"))
+    assert len(validation.x0) == 5000
+    assert (torch.cat([train.x0, validation.x0]).numpy() == images).all()
+    assert train.target is not None and validation.target is not None and test.target is not None
+    assert torch.cat([train.target, validation.target]).tolist() == labels
+    assert (test.x0.numpy() == parts[-1][0]).all() and test.target.tolist() == parts[-1][1]
 
 
 def test_missing_data_gets_one_line_that_says_what_to_do(tmp_path: Path) -> None:

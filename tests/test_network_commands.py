@@ -1,14 +1,21 @@
 """`ocnet train | depth | prune | bounds` on a small network of digits."""
 
+import importlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
 
+from ocnet.analysis import pruning
 from ocnet.cli import build
 from ocnet.resnet import load_network
+from problems.images import Digits
+
+
+depth_command = importlib.import_module("ocnet.cli.depth")
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +58,29 @@ def test_prune_saves_an_ordinary_network(run: Path, tmp_path: Path) -> None:
     assert load_network(out / "pruned-inside.safetensors").depth == 2
     again = ocnet("prune", str(run / "with"), "--out", str(out), code=2)
     assert "not empty" in again
+
+
+def test_choices_are_made_on_the_validation_data(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Depth and temperatures; the test data are for the tables alone."""
+    chosen_on = []
+    choose = {"depth": "calibrate", "prune": "depth_profile"}
+    modules = {"depth": depth_command, "prune": pruning}
+    for command, name in choose.items():
+        original = getattr(modules[command], name)
+
+        def recorded(network: Any, sample: Any, original: Any = original) -> Any:
+            chosen_on.append(sample)
+            return original(network, sample)
+
+        monkeypatch.setattr(modules[command], name, recorded)
+        ocnet(command, str(run / "with"), "--out", str(tmp_path / command))
+    scans = Digits(4, widths=(4, 4))
+    assert len(chosen_on) == 2
+    for sample in chosen_on:
+        assert sample.x0.equal(scans.data("validation").x0)
+        assert not sample.x0.equal(scans.data("test").x0)
 
 
 def test_bounds_have_a_row_for_every_depth(run: Path, tmp_path: Path) -> None:

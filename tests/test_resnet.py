@@ -10,8 +10,10 @@ from torch import nn, Tensor
 from torch.nn import functional as F
 
 from ocnet import evaluate, Sample, TorchDiffEq
+from ocnet.analysis.depth import depth_profile
 from ocnet.resnet import Architecture, homogeneous, ResNet, resnet
 from ocnet.resnet.blocks import NoBranch
+from ocnet.train.batches import Batches, endless
 
 
 LAYOUTS = [
@@ -108,6 +110,13 @@ def test_torchdiffeq_takes_the_same_steps(layout: dict) -> None:
     cost2, trajectory2 = evaluate(network.problem, network.control, solver, sample)
     torch.testing.assert_close(cost, cost2)
     torch.testing.assert_close(trajectory.states[-1], trajectory2.states[-1])
+    parameters = list(network.parameters())
+    gradients = (
+        torch.autograd.grad(c.sum(), parameters, allow_unused=True, materialize_grads=True)
+        for c in (cost, cost2)
+    )
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b)
 
 
 @pytest.mark.parametrize(
@@ -190,6 +199,27 @@ def test_bad_images_and_labels_get_one_clear_line() -> None:
         network.problem.sample(3)
 
 
+def test_labels_are_checked_once_for_a_data_set_wherever_it_goes() -> None:
+    network = small(depth=3, widths=(4,)).to("meta")
+    good, bad = (Sample(torch.zeros(4, 2, 8, 8), torch.tensor([0, 1, 2, y])) for y in (2, 3))
+
+    problem: Any = network.problem
+    problem.data = lambda split: good
+    Batches(problem, 2, torch.Generator())
+    problem.data = lambda split: bad
+    with pytest.raises(ValueError, match=r"labels must lie in 0\.\.2, but got 3"):
+        Batches(problem, 2, torch.Generator())
+    seen = []
+    batches = endless([good, good], lambda sample: (seen.append(sample), problem.check(sample))[0])
+    for _ in range(6):
+        next(batches)
+    assert len(seen) == 2
+    with pytest.raises(ValueError, match=r"labels must lie in 0\.\.2"):
+        next(endless([bad], problem.check))
+    with pytest.raises(ValueError, match=r"labels must lie in 0\.\.2"):
+        depth_profile(small(depth=3, widths=(4,)), bad)
+
+
 def test_a_checkpoint_of_another_architecture_changes_nothing() -> None:
     network, other = small(depth=3, widths=(4,)), small(depth=4, widths=(4,))
     before = copy.deepcopy(network.state_dict())
@@ -205,5 +235,9 @@ def test_architecture_of_some_blocks() -> None:
     assert architecture.keep(range(19)).blocks == (18, 1, 0)
     assert architecture.keep(range(54)) == architecture
     assert architecture.keep([0, 1, 18, 30, 36]).blocks == (2, 2, 1)
+    bare = architecture.keep([0, 1, 18, 30, 36], bare=[18])
+    assert bare.bare == (2,) and bare.keep([0, 2, 3]).bare == (1,)
     with pytest.raises(ValueError, match="Block 18 changes the stage"):
         architecture.keep([0, 1, 19])
+    with pytest.raises(ValueError, match=r"Only blocks \(18, 36\) change the stage"):
+        architecture.keep(range(54), bare=[3])

@@ -12,9 +12,15 @@ from ocnet import Euler, evaluate, Sample, training
 from ocnet.problem import Node
 from ocnet.resnet import collect_statistics, CrossEntropy, ResNet, SquaredError
 from ocnet.resnet.chained import ChainedReadOuts
-from ocnet.resnet.readouts import OwnReadOuts
+from ocnet.resnet.grouped import OwnReadOuts
 
 from .test_resnet import batch, plain_norm, small
+
+
+def margin(logits: Tensor, labels: Tensor | None) -> Tensor:
+    """A loss of the user's own."""
+    assert labels is not None
+    return F.multi_margin_loss(logits, labels, reduction="none")
 
 
 NETS = [
@@ -28,22 +34,15 @@ GAMMA = [0.0, 0.5, 0.1, 0.3, 0.2, 0.7, 0.4, 0.2, 0.1, 0.6]
 def plain_read_out(network: ResNet, k: int, x: Tensor) -> Tensor:
     """`E_k(x_k)`: through every later skip, with statistics of the batch, and own heads if any."""
     problem: Any = network.problem
-    own: Any = problem.readouts
-    full = isinstance(problem.readouts, OwnReadOuts)
     kernels = [p.map.weight for p in problem.projections if p.start >= k]
     kernels += [skip.weight for skip in problem.head.skips]
-    if full:
-        row = range(k, k + 1)
-        kernels = [w[0][:, :, None, None] for w in own.kernels_of(row)]
+    bn, fc = problem.head.bn, problem.head.fc
+    if isinstance(problem.readouts, OwnReadOuts):
+        own: Any = problem.readouts.own[k]
+        kernels, bn, fc = [skip.weight for skip in own["skips"]], own["bn"], own["fc"]
     for kernel in kernels:
         x = F.conv2d(x, kernel, stride=2)
-    head = copy.copy(problem.head)
-    if full:
-        mean, var = x.mean((0, 2, 3), keepdim=True), x.var((0, 2, 3), correction=0, keepdim=True)
-        w, b = (p[k][:, None, None] for p in (own.bn_weight, own.bn_bias))
-        x = (x - mean) / (var + 1e-5).sqrt() * w + b
-        return x.relu().mean((2, 3)) @ own.fc_weight[k].T + own.fc_bias[k]
-    return plain_norm(x, head.bn, True).relu().mean((2, 3)) @ head.fc.weight.T + head.fc.bias
+    return plain_norm(x, bn, True).relu().mean((2, 3)) @ fc.weight.T + fc.bias
 
 
 def perturb(network: ResNet) -> ResNet:
@@ -55,7 +54,7 @@ def perturb(network: ResNet) -> ResNet:
 
 
 @pytest.mark.parametrize("heads", ["WS", "full"])
-@pytest.mark.parametrize("loss", [CrossEntropy(), CrossEntropy(0.1), SquaredError()])
+@pytest.mark.parametrize("loss", [CrossEntropy(), CrossEntropy(0.1), SquaredError(), margin])
 @pytest.mark.parametrize("net", NETS)
 def test_cost_and_gradients_equal_the_plain_definition(net: dict, loss: Any, heads: str) -> None:
     network = perturb(small(heads=heads, loss=loss, **net))
@@ -72,33 +71,61 @@ def test_cost_and_gradients_equal_the_plain_definition(net: dict, loss: Any, hea
         expected = expected + gamma[k] * loss(plain_read_out(reference, k, x), sample.target)
     torch.testing.assert_close(cost, expected)
     expected.mean().backward()
-    own = dict(reference.problem.readouts.named_parameters(prefix="problem.readouts"))
     mine = dict(network.named_parameters())
     for name, q in reference.named_parameters():
-        grad = q.grad
-        if name in own and grad is not None and "kernels" not in name:
-            rates = torch.tensor([1 / g if g else 1.0 for g in gamma])
-            grad = grad * rates.view(-1, *[1] * (grad.dim() - 1))
-        if "kernels" not in name:
-            torch.testing.assert_close(mine[name].grad, grad, msg=name)
+        torch.testing.assert_close(mine[name].grad, q.grad, msg=name)
 
 
-def test_own_kernels_learn_as_if_gamma_were_one() -> None:
-    network = perturb(small(heads="full", depth=6, widths=(3, 4, 5), gamma=0.02))
-    reference = copy.deepcopy(network)
-    sample = batch(network)
-    evaluate(network.problem, network.control, network.solver, sample)[0].mean().backward()
-    states = [x.detach() for x in reference.trajectory(sample.x0).states]
-    loss = CrossEntropy()
-    for k in range(6):
-        loss(plain_read_out(reference, k, states[k]), sample.target).mean().backward()
-    pairs = zip(
-        network.problem.readouts.named_parameters(),
-        reference.problem.readouts.parameters(),
-        strict=True,
-    )
-    for (name, p), q in pairs:
-        torch.testing.assert_close(p.grad, q.grad, msg=name)
+def trained_by(optimizer: torch.optim.Optimizer, network: ResNet, steps: int = 3) -> ResNet:
+    batches = [batch(network, seed=seed) for seed in range(steps)]
+    for _ in training(network.problem, network.control, network.solver, optimizer, batches):
+        pass
+    return network
+
+
+@pytest.mark.parametrize("gamma", [0.02, [0.5, 0.1, 0.3, 0.2, 0.7, 0.4]])
+def test_own_heads_learn_at_lr_over_gamma(gamma: Any) -> None:
+    """SGD with momentum and weight decay, against groups written out for a plain `J_N`."""
+    net = {"heads": "full", "depth": 6, "widths": (3, 4, 5), "gamma": gamma}
+    network, reference = perturb(small(**net)), perturb(small(**net))
+    groups = network.parameter_groups(0.01, weight_decay=0.2)
+    trained_by(torch.optim.SGD(groups, 0.01, momentum=0.9), network)
+
+    gammas = reference.problem.gamma
+    problem: Any = reference.problem
+    rest = [problem.embedding, problem.projections, problem.head]
+    optimizer = torch.optim.SGD(
+        [
+            {"params": reference.control.parameters(), "lr": 0.01, "weight_decay": 0.2},
+            {"params": [p for module in rest for p in module.parameters()], "lr": 0.01},
+            *({"params": problem.readouts.own[k].parameters(), "lr": 0.01 / gammas[k]}
+              for k in range(6)),
+        ],
+        momentum=0.9,
+    )  # fmt: skip
+    for seed in range(3):
+        images, labels = batch(reference, seed=seed)
+        assert labels is not None
+        states = reference.trajectory(images).states
+        J = F.cross_entropy(reference.problem.head(states[-1]), labels)
+        for k, x in enumerate(states[:-1]):
+            J = J + gammas[k] * F.cross_entropy(plain_read_out(reference, k, x), labels)
+        optimizer.zero_grad()
+        J.backward()
+        optimizer.step()
+    mine = dict(network.named_parameters())
+    for name, q in reference.named_parameters():
+        torch.testing.assert_close(mine[name], q, msg=name)
+
+
+def test_parameter_groups_hold_every_parameter_once() -> None:
+    for heads, more in (("WS", 0), ("full", 6)):
+        network = small(heads=heads, depth=6, widths=(3, 4, 5), gamma=lambda k: 0.1 * k)
+        groups = network.parameter_groups(0.1)
+        ids = [id(p) for group in groups for p in group["params"]]
+        assert sorted(ids) == sorted(map(id, network.parameters()))
+        assert len(groups) == 2 + more
+    assert [group["lr"] for group in groups[2:4]] == [0.1, pytest.approx(1.0)]
 
 
 @pytest.mark.parametrize("heads", ["WS", "full"])

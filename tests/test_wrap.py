@@ -88,7 +88,11 @@ def test_stage_cost_trains_own_heads_only_in_the_full_variant() -> None:
         wrapped = wrap(network, image_shape=(3, 32, 32), heads=heads, gamma=0.1)
         more = {id(p) for p in wrapped.parameters()} - {id(p) for p in network.parameters()}
         assert bool(more) == grows
-        optimizer = torch.optim.SGD(wrapped.parameters(), 0.01)
+        groups = wrapped.parameter_groups(0.01)
+        ids = [id(p) for group in groups for p in group["params"]]
+        assert sorted(ids) == sorted(map(id, wrapped.parameters()))
+        assert [group["lr"] for group in groups[2:]] == pytest.approx([0.1] * (8 if grows else 0))
+        optimizer = torch.optim.SGD(groups)
         (record,) = training(wrapped.problem, wrapped.control, wrapped.solver, optimizer, [some()])
         assert record.grad_norm > 0
 

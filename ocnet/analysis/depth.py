@@ -95,6 +95,7 @@ def depth_profile(network: ResNet, sample: Sample, batch_size: int = 500) -> Dep
     problem, n = network.problem, network.depth
     was_training = network.training
     network.eval()
+    problem.check(sample)
     network.check_statistics()
     sums = torch.zeros(4, n + 1, dtype=torch.float64)
     for images, labels in batches(sample, batch_size):

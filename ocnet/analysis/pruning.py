@@ -8,10 +8,12 @@ import numpy as np
 import torch
 from tabulate import tabulate
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..problem import Sample
 from ..resnet import ResNet
+from ..resnet.blocks import NoBranch
 from .depth import batches, depth_profile, DepthProfile
 
 
@@ -199,6 +201,8 @@ def remove_blocks(
 ) -> Removal:
     """Takes blocks out of all stages, one at a time, and checks the accuracy after each.
 
+    A block that changes the stage loses its branch, `x_{k+1} = S_k(x_k)`.
+
     Arguments:
         network: The network; it stays as it is.
         count: How many blocks go.
@@ -215,20 +219,23 @@ def remove_blocks(
     images = None if recalibration is None else list(recalibration)
     most = len(removable(network))
     if not 0 <= count <= most:
-        raise ValueError(f"Only {most} blocks can go, since a stage keeps its first: got {count}.")
+        raise ValueError(f"Only {most} blocks have a branch to remove: got {count}.")
     for _ in range(count):
         k = next_block(left, removable(left))
+        order.append(names[k])
+        if k not in left.problem.backbone.skips:
+            names.pop(k)
         left = left.keep([j for j in range(left.depth) if j != k])
         if images is not None:
             recalibrate(left, images)
-        order.append(names.pop(k))
         accuracies.append(accuracy(left, sample))
     return Removal(order, np.array(accuracies), left)
 
 
 def removable(network: ResNet) -> list[int]:
-    """The blocks that do not change the stage."""
-    return [k for k in range(network.depth) if k not in network.problem.backbone.skips]
+    """The blocks that have a branch; where the stage changes, its skip stays."""
+    layers = network.control.layers[: network.depth]
+    return [k for k, layer in enumerate(layers) if not isinstance(layer, NoBranch)]
 
 
 def least_cost(sample: Sample) -> Callable[[ResNet, Sequence[int]], int]:
@@ -253,9 +260,11 @@ def at_random(generator: torch.Generator) -> Callable[[ResNet, Sequence[int]], i
 
 @torch.no_grad()
 def recalibrate(network: ResNet, images: Sequence[Tensor]) -> None:
-    """Renews all batch-norm statistics by one pass over some batches of training images."""
+    """Renews the network's batch-norm statistics by one pass over batches of training images."""
     was_training = network.training
-    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    # The read-outs do not run here; `collect_statistics` renews theirs.
+    others = set(network.problem.readouts.modules())
+    norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m not in others]
     momenta = [norm.momentum for norm in norms]
     network.train()
     for norm in norms:

@@ -35,7 +35,7 @@ def bounds(
     """Bound the losses of a trained residual network by those of shallower ones.
 
     A table with every M and a picture in RUN/bounds, or in --out. The theorems assume globally
-    optimal training: here the bounds are evaluated; `ocnet.analysis.bounds.grow` certifies them.
+    optimal training: here the bounds are evaluated; `ocnet.analysis.grow.grow` certifies them.
     """
     if split not in ("train", "validation", "test"):
         raise typer.BadParameter(f"--split must be train, validation or test, but got {split!r}.")

@@ -59,10 +59,8 @@ class TrainedNetwork:
         """Trains a network for some epochs more, by SGD with a small, falling learning rate."""
         batches = self.job.batches
         steps = epochs * (batches.per_epoch or 1)
-        parameters = list(network.parameters())
-        optimizer = torch.optim.SGD(
-            parameters, 0.01, momentum=0.9, weight_decay=self.config.weight_decay
-        )
+        groups = network.parameter_groups(0.01, self.config.weight_decay)
+        optimizer = torch.optim.SGD(groups, momentum=0.9)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         network.train()
         for _, (images, labels) in zip(range(steps), batches, strict=False):

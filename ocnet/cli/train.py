@@ -52,7 +52,9 @@ def train(
     lr: Annotated[
         float | None, typer.Option(help="Learning rate [sgd 0.1, adam 0.01, adamw 0.001, lbfgs 1].")
     ] = None,
-    weight_decay: Annotated[float, typer.Option(help="Weight decay of the optimiser.")] = 0.0,
+    weight_decay: Annotated[
+        float, typer.Option(help="Weight decay; of a residual network, that of its branches.")
+    ] = 0.0,
     schedule: Annotated[str, typer.Option(help="constant, cosine or step.")] = "constant",
     warmup: Annotated[int, typer.Option(help="Iterations over which the rate first grows.")] = 0,
     clip: Annotated[float | None, typer.Option(help="Largest norm of the gradient.")] = None,

@@ -55,10 +55,23 @@ def validation(runs: Sequence[RunRecord]) -> Figure | None:
                 ax.plot(best, line[steps.index(best)], "o", ms=6, color=look(k)["color"])
         ax.set(xlabel="step", ylabel=f"validation {name}")
         if name == "cost":
-            scale(ax, [run.validation.get(name, []) for run in runs])
+            scale(ax, cut(ax, [run.validation.get(name, []) for run in runs]))
     if len(runs) > 1:
         legend_below(figure, min(len(runs), 4))
     return figure
+
+
+def cut(ax: Axes, lines: Sequence[Sequence[float]]) -> Sequence[Sequence[float]]:
+    """Lets lines that start far above all that follows leave the axis; returns what stays on it.
+
+    So they do in a deep network with batch norm, whose statistics are no statistics at first.
+    """
+    later = [value for line in lines for value in line[1:] if math.isfinite(value)]
+    first = max((line[0] for line in lines if len(line)), default=0.0)
+    if not later or min(later) <= 0 or first < 100 * max(later):
+        return lines
+    ax.set_ylim(0.9 * min(later), 1.2 * max(later))
+    return [later]
 
 
 def scale(ax: Axes, lines: Sequence[Sequence[float]]) -> None:

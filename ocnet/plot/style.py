@@ -28,8 +28,12 @@ def axes(figure: Figure, position: int | tuple[int, int, int] = 111) -> Axes:
 
 
 def plain_log_ticks(axis: Axis) -> None:
-    """Ticks at 1, 2 and 5 of each decade, written out: a short logarithmic axis stays readable."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    """Ticks at 1, 2 and 5 of each decade, written out: a short logarithmic axis stays readable.
+
+    An axis that spans less than a factor of five has ticks at all digits.
+    """
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=range(1, 10) if high < 5 * low else (1, 2, 5)))
     axis.set_major_formatter(FormatStrFormatter("%g"))
     axis.set_minor_formatter(NullFormatter())
 

@@ -16,7 +16,8 @@ class Architecture:
 
     The first block of every stage but the first halves height and width: there the skip is a
     1x1 convolution of stride 2. Stages without blocks may come last; then the head crosses their
-    skips, as in a network that was cut off before them.
+    skips, as in a network that was cut off before them. Where pruning removed the branch of a
+    stage's first block, the block is bare: its skip stays.
 
     Attributes:
         blocks: The residual blocks of each stage.
@@ -24,6 +25,7 @@ class Architecture:
         channels: The channels of an image.
         size: Height and width of an image.
         classes: How many classes there are.
+        bare: The indexes of blocks without a branch, each the first of a stage but the first.
 
     Raises:
         ValueError: Naming the argument that is off.
@@ -34,6 +36,7 @@ class Architecture:
     channels: int = 3
     size: tuple[int, int] = (32, 32)
     classes: int = 10
+    bare: tuple[int, ...] = ()
 
     def __post_init__(self):
         if not self.widths or len(self.blocks) != len(self.widths):
@@ -49,6 +52,10 @@ class Architecture:
         # An empty stage between others would put two skips into one layer.
         if any(a == 0 < b for a, b in itertools.pairwise(self.blocks[1:])):
             raise ValueError(f"No stage between others can be empty: got blocks={self.blocks}.")
+        if not set(self.bare) <= set(self.crossings):
+            raise ValueError(
+                f"Only blocks {self.crossings} change the stage: got bare={self.bare}."
+            )
 
     @property
     def depth(self) -> int:
@@ -61,12 +68,22 @@ class Architecture:
         return (0, *itertools.accumulate(self.blocks[:-1]))
 
     @property
+    def crossings(self) -> tuple[int, ...]:
+        """The indexes of the blocks that change the stage."""
+        stages = zip(self.starts[1:], self.blocks[1:], strict=True)
+        return tuple(start for start, n in stages if n)
+
+    @property
     def state_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of the state `x_0`."""
         return self.widths[0], *self.size
 
-    def keep(self, ks: Sequence[int]) -> "Architecture":
+    def keep(self, ks: Sequence[int], bare: Sequence[int] = ()) -> "Architecture":
         """The architecture of some of the blocks.
+
+        Arguments:
+            ks: The indexes of the blocks that stay, in order.
+            bare: Those of which only the skip stays, from now on.
 
         Raises:
             ValueError: If a block would go that leads to a stage of which others stay.
@@ -77,7 +94,10 @@ class Architecture:
         for start, n in zip(self.starts[1:], blocks[1:], strict=True):
             if n and start not in kept:
                 raise ValueError(f"Block {start} changes the stage: it must stay with its stage.")
-        return replace(self, blocks=blocks)
+        branchless = {*self.bare, *bare}
+        return replace(
+            self, blocks=blocks, bare=tuple(i for i, k in enumerate(ks) if k in branchless)
+        )
 
     def embedding(
         self, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
@@ -87,18 +107,21 @@ class Architecture:
 
     def branches(self) -> list[nn.Module]:
         """The residual branches `F_k`."""
-        layers, old = [], self.widths[0]
+        layers, old, (height, width) = [], self.widths[0], self.size
         for stage, (n, new) in enumerate(zip(self.blocks, self.widths, strict=True)):
             for j in range(n):
-                layers.append(Branch(old, new, stride=2 if stage > 0 and j == 0 else 1))
+                stride = 2 if stage > 0 and j == 0 else 1
+                height, width = -(-height // stride), -(-width // stride)
+                is_bare = len(layers) in self.bare
+                shape = new, height, width
+                layers.append(NoBranch(shape) if is_bare else Branch(old, new, stride))
                 old = new
         return layers or [NoBranch()]
 
     def skips(self) -> dict[int, nn.Conv2d]:
         """The projection maps `S_k` under the index of the block that they bypass."""
         pairs = itertools.pairwise(self.widths)
-        stages = zip(self.starts[1:], self.blocks[1:], pairs, strict=True)
-        return {k: skip(*pair) for k, n, pair in stages if n > 0}
+        return {k: skip(*pair) for k, pair in zip(self.crossings, pairs, strict=False)}
 
     def head(self) -> Head:
         """The output block `H`, behind the skips of stages that have no blocks."""

@@ -65,10 +65,19 @@ class Branch(nn.Module):
 
 
 class NoBranch(nn.Module):
-    """`F(x) = 0`: the one layer of a network that has no residual branch."""
+    """`F(x) = 0`: what is left of a residual branch that was removed.
+
+    Arguments:
+        shape: The shape of `F(x)` for one sample; that of `x` if None.
+    """
+
+    def __init__(self, shape: Sequence[int] | None = None):
+        super().__init__()
+        self.shape = None if shape is None else tuple(shape)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.zeros_like(x)
+        shape = x.shape[1:] if self.shape is None else self.shape
+        return x.new_zeros(x.shape[0], *shape)
 
 
 def skip(old: int, new: int) -> nn.Conv2d:

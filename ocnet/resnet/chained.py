@@ -2,16 +2,14 @@
 
 import copy
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import nn, Tensor
-from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .._types import State
-from .readouts import Backbone, ReadOuts, scaled_gradient
+from .readouts import Backbone, ReadOuts
 
 
 class ChainedReadOuts(ReadOuts):
@@ -33,33 +31,27 @@ class ChainedReadOuts(ReadOuts):
         self.chains = nn.ModuleList(copied(chain(backbone, k), own) for k in range(n))
 
     def forward(
-        self,
-        backbone: Backbone,
-        ks: Sequence[int],
-        xs: Sequence[State],
-        gains: Sequence[float] | None = None,
+        self, backbone: Backbone, ks: Sequence[int], xs: Sequence[State]
     ) -> Float[Tensor, "state batch classes"]:
         logits = []
-        for i, (k, x) in enumerate(zip(ks, xs, strict=True)):
+        for k, x in zip(ks, xs, strict=True):
             module = self.chains[k]
             for layer in module.modules():
                 if isinstance(layer, _BatchNorm):
                     layer.momentum = self.momentum
-            if self.own and gains is not None:
-                named = module.named_parameters()
-                scaled: Any = {name: scaled_gradient(p, gains[i]) for name, p in named}
-                logits.append(functional_call(module, scaled, (x,)))
-            else:
-                logits.append(module(x))
+            logits.append(module(x))
         if self.training:
             self.batches[ks[0] : ks[-1] + 1] += 1
         return torch.stack(logits)
+
+    def own_parameters(self, k: int) -> list[nn.Parameter]:
+        return list(self.chains[k].parameters()) if self.own else []
 
     def alone(self, backbone: Backbone, k: int) -> nn.Module:
         return copy.deepcopy(self.chains[k])
 
     @torch.no_grad()
-    def keep(self, ks: Sequence[int], backbone: Backbone) -> ReadOuts:
+    def keep(self, ks: Sequence[int], backbone: Backbone, bare: Sequence[int] = ()) -> ReadOuts:
         few = ChainedReadOuts(len(ks), backbone, self.own)
         # The new chains nest their modules differently, but in the same order.
         for new, k in zip(few.chains, ks, strict=True):

@@ -15,8 +15,9 @@ from ..solver import Euler
 from ..trajectory import Trajectory
 from .architecture import Architecture, stages
 from .blocks import initialise, NoBranch
+from .grouped import OwnReadOuts, SharedReadOuts
 from .problem import Classifier, Gamma, Parts, ResidualProblem
-from .readouts import Backbone, OwnReadOuts, SharedReadOuts
+from .readouts import Backbone
 
 
 Heads = Literal["WS", "full"]
@@ -33,6 +34,9 @@ class ResNet(nn.Module):
     Arguments:
         problem: Embedding, skips, head and read-outs.
         control: The residual branches.
+
+    Attributes:
+        pruning: How the network was made from a larger one: `("cut", m)` and `("keep", ks)`.
     """
 
     def __init__(self, problem: ResidualProblem, control: Layers):
@@ -40,6 +44,7 @@ class ResNet(nn.Module):
         self.problem = problem
         self.control = control
         self.solver = Euler(problem.n_steps)
+        self.pruning: tuple[tuple[str, Any], ...] = ()
 
     @property
     def depth(self) -> int:
@@ -88,16 +93,7 @@ class ResNet(nn.Module):
             ValueError: If names or shapes differ.
         """
         if strict:
-            mine = {name: tuple(value.shape) for name, value in self.state_dict().items()}
-            theirs = {name: tuple(value.shape) for name, value in state_dict.items()}
-            odd = sorted(
-                name for name in mine.keys() | theirs if mine.get(name) != theirs.get(name)
-            )
-            if odd:
-                raise ValueError(
-                    f"The checkpoint is of another architecture: {odd[0]} has shape "
-                    f"{theirs.get(odd[0], 'none')} there and {mine.get(odd[0], 'none')} here."
-                )
+            check_shapes(self.state_dict(), state_dict)
         return super().load_state_dict(state_dict, strict=strict, assign=assign)
 
     def check_statistics(self) -> None:
@@ -106,6 +102,10 @@ class ResNet(nn.Module):
             raise ValueError(
                 f"The intermediate outputs have no batch-norm statistics yet: {COLLECT}"
             )
+
+    def parameter_groups(self, lr: float, weight_decay: float = 0.0) -> list[dict[str, Any]]:
+        """What an optimiser trains, as of `ResidualProblem.parameter_groups`."""
+        return self.problem.parameter_groups(self.control, lr, weight_decay)
 
     @torch.no_grad()
     def subresnet(self, m: int) -> "ResNet":
@@ -121,34 +121,54 @@ class ResNet(nn.Module):
             return copy.deepcopy(self)
         if self.problem.readouts.batches[m] == 0:
             raise ValueError(f"y^_{m} has no batch-norm statistics yet: {COLLECT}")
-        return self.keep(range(m), self.problem.readouts.alone(self.problem.backbone, m))
+        return self.cut(m)
 
     @torch.no_grad()
-    def keep(self, ks: Sequence[int], head: nn.Module | None = None) -> "ResNet":
+    def cut(self, m: int) -> "ResNet":
+        """`subresnet(m)` for `m < N`, whatever statistics `y^_m` has."""
+        head = self.problem.readouts.alone(self.problem.backbone, m)
+        return self.part(range(m), (), head, ("cut", m))
+
+    @torch.no_grad()
+    def keep(self, ks: Sequence[int]) -> "ResNet":
         """The network of the blocks `ks` alone, with parameters of its own.
+
+        Where a block goes that changes the stage, its skip stays, as a layer without a branch.
 
         Arguments:
             ks: The indexes of the blocks that stay, in order.
-            head: Another output block; a copy of the present one if None.
-
-        Raises:
-            ValueError: If a block is missing that leads to a stage of which others stay.
         """
+        skips = self.problem.backbone.skips
+        bare = sorted(skips.keys() - set(ks))
+        return self.part(sorted({*ks, *skips}), bare, self.problem.head, ("keep", list(ks)))
+
+    def part(
+        self, ks: Sequence[int], bare: Sequence[int], head: nn.Module, step: tuple[str, Any]
+    ) -> "ResNet":
+        """Copies of the layers `ks`, those in `bare` without their branch, and of a head."""
         problem, skips = self.problem, self.problem.backbone.skips
-        backbone = Backbone(
-            {i: copy.deepcopy(skips[k]) for i, k in enumerate(ks) if k in skips},
-            copy.deepcopy(problem.head) if head is None else head,
-        )
-        readouts = problem.readouts.keep(ks, backbone)
+        kept = {i: copy.deepcopy(skips[k]) for i, k in enumerate(ks) if k in skips}
+        backbone = Backbone(kept, copy.deepcopy(head))
         few = Classifier(
-            Parts(copy.deepcopy(problem.embedding), *backbone, readouts),
+            Parts(
+                copy.deepcopy(problem.embedding),
+                *backbone,
+                problem.readouts.keep(ks, backbone, bare),
+            ),
             state_shape=problem.state_shape,
             image_shape=problem.image_shape,
             loss=problem.loss,
             gamma=[problem.gamma[k] for k in ks],
         )
-        branches = [copy.deepcopy(self.control.layers[k]) for k in ks] or [NoBranch()]
-        return ResNet(few, Layers(0.0, few.t1, branches)).train(self.training)
+        branches = [
+            NoBranch(problem.zero_state(k + 1).shape[1:])
+            if k in bare
+            else copy.deepcopy(self.control.layers[k])
+            for k in ks
+        ]
+        network = ResNet(few, Layers(0.0, few.t1, branches or [NoBranch()])).train(self.training)
+        network.pruning = (*self.pruning, step)
+        return network
 
 
 def parts(
@@ -253,3 +273,16 @@ def check_depth(name: str, m: int, depth: int) -> None:
     check_count(name, m, least=0)
     if m > depth:
         raise ValueError(f"Must have {name} <= N, but got {name}={m} and N={depth}.")
+
+
+def check_shapes(mine: Mapping[str, Tensor], theirs: Mapping[str, Any]) -> None:
+    """Raises a ValueError that names the first tensor that a checkpoint has otherwise."""
+    for name in sorted(mine.keys() | theirs.keys()):
+        here, there = (
+            tuple(state[name].shape) if name in state else "none" for state in (mine, theirs)
+        )
+        if here != there:
+            raise ValueError(
+                f"The checkpoint is of another architecture: {name} has shape {there} there and "
+                f"{here} here."
+            )

@@ -1,7 +1,6 @@
 """Differentiable pieces of the read-outs, with backward passes written out."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,29 +8,6 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
-
-
-class ScaledGradient(torch.autograd.Function):
-    """The identity, whose gradient is multiplied by a factor."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, factor: Tensor) -> Tensor:
-        ctx.save_for_backward(factor)
-        return value.view_as(value)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (factor,) = ctx.saved_tensors
-        return gradients[0] * factor, None
-
-
-def scaled_gradient(value: Tensor, gains: Sequence[float] | float | None) -> Tensor:
-    """`value`, with its gradient multiplied by `gains`, or that of its `k`-th row by `gains[k]`."""
-    if gains is None:
-        return value
-    factor = value.new_tensor(gains)
-    factor = factor.view(factor.shape + (1,) * (value.dim() - factor.dim()))
-    return ScaledGradient.apply(value, factor)  # pyright: ignore[reportReturnType]
 
 
 def pixels(x: Tensor, stride: int) -> int:

@@ -1,6 +1,9 @@
 """A residual network as an optimal control problem: its layers are the control."""
 
 import abc
+import copy
+import functools
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -8,6 +11,7 @@ import torch
 from torch import nn, Tensor
 
 from .._types import Cost, State, Time
+from ..control import Control
 from ..cost import Loss
 from ..problem import Node, Problem, Projection, Sample
 from .loss import CrossEntropy
@@ -117,22 +121,71 @@ class ResidualProblem(Problem, abc.ABC):
             return x.new_zeros(x.shape[0])
         ks = [round(node.time) for node in nodes]
         weights = [node.weight * self.gamma[k] for node, k in zip(nodes, ks, strict=True)]
-        gains = [1 / self.gamma[k] if self.gamma[k] else 1.0 for k in ks]
-        logits = self.readouts(self.backbone, ks, [node.x for node in nodes], gains)
+        logits = self.readouts(self.backbone, ks, [node.x for node in nodes])
         losses = self.losses(logits, target)
         return sum(w * loss for w, loss in zip(weights, losses.unbind(), strict=True))  # pyright: ignore
 
     def losses(self, logits: Tensor, target: Tensor) -> Tensor:
         """The loss of the logits of several states, shape `(state, batch)`."""
-        check_labels(target, logits.shape[-1])
+        check_cheaply(target, logits.shape[-1])
         repeated = target.repeat(logits.shape[0], *[1] * (target.dim() - 1))
         return self.loss(logits.flatten(0, 1), repeated).unflatten(0, logits.shape[:2])
 
     def terminal_cost(self, x: State, target: Tensor | None) -> Cost:
         logits = self.head(x)
         if target is not None:
-            check_labels(target, logits.shape[-1])
+            check_cheaply(target, logits.shape[-1])
         return self.loss(logits, target)
+
+    def parameter_groups(
+        self, control: Control, lr: float, weight_decay: float = 0.0
+    ) -> list[dict[str, Any]]:
+        r"""What an optimiser trains: branches, backbone, and the own heads of each state.
+
+        The gradient of `J_N` moves the head of `y^_k` by `gamma_k` times the gradient of its
+        loss, so its learning rate is `lr / gamma_k` (`lr` where `gamma_k = 0`, where it rests).
+        Weight decay adds the objective's $\tfrac{\lambda}{2} \sum_k |w_{F,k}|^2$, which is of the
+        branches alone. The last `N` groups are the heads'; with shared weights there are none.
+        After `gamma` was set anew, their rates are those of a new call.
+
+        Arguments:
+            control: The branches.
+            lr: The learning rate of all but the heads.
+            weight_decay: `lambda`.
+        """
+        heads = [self.readouts.own_parameters(k) for k in range(self.depth)]
+        others = {id(p) for p in (*itertools.chain(*heads), *control.parameters())}
+        backbone = [p for p in self.parameters() if id(p) not in others]
+        groups = [
+            {"params": list(control.parameters()), "lr": lr, "weight_decay": weight_decay},
+            {"params": backbone, "lr": lr, "weight_decay": 0.0},
+        ]
+        rates = (lr / gamma if gamma else lr for gamma in self.gamma)
+        groups += [
+            {"params": own, "lr": rate, "weight_decay": 0.0}
+            for own, rate in zip(heads, rates, strict=True)
+            if own
+        ]
+        return groups
+
+    @torch.no_grad()
+    def zero_state(self, k: int) -> State:
+        """The state 0 sent through the skips before `x_k`: it has the shape of `x_k`."""
+        x = next(self.parameters()).new_zeros(1, *self.state_shape)
+        for j, skip in self.backbone.skips.items():
+            # A copy: batch norm must not count it among its batches.
+            x = copy.deepcopy(skip).eval()(x) if j < k else x
+        return x
+
+    @functools.cached_property
+    def n_classes(self) -> int:
+        """How many logits the head gives."""
+        with torch.no_grad():
+            return copy.deepcopy(self.head).eval()(self.zero_state(self.depth)).shape[-1]
+
+    def check(self, sample: Sample) -> None:
+        if sample.target is not None:
+            check_labels(sample.target, self.n_classes)
 
     def score(self, x: State, target: Tensor | None) -> dict[str, Cost]:
         """The accuracy: 1 where the largest logit is the label's, 0 elsewhere."""
@@ -167,11 +220,16 @@ def gammas(gamma: Gamma, depth: int) -> tuple[float, ...]:
 
 
 def check_labels(labels: Tensor, classes: int) -> None:
-    """Raises a ValueError if there is a label out of range, where looking costs no time."""
-    # Elsewhere the device would have to be waited for; torch's own kernels check there.
-    if labels.is_floating_point() or labels.device.type != "cpu" or torch.compiler.is_compiling():
+    """Raises a ValueError if there is a label out of range; targets that are no labels pass."""
+    if labels.is_floating_point() or labels.is_meta or labels.numel() == 0:
         return
     low, high = (int(value) for value in torch.aminmax(labels))
     if low < 0 or high >= classes:
         worst = low if low < 0 else high
         raise ValueError(f"labels must lie in 0..{classes - 1}, but got {worst}.")
+
+
+def check_cheaply(labels: Tensor, classes: int) -> None:
+    """`check_labels` where it costs no time: an accelerator would have to be waited for."""
+    if labels.device.type == "cpu" and not torch.compiler.is_compiling():
+        check_labels(labels, classes)

@@ -72,7 +72,7 @@ def wrap(
     embedding: nn.Module | None = None,
     head: nn.Module | None = None,
     *,
-    image_shape: tuple[int, int, int] = (3, 224, 224),
+    image_shape: tuple[int, ...] = (3, 224, 224),
     heads: Heads = "WS",
     loss: Loss | None = None,
     gamma: Gamma = 0.0,
@@ -107,6 +107,20 @@ def wrap(
         blocks = list(network)  # pyright: ignore[reportArgumentType]
     if embedding is None or head is None:
         raise ValueError("wrap takes embedding and head along with blocks.")
+    branches, backbone = taken_apart(checked(blocks), head)
+    readouts = ChainedReadOuts(len(blocks), backbone, own=heads == "full")
+    problem = Classifier(
+        Parts(embedding, *backbone, readouts),
+        state_shape=state_shape(embedding, image_shape),
+        image_shape=image_shape,
+        loss=loss,
+        gamma=gamma,
+    )
+    return ResNet(problem, Layers(0.0, float(len(blocks)), branches)).train(embedding.training)
+
+
+def checked(blocks: Sequence[Any]) -> Sequence[Residual]:
+    """The blocks; a ValueError if there are none, a TypeError if one is no `Residual`."""
     if not blocks:
         raise ValueError("wrap takes at least one block.")
     for k, block in enumerate(blocks):
@@ -115,26 +129,22 @@ def wrap(
                 f"wrap cannot take apart block {k}, a {type(block).__name__}: describe it as "
                 "ocnet.resnet.Residual(branch, shortcut, activation)."
             )
+    return blocks
+
+
+def taken_apart(blocks: Sequence[Residual], head: nn.Module) -> tuple[list[nn.Module], Backbone]:
+    """The branches `F_k(sigma(z))`, and the skips `S_k(sigma(z))` with the head `H(sigma(z))`."""
     # The state that enters a block is the sum of the one before, not yet activated; the embedding
     # ends with an activation of its own.
     activations: list[Any] = [None, *(block.activation for block in blocks)]
-    inputs: list[tuple[Any, Any]] = list(zip(activations, blocks, strict=False))
+    inputs = list(zip(activations, blocks, strict=False))
     skips = {
         k: After(activation, block.shortcut)
         for k, (activation, block) in enumerate(inputs)
         if activation is not None or not isinstance(block.shortcut, nn.Identity)
     }
-    branches = [After(activation, block.branch) for activation, block in inputs]
-    head = After(activations[-1], head)
-    readouts = ChainedReadOuts(len(blocks), Backbone(skips, head), own=heads == "full")
-    problem = Classifier(
-        Parts(embedding, skips, head, readouts),
-        state_shape=state_shape(embedding, image_shape),
-        image_shape=image_shape,
-        loss=loss,
-        gamma=gamma,
-    )
-    return ResNet(problem, Layers(0.0, float(len(blocks)), branches)).train(embedding.training)
+    branches: list[nn.Module] = [After(activation, block.branch) for activation, block in inputs]
+    return branches, Backbone(skips, After(activations[-1], head))
 
 
 def torchvision_parts(network: Any) -> tuple[nn.Module, list[Residual], nn.Module]:
@@ -160,7 +170,7 @@ def torchvision_parts(network: Any) -> tuple[nn.Module, list[Residual], nn.Modul
 
 
 @torch.no_grad()
-def state_shape(embedding: nn.Module, image_shape: tuple[int, int, int]) -> tuple[int, ...]:
+def state_shape(embedding: nn.Module, image_shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of the state that the embedding makes of an image."""
     was_training = embedding.training
     p = next(embedding.parameters())

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ..catalogue import load_trainable_problem
+from ..control import Control
 from ..control.base import check_count
 from ..problem import Problem
 from ..solver import Euler, Heun, RK4, RK38, Solver, TorchDiffEq
@@ -33,7 +34,7 @@ class Config:
         batch_size: The samples of one iteration, over all processes and parts.
         optimizer: "sgd" (momentum 0.9), "adam", "adamw" or "lbfgs".
         lr: The learning rate; the usual one of the optimiser if None.
-        weight_decay: The optimiser's own, L-BFGS has none.
+        weight_decay: That of `problem.parameter_groups`; L-BFGS has none.
         schedule: "constant", "cosine", or "step": divided by ten after 1/2 and 3/4 of the run.
         warmup: Over how many iterations the learning rate first grows.
         clip: The norm that longer gradients are scaled to, or None.
@@ -127,18 +128,22 @@ class Config:
             return FIXED_STEP[self.solver](steps, **options)
         return TorchDiffEq(self.solver, steps, **options)
 
-    def make_optimizer(self, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
-        """The optimiser of the parameters."""
+    def make_optimizer(self, problem: Problem, control: Control) -> torch.optim.Optimizer:
+        """The optimiser of a problem's parameter groups."""
         lr = LEARNING_RATE[self.optimizer] if self.lr is None else self.lr
         decay = self.weight_decay
+        groups = trainable(problem.parameter_groups(control, lr, decay))
         if self.optimizer == "sgd":
-            return torch.optim.SGD(parameters, lr, momentum=0.9, weight_decay=decay)
-        if self.optimizer == "adam":
-            return torch.optim.Adam(parameters, lr, weight_decay=decay)
-        if self.optimizer == "adamw":
-            return torch.optim.AdamW(parameters, lr, weight_decay=decay)
+            return torch.optim.SGD(groups, lr, momentum=0.9)
+        if self.optimizer in ("adam", "adamw"):
+            # A step of Adam is as long whatever factor the gradient has: a group's own rate,
+            # which makes up for such a factor, would only make it longer.
+            groups = [{**group, "lr": lr} for group in groups]
+            kind = torch.optim.Adam if self.optimizer == "adam" else torch.optim.AdamW
+            return kind(groups, lr)
         if decay:
             raise ValueError(f"L-BFGS has no weight decay, but got weight_decay={decay}.")
+        parameters = [p for group in groups for p in group["params"]]
         return torch.optim.LBFGS(parameters, lr, line_search_fn="strong_wolfe")
 
     def make_schedule(self, iterations: int) -> Schedule:
@@ -149,3 +154,9 @@ class Config:
             milestones = sorted({max(iterations // 2, 1), max(3 * iterations // 4, 1)})
             return Steps(milestones, warmup=self.warmup)
         return Constant(self.warmup)
+
+
+def trainable(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The groups with those parameters alone that take a gradient, without empty ones."""
+    some = [{**g, "params": [p for p in g["params"] if p.requires_grad]} for g in groups]
+    return [group for group in some if group["params"]]

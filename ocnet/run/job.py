@@ -49,7 +49,7 @@ class Job:
         self.parameters = [
             p for p in (*self.control.parameters(), *problem.parameters()) if p.requires_grad
         ]
-        self.optimizer = config.make_optimizer(self.parameters)
+        self.optimizer = config.make_optimizer(problem, self.control)
 
         generator = torch.Generator().manual_seed(config.seed)
         self.batches = Batches(problem, config.batch_size, generator, self.engine.device)
@@ -79,14 +79,25 @@ class Job:
     def validation_sample(self) -> Sample | None:
         """The validation data; drawn if the problem draws its training data, too."""
         if self.batches.data is not None:
-            return self.problem.data("validation")
+            data = self.problem.data("validation")
+            if data is not None:
+                self.problem.check(data)
+            return data
         # Not the seed of the batches, whose first samples these would be.
         generator = torch.Generator().manual_seed(self.config.seed + 1)
         return self.problem.sample(DRAWN_FOR_VALIDATION, generator)
 
     def validate(self, sample: Sample) -> dict[str, float]:
         """Mean cost and scores of the present parameters on some samples."""
-        return measure(self.problem, self.control, self.solver, sample, engine=self.engine)
+        # As many at a time as in training, whose memory is known to be there.
+        return measure(
+            self.problem,
+            self.control,
+            self.solver,
+            sample,
+            batch_size=self.batches.batch_size,
+            engine=self.engine,
+        )
 
     def model(self) -> dict[str, dict[str, Tensor]]:
         """The parameters and statistics of control and problem."""

@@ -1,6 +1,7 @@
 """Training batches: drawn from a distribution, or a data set gone through in shuffled epochs."""
 
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -44,7 +45,10 @@ class Batches:
         self.noise = self.generator
         if device.type != "cpu":
             self.noise = torch.Generator(device).manual_seed(self.generator.initial_seed())
-        self.data = move(problem.data("train"), device)
+        data = problem.data("train")
+        if data is not None:
+            problem.check(data)
+        self.data = move(data, device)
         self.per_epoch = None
         if self.data is not None:
             self.batch_size = min(batch_size, len(self.data.x0))
@@ -102,17 +106,24 @@ class Batches:
             self.noise.set_state(state["noise"])
 
 
-def endless(data: Iterable) -> Iterator[Sample]:
+def endless(data: Iterable, check: Callable[[Sample], None] | None = None) -> Iterator[Sample]:
     """The batches of `data`, again and again.
+
+    Arguments:
+        data: Pairs of inputs and targets.
+        check: Looks at each batch the first time.
 
     Raises:
         ValueError: If there are none.
     """
-    while True:
+    for epoch in itertools.count():
         empty = True
         for x0, target in data:
             empty = False
-            yield Sample(x0, target)
+            sample = Sample(x0, target)
+            if check is not None and epoch == 0:
+                check(sample)
+            yield sample
         if empty:
             raise ValueError("data holds no batches.")
 

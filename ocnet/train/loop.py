@@ -52,7 +52,9 @@ def train(
         ValueError: If the data hold values that are not finite.
     """
     check_count("n_steps", n_steps)
-    batches = Batches(problem, batch_size, generator) if data is None else endless(data)
+    batches = (
+        Batches(problem, batch_size, generator) if data is None else endless(data, problem.check)
+    )
     steps = training(problem, control, solver, optimizer, batches)
     records = []
     # Two a second at most: a bar must not slow down a step of a millisecond.

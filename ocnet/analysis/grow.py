@@ -1,0 +1,142 @@
+"""Deep residual networks grown from shallow ones, so that the bounds on their loss are certain."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..objective import evaluate
+from ..problem import Sample
+from ..resnet import Architecture, ResNet
+from ..resnet.grouped import SharedReadOuts
+from ..resnet.network import assemble, layers
+from ..resnet.problem import Parts
+from .bounds import check_bound
+
+
+@torch.no_grad()
+def grow(
+    network: ResNet,
+    blocks: int | Sequence[int],
+    gamma: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> ResNet:
+    """A deeper network that computes the same: new blocks come last and start at `F_k = 0`.
+
+    Only the last convolution of a new block is zero; the rest is drawn, so that it can learn.
+    All outputs behind the shallow network's last block equal its output, in evaluation mode,
+    where the read-outs take over its statistics: there `Jbar_N`, with the decay of the new
+    weights added, is the objective at the start, and training that never increases the
+    objective, such as `monotone`, keeps it.
+
+    Arguments:
+        network: The shallow network with `M` blocks; it stays as it is.
+        blocks: The number of blocks of each stage, of which the shallow network must have the
+            first `M`; or the number `N >= M`, with all new blocks in the last stage that has any.
+        gamma: The weight of the stage cost of the deep network.
+        generator: Makes the draws reproducible.
+
+    Raises:
+        TypeError: If the network is a wrapped one, whose blocks cannot be drawn.
+        ValueError: If `N < M`, or the shallow network has other blocks than the first `M`.
+    """
+    m, shallow = network.depth, architecture_of(network)
+    if isinstance(blocks, int):
+        check_bound(m, blocks, gamma)
+        stage = max((i for i, n in enumerate(shallow.blocks) if n), default=0)
+        more = blocks - m
+        blocks = [n + more * (i == stage) for i, n in enumerate(shallow.blocks)]
+    deep = replace(shallow, blocks=tuple(blocks))
+    check_bound(m, deep.depth, gamma)
+    if deep.keep(range(m)) != shallow:
+        raise ValueError(
+            f"A network with blocks={deep.blocks} does not begin with blocks={shallow.blocks}."
+        )
+    control = layers(deep, generator).to(next(network.parameters()))
+    own: Any = copy.deepcopy(network.problem)
+    skips, moved = dict(own.backbone.skips), list(own.head.skips)
+    # Skips that the shallow network's head crosses lie between blocks of the deep one.
+    skips |= {k: moved.pop(0) for k in deep.skips() if k >= m}
+    own.head.skips = nn.Sequential(*moved)
+    kept = Parts(own.embedding, skips, own.head, SharedReadOuts(deep))
+    grown = assemble(deep, kept, control, own.loss, gamma).to(next(network.parameters()))
+    for k, layer in enumerate(control.layers):
+        if k < m:
+            layer.load_state_dict(network.control.layers[k].state_dict())
+        else:
+            layer.conv2.weight.zero_()  # pyright: ignore
+    take_statistics(grown, network)
+    return grown.train(network.training)
+
+
+def architecture_of(network: ResNet) -> Architecture:
+    """The architecture of a network.
+
+    Raises:
+        TypeError: If it is a wrapped one.
+    """
+    architecture = getattr(network.problem.readouts, "architecture", None)
+    if architecture is None:
+        raise TypeError("Only networks made by ocnet.resnet.resnet can grow, not wrapped ones.")
+    return architecture
+
+
+def take_statistics(grown: ResNet, network: ResNet) -> None:
+    """The shallow network's statistics for its own states, those of its head for all later."""
+    there: Any = grown.problem.readouts
+    here: Any = network.problem.readouts
+    head: Any = network.problem.head
+    m, bn = network.depth, head.bn
+    for name, last in (("mean", bn.running_mean), ("var", bn.running_var)):
+        getattr(there, name)[:m] = getattr(here, name)
+        getattr(there, name)[m:] = last
+    there.batches[:m] = here.batches
+    there.batches[m:] = 1
+
+
+def penalised(network: ResNet, sample: Sample, weight_decay: float) -> torch.Tensor:
+    """`J_N` on the whole sample: the mean cost and `lambda/2 |w_F|^2`."""
+    cost, _ = evaluate(network.problem, network.control, network.solver, sample)
+    squares = sum(p.square().sum() for p in network.control.parameters())
+    return cost.mean() + weight_decay / 2 * squares
+
+
+def monotone(
+    network: ResNet, sample: Sample, weight_decay: float = 0.0, rate: float = 0.1
+) -> Iterator[float]:
+    """Gradient descent on the whole sample whose objective never increases, without end.
+
+    Batch norm stays in evaluation mode, as the bound of a grown network needs. A step that does
+    not decrease the objective enough (Armijo) is halved; if none does, the objective stays.
+
+    Arguments:
+        network: The network to train, in place.
+        sample: Images and labels.
+        weight_decay: `lambda` of the objective.
+        rate: The first step length to try.
+
+    Yields:
+        The objective, that of the start first.
+    """
+    network.eval()
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    while True:
+        J = penalised(network, sample, weight_decay)
+        gradients = torch.autograd.grad(J, parameters, allow_unused=True)
+        moves = [(p, g) for p, g in zip(parameters, gradients, strict=True) if g is not None]
+        yield J.item()
+        slope = sum(float(g.square().sum()) for _, g in moves)
+        old = [p.detach().clone() for p, _ in moves]
+        while rate > 1e-12:
+            with torch.no_grad():
+                for (p, g), start in zip(moves, old, strict=True):
+                    p.copy_(start - rate * g)
+                if penalised(network, sample, weight_decay) <= J - 1e-4 * rate * slope:
+                    break
+                for (p, _), start in zip(moves, old, strict=True):
+                    p.copy_(start)
+            rate /= 2
+        rate *= 1.5
