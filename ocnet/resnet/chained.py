@@ -51,7 +51,7 @@ class ChainedReadOuts(ReadOuts):
                 logits.append(functional_call(module, scaled, (x,)))
             else:
                 logits.append(module(x))
-        if self.training:
+        if self.training and self.track_running_stats:
             self.batches[ks[0] : ks[-1] + 1] += 1
         return torch.stack(logits)
 

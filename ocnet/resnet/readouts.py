@@ -44,6 +44,7 @@ class ReadOuts(nn.Module, abc.ABC):
     Attributes:
         n: The number `N` of states that are read out.
         momentum: The weight of a new batch in the running statistics.
+        track_running_stats: Whether training mode follows the statistics, as of `nn.BatchNorm2d`.
         batches: How many batches each state's statistics have seen, shape `(n,)`.
     """
 
@@ -53,6 +54,7 @@ class ReadOuts(nn.Module, abc.ABC):
         super().__init__()
         self.n = n
         self.momentum = 0.1
+        self.track_running_stats = True
         self.register_buffer("batches", torch.zeros(n, dtype=torch.long))
 
     @abc.abstractmethod
@@ -162,7 +164,8 @@ class GroupedReadOuts(ReadOuts):
             pooled, mean, var = NormalisedPool.apply(
                 heads.kernel, heads.stride, weight, bias, self.eps, *xs
             )  # pyright: ignore[reportGeneralTypeIssues]
-            self.track(ks, mean, var, count=pixels(xs[0], heads.stride) * xs[0].shape[0])
+            if self.track_running_stats:
+                self.track(ks, mean, var, count=pixels(xs[0], heads.stride) * xs[0].shape[0])
         else:
             some = slice(ks[0], ks[-1] + 1)
             z = projected(heads.kernel, heads.stride, *xs)
