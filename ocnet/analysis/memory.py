@@ -131,7 +131,7 @@ def peak(job: Job, solver: Solver, n: int) -> int:
     """The most bytes that a step with `n` samples holds at a time, its gradients included."""
     cost = job.engine.mean_cost(job.problem, job.control)
     sample = job.engine.to_device(job.problem.sample(n, torch.Generator().manual_seed(0)))
-    with Live() as live:
+    with Live(resized=job.is_sharded) as live:
         with job.engine.autocast():
             value = cost(solver, *sample)
         value.backward()
@@ -143,15 +143,21 @@ def peak(job: Job, solver: Solver, n: int) -> int:
 class Live(TorchDispatchMode):
     """Counts the bytes of the tensors that are made and not yet freed.
 
+    Arguments:
+        resized: Whether memory may shrink and grow behind a tensor, as that of gathered shards
+            does; it is then looked up at every step.
+
     Attributes:
         peak: The most at a time.
     """
 
-    def __init__(self):
+    def __init__(self, resized: bool = False):
         super().__init__()
-        self.bytes = 0
+        self.resized = resized
         self.peak = 0
+        self.bytes = 0
         self.storages: dict[int, Any] = {}
+        self.sizes: dict[int, int] = {}
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -162,19 +168,29 @@ class Live(TorchDispatchMode):
             # A view has the storage of an argument, which was counted when it was made.
             if id(storage) not in known and id(storage) not in self.storages:
                 self.add(storage)
+        if self.resized:
+            for number, reference in list(self.storages.items()):
+                storage = reference()
+                if storage is not None:
+                    self.count(number, storage.nbytes())
+        self.peak = max(self.peak, self.bytes)
         return result
 
     def add(self, storage: torch.UntypedStorage) -> None:
         """Counts a storage until it is freed."""
-        number, nbytes = id(storage), storage.nbytes()
+        number = id(storage)
 
         def freed(_: object) -> None:
-            del self.storages[number]
-            self.bytes -= nbytes
+            self.count(number, 0)
+            del self.storages[number], self.sizes[number]
 
         self.storages[number] = weakref.ref(storage, freed)
-        self.bytes += nbytes
-        self.peak = max(self.peak, self.bytes)
+        self.count(number, storage.nbytes())
+
+    def count(self, number: int, nbytes: int) -> None:
+        """Notes the present size of a storage."""
+        self.bytes += nbytes - self.sizes.get(number, 0)
+        self.sizes[number] = nbytes
 
 
 def storages(tree: Any) -> list[torch.UntypedStorage]:

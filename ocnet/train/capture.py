@@ -1,4 +1,4 @@
-"""Steps that are recorded once and then replayed: a deep narrow network is bound by its launches."""
+"""Steps that are recorded once and replayed: a deep narrow network is bound by its launches."""
 
 import abc
 import functools

@@ -235,6 +235,8 @@ class Engine:
             ValueError: If the batch does not divide among the processes.
         """
         n, size = len(sample.x0), world_size()
+        if size == 1:
+            return sample
         if n % size:
             raise ValueError(f"The {size} processes must divide the batch, but it has {n} samples.")
         mine = slice(rank(), None, size)
@@ -242,6 +244,8 @@ class Engine:
 
     def split(self, sample: Sample) -> list[Sample]:
         """The parts of a batch that are evaluated one after the other."""
+        if self.accumulate == 1:
+            return [sample]
         x0s = sample.x0.chunk(self.accumulate)
         if sample.target is None:
             return [Sample(x0) for x0 in x0s]

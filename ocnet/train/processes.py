@@ -43,7 +43,7 @@ def world_size() -> int:
 
 def mean(value: Tensor) -> Tensor:
     """The mean of a value over the processes."""
-    return total(value) / world_size()
+    return value if world_size() == 1 else total(value) / world_size()
 
 
 def gather(value: Tensor) -> list[Tensor]:

@@ -64,8 +64,8 @@ def batch(size: Size, device: torch.device) -> Sample:
     return Sample(images.to(device, memory_format=torch.channels_last), labels.to(device))
 
 
-def by_hand(form: str, size: Size, device: torch.device) -> Iterator[None]:
-    """Steps of the network's blocks in a loop that is written out."""
+def by_hand(form: str, size: Size, device: torch.device) -> Iterator[float]:
+    """The costs of steps of the network's blocks in a loop that is written out."""
     net, optimizer = network(size, device)
     blocks, skips = net.control.layers, net.problem.backbone.skips
     if form == "compiled":
@@ -96,15 +96,13 @@ def by_hand(form: str, size: Size, device: torch.device) -> Iterator[None]:
         replay, cost = graphs.record(step)
         while True:
             replay()
-            cost.item()
-            yield
+            yield cost.item()
     while True:
-        step().item()
-        yield
+        yield step().item()
 
 
-def by_ocnet(form: str, size: Size, device: torch.device) -> Iterator[None]:
-    """Steps of `training`, with all that it looks after."""
+def by_ocnet(form: str, size: Size, device: torch.device) -> Iterator[float]:
+    """The costs of steps of `training`, with all that it looks after."""
     net, optimizer = network(size, device)
     engine = Engine(
         device, precision="bf16", compile=form == "compiled", capture=form == "captured",
@@ -112,11 +110,12 @@ def by_ocnet(form: str, size: Size, device: torch.device) -> Iterator[None]:
     )  # fmt: skip
     same = batch(size, device)
     batches = iter(lambda: same, None)
-    for _ in training(net.problem, net.control, net.solver, optimizer, batches, engine=engine):
-        yield
+    steps = training(net.problem, net.control, net.solver, optimizer, batches, engine=engine)
+    for record in steps:
+        yield record.cost
 
 
-def seconds(steps: Iterator[None], n: int, device: torch.device) -> float:
+def seconds(steps: Iterator[float], n: int, device: torch.device) -> float:
     """The time of a step, of `n` in a row."""
     synchronise(device)
     start = time.perf_counter()
@@ -183,7 +182,7 @@ def ceilings(device: torch.device) -> tuple[float, float]:
     return 2 * n**3 / product, 2 * m / copy
 
 
-def busy(steps: Iterator[None], n: int) -> float:
+def busy(steps: Iterator[float], n: int) -> float:
     """The share of the time of `n` steps in which the GPU ran at least one kernel."""
     from torch.autograd import DeviceType
     from torch.profiler import profile, ProfilerActivity

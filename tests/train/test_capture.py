@@ -1,4 +1,4 @@
-"""Recorded steps, with a stand-in for the graph that keeps its rules: places in memory are fixed."""
+"""Recorded steps, with a stand-in for the graph that keeps its rules: fixed places in memory."""
 
 import copy
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from tests.run.blobs import Blobs
 
 
 class Tape(Recorder):
-    """Replays by running a function again, as a graph would: on the tensors that it was recorded on.
+    """Replays by running a function again, as a graph would: on the tensors it was recorded on.
 
     Recording leaves all values as they are. A gradient that is found anew goes where it was when
     the function was recorded, and one that is read is read from there.
