@@ -8,6 +8,9 @@ own states backwards, so its gradient is exact for itself, and its error falls w
 layers like that of Euler. Expected output (CPU, some seconds):
 
     layers    backprop  checkpoint  reversible   error of Euler   of reversible
+       100      3.36 MB     0.79 MB     0.25 MB          2.2e-02         1.3e-03
+       400     13.19 MB     1.61 MB     0.25 MB          5.4e-03         2.1e-03
+      1600     52.52 MB     3.24 MB     0.25 MB          1.4e-03         4.6e-04
 """
 
 import torch
@@ -21,7 +24,7 @@ WIDTH, BATCH = 16, 256
 
 
 class Network(ocnet.Problem):
-    """`x' = u(t, x)`, to end at a target: the control is a small network, at all depths the same."""
+    """`x' = u(t, x)`, to end at a target; the control is a small network."""
 
     state_shape = (WIDTH,)
     control_shape = (WIDTH,)

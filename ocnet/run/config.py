@@ -94,6 +94,8 @@ class Config:
                 raise ValueError(f"Must have {name} > 0, but got {name}={value}.")
         if self.sharded and self.optimizer == "lbfgs":
             raise ValueError("L-BFGS needs whole parameters, but got sharded=True.")
+        if self.sharded and self.gradient == "reversible":
+            raise ValueError('gradient="reversible" needs whole parameters, but got sharded=True.')
         if not self.checkpoint_every >= 0:
             raise ValueError(
                 f"Must have checkpoint_every >= 0, but got {self.checkpoint_every} seconds."

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from .._types import ControlValue, Cost, State
-from ..control.base import check_count, Control
+from ..control.base import check_count, constants, Control
 from ..problem import Node, Problem, Projection
 from ..trajectory import Trajectory
 from .base import (
@@ -90,7 +90,7 @@ class ExplicitRungeKutta(Solver):
         segment = math.isqrt(len(steps) - 1) + 1
         norms = tracking(problem, control) if self.gradient == "checkpoint" else []
 
-        t = x0.new_tensor(grid.times)
+        t = constants(grid.times, x0.dtype, x0.device)
         # A cost of the control alone stays one number, which needs no sum on the way back.
         x, cost = x0, x0.new_zeros(())
         states, controls, kept = [x0], [], [0]
@@ -121,7 +121,8 @@ class ExplicitRungeKutta(Solver):
         for c in dict.fromkeys(self.tableau.c):
             ts = [t + c * h for t, h in zip(starts, widths, strict=True)]
             laws = control.laws(ts, side="left" if c == 1 else "right")
-            stages[c] = list(map(Stage, ts, x0.new_tensor(ts).unbind(), laws))
+            t = constants(ts, x0.dtype, x0.device)
+            stages[c] = list(map(Stage, ts, t.unbind(), laws))
         by_node = [stages[c] for c in self.tableau.c]
         return [
             Step(h, of_step[:1] if k in grid.projections else of_step, grid.projections.get(k))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from ..control import Control, Layers, PiecewiseConstant, PiecewiseLinear
 from ..solver import ExplicitRungeKutta, Solver
 
 
@@ -16,6 +17,10 @@ optimisers make their state, gradients find their place."""
 
 OPTIMIZERS = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
 """What can take its learning rate from the device."""
+
+
+CONTROLS = (Layers, PiecewiseConstant, PiecewiseLinear)
+"""What is looked up without a copy from the host."""
 
 
 class Recorder(abc.ABC):
@@ -49,8 +54,14 @@ class CudaGraphs(Recorder):
 
     def record(self, function: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor]:
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self.stream):
-            result = function()
+        try:
+            with torch.cuda.graph(graph, stream=self.stream):
+                result = function()
+        except RuntimeError as error:
+            raise ValueError(
+                "The step cannot be recorded: something in the problem waits for the device or "
+                f"copies from the host ({str(error).splitlines()[0]}). Leave capture out."
+            ) from error
         return graph.replay, result
 
 
@@ -109,6 +120,7 @@ def obstacle(
     device: torch.device,
     precision: str,
     processes: int,
+    control: Control,
     solver: Solver,
     optimizer: torch.optim.Optimizer,
 ) -> str | None:
@@ -123,6 +135,8 @@ def obstacle(
         return f"{type(optimizer).__name__} decides on the host; take sgd, adam or adamw"
     if not isinstance(solver, ExplicitRungeKutta) or solver.gradient != "backprop":
         return f"{solver!r} decides on the host; take fixed steps with gradient backprop"
+    if not isinstance(control, CONTROLS):
+        return f"{type(control).__name__} is looked up by the host; take layers or a piecewise path"
     return None
 
 

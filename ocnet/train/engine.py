@@ -183,23 +183,29 @@ class Engine:
         self.scaler.step(optimizer)
         self.scaler.update()
 
-    def obstacle(self, solver: Solver, optimizer: torch.optim.Optimizer) -> str | None:
+    def obstacle(
+        self, control: Control, solver: Solver, optimizer: torch.optim.Optimizer
+    ) -> str | None:
         """What forbids to capture the steps, in one line; None if nothing does."""
-        return obstacle(self.device, self.precision, world_size(), solver, optimizer)
+        return obstacle(self.device, self.precision, world_size(), control, solver, optimizer)
 
     def captured(
-        self, gradient: Gradient, solver: Solver, optimizer: torch.optim.Optimizer
+        self,
+        gradient: Gradient,
+        control: Control,
+        solver: Solver,
+        optimizer: torch.optim.Optimizer,
     ) -> tuple[Gradient, Callable[[Callable[[], Tensor]], None]]:
         """What finds a gradient and what makes a step of it, recorded if that was asked for.
 
         Arguments:
             gradient: From inputs and targets to the cost and the norm of the gradient.
-            solver, optimizer: As of training.
+            control, solver, optimizer: As of training.
 
         Returns:
             The same function, and one that takes a closure which calls it, as optimisers do.
         """
-        recorder = self.recorder(solver, optimizer) if self.capture else None
+        recorder = self.recorder(control, solver, optimizer) if self.capture else None
         if recorder is None:
             return gradient, lambda closure: self.step(optimizer, closure)
         recorded = Captured(gradient, recorder)
@@ -211,9 +217,11 @@ class Engine:
 
         return recorded, step
 
-    def recorder(self, solver: Solver, optimizer: torch.optim.Optimizer) -> Recorder | None:
+    def recorder(
+        self, control: Control, solver: Solver, optimizer: torch.optim.Optimizer
+    ) -> Recorder | None:
         """What records steps; None, and a warning, where they cannot be recorded."""
-        reason = self.obstacle(solver, optimizer)
+        reason = self.obstacle(control, solver, optimizer)
         if reason is not None:
             warnings.warn(f"capture is left out: {reason}.", stacklevel=2)
             return None

@@ -105,7 +105,7 @@ def training(
             torch.nn.utils.clip_grads_with_norm_(parameters, clip, grad_norm)
         return torch.stack((cost, whole(grad_norm).to(cost)))
 
-    gradient, update = engine.captured(gradient, solver, optimizer)
+    gradient, update = engine.captured(gradient, control, solver, optimizer)
     for step, sample in enumerate(map(engine.to_device, batches), start):
         first: list[float] = []
 

@@ -78,6 +78,9 @@ def test_reports_of_one_and_of_several(run: Path, tmp_path: Path) -> None:
         (["--solver", "nope"], "method must be one of dopri5"),
         (["--set", "nope=1"], "takes no argument 'nope'"),
         (["--depth", "3"], "takes no argument 'depth'"),
+        (["--sharded", "--optimizer", "lbfgs"], "L-BFGS needs whole parameters"),
+        (["--sharded", "--gradient", "reversible"], '"reversible" needs whole parameters'),
+        (["--gradient", "reversible"], "dynamics must draw no random numbers: set dropout to 0"),
         (["--steps", "0"], "Must have steps >= 1, but got steps=0."),
     ],
 )

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn, Tensor
 
-from ocnet import Euler, Heun, NonFiniteCost, Sample, Solver, TorchDiffEq, training
+from ocnet import Chebyshev, Euler, Heun, NonFiniteCost, Sample, Solver, TorchDiffEq, training
+from ocnet.control.base import constants
 from ocnet.run import Config, Job
 from ocnet.train import Batches, Constant, Engine
 from ocnet.train.capture import Captured, obstacle, on_host, Recorder
@@ -76,7 +77,7 @@ def trained(
     tape = Tape(parameters, live)
     if monkeypatch is not None:
         made.param_groups[0]["lr"] = torch.tensor(0.1)
-        monkeypatch.setattr(engine, "recorder", lambda solver, optimizer: tape)
+        monkeypatch.setattr(engine, "recorder", lambda *arguments: tape)
     steps = training(problem, control, Euler(3), made, samples, engine=engine, clip=0.5)
     schedule, records = Constant(warmup=6), []
     for step in range(len(samples)):
@@ -151,11 +152,28 @@ def test_what_forbids_it_is_said(
     reason: str | None,
 ) -> None:
     made = Config("", optimizer=optimizer).make_optimizer([nn.Parameter(torch.ones(1))])
-    found = obstacle(device, precision, processes, solver, made)
+    control = Blobs().initial_control(2)
+    found = obstacle(device, precision, processes, control, solver, made)
     assert (found is None) == (reason is None)
     if reason is not None:
         with pytest.raises(ValueError, match=reason):
             raise ValueError(found)
+
+
+def test_a_control_that_the_host_looks_up_is_refused() -> None:
+    made = torch.optim.SGD([nn.Parameter(torch.ones(1))])
+    control = Chebyshev(0, 1, 2, 3)
+    assert "Chebyshev is looked up" in str(obstacle(CUDA, "32", 1, control, Euler(2), made))
+
+
+def test_numbers_are_copied_to_a_device_once() -> None:
+    """The device "meta" stands for one that is not the CPU."""
+    meta, cpu = torch.device("meta"), torch.device("cpu")
+    once = constants([0.1, 0.2], torch.float32, meta)
+    assert constants([0.1, 0.2], torch.float32, meta) is once
+    assert constants([0.1, 0.3], torch.float32, meta) is not once
+    assert constants([0.1, 0.2], torch.float64, meta).dtype == torch.float64
+    assert constants([1.0], torch.float32, cpu) is not constants([1.0], torch.float32, cpu)
 
 
 def test_without_a_gpu_training_goes_on_and_says_so() -> None:
