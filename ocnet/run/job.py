@@ -55,10 +55,10 @@ class Job:
         ]
         self.optimizer = config.make_optimizer(self.parameters)
 
-        self.obstacle = (
-            self.engine.obstacle(self.solver, self.optimizer) if config.capture else None
-        )
-        self.engine.capture = config.capture and self.obstacle is None
+        self.obstacle = None
+        if config.capture:
+            self.obstacle = self.engine.obstacle(self.control, self.solver, self.optimizer)
+            self.engine.capture = self.obstacle is None
 
         generator = torch.Generator().manual_seed(config.seed)
         self.batches = Batches(problem, config.batch_size, generator, self.engine.device)
