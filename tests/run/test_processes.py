@@ -115,7 +115,8 @@ def test_synchronised_norms_see_the_whole_batch(tmp_path: Path, way: list[str]) 
     here, there = (load_checkpoint(tmp_path / n / last)["job"]["control"] for n in ("one", "two"))
     statistics = {name: z for name, z in here.items() if "running" in name or "num" in name}
     assert len(statistics) == 9
-    torch.testing.assert_close({name: there[name] for name in statistics}, statistics)
+    found = {name: there[name] for name in statistics}
+    torch.testing.assert_close(found, statistics, rtol=1e-4, atol=1e-5)
 
 
 def test_norms_of_their_own_see_a_share_each(tmp_path: Path) -> None:
