@@ -222,7 +222,7 @@ class Reversible(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore
         y, z, *tensors = ctx.saved_tensors
         back = WayBack(ctx.scheme, tensors)
         grad_y, grad_cost = grads

@@ -3,6 +3,7 @@
 import abc
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -82,7 +83,7 @@ class Captured:
 
     def __init__(
         self,
-        function: Callable[..., Tensor],
+        function: Callable[..., Any],
         recorder: Recorder,
         *,
         follows: "Captured | None" = None,

@@ -95,7 +95,7 @@ def training(
     mean_cost = engine.prepare(problem, control)
     last_good = LastGood(parameters, mean_cost)
 
-    def gradient(x0: Tensor, target: Tensor | None) -> Tensor:
+    def computed(x0: Tensor, target: Tensor | None) -> Tensor:
         """The mean cost and the norm of its gradient, which is then clipped."""
         optimizer.zero_grad()
         cost = engine.backward(mean_cost, solver, Sample(x0, target))
@@ -105,7 +105,7 @@ def training(
             torch.nn.utils.clip_grads_with_norm_(parameters, clip, grad_norm)
         return torch.stack((cost, whole(grad_norm).to(cost)))
 
-    gradient, update = engine.captured(gradient, control, solver, optimizer)
+    gradient, update = engine.captured(computed, control, solver, optimizer)
     for step, sample in enumerate(map(engine.to_device, batches), start):
         first: list[float] = []
 

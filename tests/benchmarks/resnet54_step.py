@@ -79,7 +79,7 @@ def by_hand(form: str, size: Size, device: torch.device) -> Iterator[float]:
             x = net.problem.embedding(images)
             for k, block in enumerate(blocks):
                 x = (skips[k](x) if k in skips else x) + block(x)
-            cost = cross_entropy(net.problem.head(x), labels)
+            cost = cross_entropy(net.problem.head(x), labels)  # pyright: ignore
         cost.backward()
         return cost.detach()
 
@@ -184,7 +184,7 @@ def ceilings(device: torch.device) -> tuple[float, float]:
 
 def busy(steps: Iterator[float], n: int) -> float:
     """The share of the time of `n` steps in which the GPU ran at least one kernel."""
-    from torch.autograd import DeviceType
+    from torch.autograd import DeviceType  # pyright: ignore[reportPrivateImportUsage]
     from torch.profiler import profile, ProfilerActivity
 
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
@@ -193,7 +193,7 @@ def busy(steps: Iterator[float], n: int) -> float:
         torch.cuda.synchronize()
     spans = sorted(
         (event.time_range.start, event.time_range.end)
-        for event in profiler.events()
+        for event in profiler.events()  # pyright: ignore[reportOptionalIterable]
         if event.device_type == DeviceType.CUDA
     )
     return covered(spans)
