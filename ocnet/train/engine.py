@@ -113,7 +113,7 @@ class Engine:
         for module in (problem, control):
             module.to(self.device, memory_format=layout)  # pyright: ignore[reportCallIssue]
             if self.sync_norms and world_size() > 1:
-                synchronise(module)
+                synchronise(module, self.device)
         if self.sharded and world_size() > 1:
             # Not above: importing it takes a second.
             from .sharding import shard

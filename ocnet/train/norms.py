@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import distributed, nn, Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from .processes import world_size
 
@@ -24,14 +25,17 @@ class Total(torch.autograd.Function):
         return grad
 
 
-class SyncedNorm(nn.SyncBatchNorm):
-    """Batch norm with the mean and variance of the batch over all processes.
+class SyncedNorm(_BatchNorm):
+    """Batch norm on the CPU with the mean and variance of the batch over all processes.
 
-    PyTorch's own on a GPU; on the CPU, where it has none, written out.
+    Not a SyncBatchNorm, which DistributedDataParallel refuses on the CPU.
     """
 
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Any number of dimensions will do; the module that this one was has checked them."""
+
     def forward(self, input: Tensor) -> Tensor:
-        if input.device.type != "cpu" or not self.training:
+        if not self.training:
             return super().forward(input)
         dims = [0, *range(2, input.dim())]
         channels = (-1, *[1] * (input.dim() - 2))
@@ -62,10 +66,15 @@ def over_processes(value: Tensor) -> Tensor:
     return Total.apply(value) / world_size()  # pyright: ignore[reportOperatorIssue]
 
 
-def synchronise(module: nn.Module) -> None:
-    """Lets every batch norm in a module take its statistics over the processes, in place."""
-    nn.SyncBatchNorm.convert_sync_batchnorm(module)
+def synchronise(module: nn.Module, device: torch.device) -> None:
+    """Lets every batch norm in a module take its statistics over the processes, in place.
+
+    By PyTorch's own on a GPU; it has none for the CPU.
+    """
+    if device.type != "cpu":
+        nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        return
     for m in module.modules():
-        if type(m) is nn.SyncBatchNorm:
-            # PyTorch's conversion knows no subclasses; this one adds nothing but a method.
+        if isinstance(m, _BatchNorm):
+            # The same parameters and statistics, of which others may hold references.
             m.__class__ = SyncedNorm

@@ -80,7 +80,6 @@ def test_reports_of_one_and_of_several(run: Path, tmp_path: Path) -> None:
         (["--depth", "3"], "takes no argument 'depth'"),
         (["--sharded", "--optimizer", "lbfgs"], "L-BFGS needs whole parameters"),
         (["--sharded", "--gradient", "reversible"], '"reversible" needs whole parameters'),
-        (["--gradient", "reversible"], "dynamics must draw no random numbers: set dropout to 0"),
         (["--steps", "0"], "Must have steps >= 1, but got steps=0."),
     ],
 )
