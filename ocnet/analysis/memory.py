@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from ..run import Job
 from ..solver import ExplicitRungeKutta, Solver, TorchDiffEq
-from ..train.engine import MeanCost, world_size
+from ..train.processes import first, local, world_size
 
 
 OPTIMIZER_COPIES = {"sgd": 1, "adam": 2, "adamw": 2, "lbfgs": 205}
@@ -71,17 +71,22 @@ def expected_memory(job: Job, solver: Solver | None = None) -> Memory:
     most; the activations of more are in proportion.
 
     Arguments:
-        job: The job, before its first step; it is as it was afterwards.
+        job: The job, before its first step; it is as it was afterwards. Of several processes,
+            all take part.
         solver: A solver to use instead of the job's.
     """
     solver = job.solver if solver is None else solver
     share = job.batches.batch_size / (world_size() * job.engine.accumulate)
-    batch_size, free = max(1, round(share)), available(job.engine.device)
-    parameters = sum(p.nbytes for p in job.parameters)
+    device = job.engine.device
+    batch_size, free = max(1, round(share)), available(device)
+    parameters = sum(local(p).nbytes for p in job.parameters)
     with undone(job):
+        # All processes must take the same steps.
+        free = None if free is None else first(free, device)
         n = 2 if free is None else max(2, free // peak(job, solver, 2))
-        n = min(n, max(2, batch_size))
-        activations = max(0, peak(job, solver, n) - parameters) * batch_size // n
+        n = first(min(n, max(2, batch_size)), device)
+        held = first(peak(job, solver, n), device)
+        activations = max(0, held - parameters) * batch_size // n
     return Memory(
         parameters=parameters * (2 if job.average is None else 3),
         optimizer=parameters * OPTIMIZER_COPIES[job.config.optimizer],
@@ -95,12 +100,17 @@ def expected_memory(job: Job, solver: Solver | None = None) -> Memory:
 def advice(job: Job, memory: Memory) -> list[str]:
     """Settings with which a run that does not fit would, each with the memory that it takes."""
     found = []
-    if isinstance(job.solver, (ExplicitRungeKutta, TorchDiffEq)):
+    for gradient in saving(job.solver):
         solver = copy.copy(job.solver)
-        solver.gradient = "checkpoint" if isinstance(solver, ExplicitRungeKutta) else "adjoint"
-        other = expected_memory(job, solver)
-        if solver.gradient != job.solver.gradient and other.total <= (memory.available or 0):
-            found.append(f"--gradient {solver.gradient} takes {size(other.total)}")
+        solver.gradient = gradient  # pyright: ignore[reportAttributeAccessIssue]
+        try:
+            other = expected_memory(job, solver)
+        except (TypeError, ValueError):
+            # Not every control can be had with every gradient.
+            continue
+        if other.total <= (memory.available or 0):
+            scheme = ", by another scheme of the same order" if gradient == "reversible" else ""
+            found.append(f"--gradient {gradient} takes {size(other.total)}{scheme}")
     room = (memory.available or 0) - memory.fixed
     if room > 0:
         parts = -(-memory.activations // room)
@@ -110,11 +120,18 @@ def advice(job: Job, memory: Memory) -> list[str]:
     return found
 
 
+def saving(solver: Solver) -> list[str]:
+    """The gradients, other than its own, with which a solver takes less memory."""
+    ways = {ExplicitRungeKutta: ["checkpoint", "reversible"], TorchDiffEq: ["adjoint"]}
+    known = next((ways[kind] for kind in ways if isinstance(solver, kind)), [])
+    return [gradient for gradient in known if gradient != getattr(solver, "gradient", None)]
+
+
 def peak(job: Job, solver: Solver, n: int) -> int:
     """The most bytes that a step with `n` samples holds at a time, its gradients included."""
-    cost = MeanCost(job.problem, job.control)
+    cost = job.engine.mean_cost(job.problem, job.control)
     sample = job.engine.to_device(job.problem.sample(n, torch.Generator().manual_seed(0)))
-    with Live() as live:
+    with Live(resized=job.is_sharded) as live:
         with job.engine.autocast():
             value = cost(solver, *sample)
         value.backward()
@@ -126,15 +143,21 @@ def peak(job: Job, solver: Solver, n: int) -> int:
 class Live(TorchDispatchMode):
     """Counts the bytes of the tensors that are made and not yet freed.
 
+    Arguments:
+        resized: Whether memory may shrink and grow behind a tensor, as that of gathered shards
+            does; it is then looked up at every step.
+
     Attributes:
         peak: The most at a time.
     """
 
-    def __init__(self):
+    def __init__(self, resized: bool = False):
         super().__init__()
-        self.bytes = 0
+        self.resized = resized
         self.peak = 0
+        self.bytes = 0
         self.storages: dict[int, Any] = {}
+        self.sizes: dict[int, int] = {}
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -145,19 +168,29 @@ class Live(TorchDispatchMode):
             # A view has the storage of an argument, which was counted when it was made.
             if id(storage) not in known and id(storage) not in self.storages:
                 self.add(storage)
+        if self.resized:
+            for number, reference in list(self.storages.items()):
+                storage = reference()
+                if storage is not None:
+                    self.count(number, storage.nbytes())
+        self.peak = max(self.peak, self.bytes)
         return result
 
     def add(self, storage: torch.UntypedStorage) -> None:
         """Counts a storage until it is freed."""
-        number, nbytes = id(storage), storage.nbytes()
+        number = id(storage)
 
         def freed(_: object) -> None:
-            del self.storages[number]
-            self.bytes -= nbytes
+            self.count(number, 0)
+            del self.storages[number], self.sizes[number]
 
         self.storages[number] = weakref.ref(storage, freed)
-        self.bytes += nbytes
-        self.peak = max(self.peak, self.bytes)
+        self.count(number, storage.nbytes())
+
+    def count(self, number: int, nbytes: int) -> None:
+        """Notes the present size of a storage."""
+        self.bytes += nbytes - self.sizes.get(number, 0)
+        self.sizes[number] = nbytes
 
 
 def storages(tree: Any) -> list[torch.UntypedStorage]:

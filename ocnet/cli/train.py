@@ -14,6 +14,8 @@ from ..plot import history
 from ..report import Section, write_report
 from ..run import Config, execute, Interrupted, Job, RunFolder
 from ..train import NonFiniteCost
+from ..train.processes import rank
+from . import training_options as options
 from .options import (
     DeviceOption,
     new_folder,
@@ -39,52 +41,35 @@ def register(app: typer.Typer) -> None:
 def train(
     spec: SpecArgument,
     steps: StepsOption = None,
-    solver: Annotated[
-        str, typer.Option(help="euler, heun, rk4, rk38 or a method of torchdiffeq.")
-    ] = "euler",
-    gradient: Annotated[
-        str, typer.Option(help="backprop; to save memory checkpoint, or adjoint (torchdiffeq).")
-    ] = "backprop",
-    epochs: Annotated[int | None, typer.Option(help="Passes over the data set.")] = None,
-    iterations: Annotated[int | None, typer.Option(help="Optimiser steps [1000].")] = None,
-    batch_size: Annotated[int, typer.Option(help="Samples of one optimiser step.")] = 128,
-    optimizer: Annotated[str, typer.Option(help="sgd, adam, adamw or lbfgs.")] = "adam",
-    lr: Annotated[
-        float | None, typer.Option(help="Learning rate [sgd 0.1, adam 0.01, adamw 0.001, lbfgs 1].")
-    ] = None,
-    weight_decay: Annotated[
-        float, typer.Option(help="Weight decay; of a residual network, that of its branches.")
-    ] = 0.0,
-    schedule: Annotated[str, typer.Option(help="constant, cosine or step.")] = "constant",
-    warmup: Annotated[int, typer.Option(help="Iterations over which the rate first grows.")] = 0,
-    clip: Annotated[float | None, typer.Option(help="Largest norm of the gradient.")] = None,
-    accumulate: Annotated[
-        int, typer.Option(help="Parts in which a batch is computed, to save memory.")
-    ] = 1,
-    precision: Annotated[str, typer.Option(help="32, bf16 or 16.")] = "32",
-    compile: Annotated[bool, typer.Option("--compile", help="Compile the layers.")] = False,
-    sync_norms: Annotated[
-        bool, typer.Option("--sync-norms", help="Batch norm over all processes.")
-    ] = False,
-    ema: Annotated[
-        float | None, typer.Option(help="Decay of the moving average of the weights.")
-    ] = None,
-    patience: Annotated[
-        int | None, typer.Option(help="Stop after so many validations without improvement.")
-    ] = None,
-    evaluate_every: Annotated[
-        int | None, typer.Option(help="Iterations between validations [an epoch].")
-    ] = None,
-    checkpoint_every: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 60.0,
+    solver: options.Solver = "euler",
+    gradient: options.Gradient = "backprop",
+    epochs: options.Epochs = None,
+    iterations: options.Iterations = None,
+    batch_size: options.BatchSize = 128,
+    optimizer: options.Optimizer = "adam",
+    lr: options.LearningRate = None,
+    weight_decay: options.WeightDecay = 0.0,
+    schedule: options.Schedule = "constant",
+    warmup: options.Warmup = 0,
+    clip: options.Clip = None,
+    accumulate: options.Accumulate = 1,
+    precision: options.Precision = "32",
+    compile: options.Compile = False,
+    capture: options.Capture = False,
+    channels_last: options.ChannelsLast = None,
+    sharded: options.Sharded = False,
+    sync_norms: options.SyncNorms = False,
+    ema: options.Ema = None,
+    patience: options.Patience = None,
+    evaluate_every: options.EvaluateEvery = None,
+    checkpoint_every: options.CheckpointEvery = 60.0,
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
     settings: SetOption = None,
-    depth: Annotated[int | None, typer.Option(help="Short for --set depth=...")] = None,
-    gamma: Annotated[float | None, typer.Option(help="Short for --set gamma=...")] = None,
-    data: Annotated[Path | None, typer.Option(help="Short for --set data=..., a folder.")] = None,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write the metrics for TensorBoard, too.")
-    ] = False,
+    depth: options.Depth = None,
+    gamma: options.Gamma = None,
+    data: options.Data = None,
+    tensorboard: options.TensorBoard = False,
     out: OutOption = None,
 ) -> None:
     """Train a control, and keep all there is to know about it in a folder.
@@ -92,35 +77,10 @@ def train(
     Ctrl-C saves and ends the run with code 130; `ocnet resume` goes on with it. Several
     processes: torchrun --nproc-per-node K -m ocnet train ...
     """
-    config = Config(
-        problem=lasting(spec),
-        settings=[*(settings or ()), *shortcuts(depth=depth, gamma=gamma, data=data)],
-        solver=solver,
-        gradient=gradient,
-        steps=steps,
-        epochs=epochs,
-        iterations=iterations,
-        batch_size=batch_size,
-        optimizer=optimizer,
-        lr=lr,
-        weight_decay=weight_decay,
-        schedule=schedule,
-        warmup=warmup,
-        clip=clip,
-        ema=ema,
-        patience=patience,
-        evaluate_every=evaluate_every,
-        checkpoint_every=checkpoint_every,
-        device=device,
-        precision=precision,
-        compile=compile,
-        accumulate=accumulate,
-        sync_norms=sync_norms,
-        seed=seed,
-        tensorboard=tensorboard,
-    )
-    folder = RunFolder(out or default_folder(spec))
-    finish(folder, config)
+    given = dict(locals())
+    asked = {f.name: given[f.name] for f in dataclasses.fields(Config) if f.name in given}
+    asked["settings"] = [*(settings or ()), *shortcuts(depth=depth, gamma=gamma, data=data)]
+    finish(RunFolder(out or default_folder(spec)), Config(problem=lasting(spec), **asked))
 
 
 def resume(run: RunArgument) -> None:
@@ -171,7 +131,7 @@ def write_pages(folder: Path, records: list[RunRecord]) -> Path:
 def finish(folder: RunFolder, config: Config | None) -> None:
     """Carries a run to its end and tells how it went."""
     try:
-        result = execute(folder, config, before=tell_memory)
+        result = execute(folder, config, before=tell)
     except Interrupted as error:
         typer.echo(f"ocnet: {error}", err=True)
         raise typer.Exit(error.exit_code) from None
@@ -192,13 +152,17 @@ def finish(folder: RunFolder, config: Config | None) -> None:
     typer.echo(f"report: {write_pages(folder.path, [read_run(folder.path)])}")
 
 
-def tell_memory(job: Job) -> None:
-    """Says what memory the run will take, and what would make it fit if it does not."""
+def tell(job: Job) -> None:
+    """Says what memory the run will take, what would make it fit, and what cannot be done."""
     memory = expected_memory(job)
-    typer.echo(f"expected memory: {memory}", err=True)
+    lines = [f"expected memory: {memory}"]
+    if job.obstacle is not None:
+        lines.append(f"--capture is left out: {job.obstacle}.")
     if not memory.fits:
         ways = "; ".join(advice(job, memory)) or "a smaller batch or network is needed"
-        typer.echo(f"That does not fit: {ways}.", err=True)
+        lines.append(f"That does not fit: {ways}.")
+    if rank() == 0:
+        typer.echo("\n".join(lines), err=True)
 
 
 def shortcuts(**values: object) -> list[str]:

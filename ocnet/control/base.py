@@ -1,6 +1,7 @@
 """What every control can do, and the open-loop controls that are linear in their coefficients."""
 
 import abc
+import functools
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
@@ -120,6 +121,22 @@ def unbound(z: Tensor) -> list[Tensor]:
 def equal_times(t0: float, t1: float, n: int) -> list[float]:
     """The ends of `n` equal intervals that cover `[t0, t1]`, in double precision."""
     return [t0 + k * (t1 - t0) / n for k in range(n)] + [t1]
+
+
+def constants(values: Sequence[float], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Numbers as a tensor, made once for each device other than the CPU; not to be changed.
+
+    Copying from the host makes such a device wait, and cannot be recorded in a CUDA graph.
+    """
+    if device.type == "cpu" or torch.compiler.is_compiling():
+        return torch.tensor(values, dtype=dtype, device=device)
+    return kept_constants(tuple(values), dtype, device)
+
+
+@functools.lru_cache(maxsize=256)
+def kept_constants(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The tensor that `constants` keeps."""
+    return torch.tensor(values, dtype=dtype, device=device)
 
 
 def check_count(name: str, value: int, least: int = 1) -> None:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import nn, Tensor
 
-from .base import check_count, OpenLoop, Piece, Side, unbound
+from .base import check_count, constants, OpenLoop, Piece, Side, unbound
 
 
 class PiecewisePolynomial(OpenLoop):
@@ -56,12 +56,13 @@ class PiecewisePolynomial(OpenLoop):
         coefficients = self.coefficients()
         # Where the grid is the control's own there is nothing to gather.
         if intervals != list(range(self.n_intervals)):
-            i = torch.tensor(intervals, device=self.path.device)
+            i = constants(intervals, torch.long, self.path.device)
             coefficients = [a[i] for a in coefficients]
         if len(coefficients) == 1:
             return coefficients[0]
         s = [t - self.knots[i] for t, i in zip(ts, intervals, strict=True)]
-        return horner(coefficients, self.path.new_tensor(s).reshape(-1, *[1] * len(self.shape)))
+        s = constants(s, self.path.dtype, self.path.device)
+        return horner(coefficients, s.reshape(-1, *[1] * len(self.shape)))
 
     def pieces(self) -> Sequence[Piece]:
         def polynomial(start: float, coefficients: Sequence[Tensor]) -> Piece:

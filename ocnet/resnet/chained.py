@@ -40,7 +40,7 @@ class ChainedReadOuts(ReadOuts):
                 if isinstance(layer, _BatchNorm):
                     layer.momentum = self.momentum
             logits.append(module(x))
-        if self.training:
+        if self.training and self.track_running_stats:
             self.batches[ks[0] : ks[-1] + 1] += 1
         return torch.stack(logits)
 

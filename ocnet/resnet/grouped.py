@@ -111,7 +111,8 @@ class GroupedReadOuts(ReadOuts):
             pooled, mean, var = NormalisedPool.apply(
                 heads.kernel, heads.stride, weight, bias, self.eps, *xs
             )  # pyright: ignore[reportGeneralTypeIssues]
-            self.track(ks, mean, var, count=pixels(xs[0], heads.stride) * xs[0].shape[0])
+            if self.track_running_stats:
+                self.track(ks, mean, var, count=pixels(xs[0], heads.stride) * xs[0].shape[0])
         else:
             some = slice(ks[0], ks[-1] + 1)
             z = projected(heads.kernel, heads.stride, *xs)

@@ -36,6 +36,7 @@ class ReadOuts(nn.Module, abc.ABC):
     Attributes:
         n: The number `N` of states that are read out.
         momentum: The weight of a new batch in the running statistics.
+        track_running_stats: Whether training mode follows the statistics, as of `nn.BatchNorm2d`.
         batches: How many batches each state's statistics have seen, shape `(n,)`.
     """
 
@@ -45,6 +46,7 @@ class ReadOuts(nn.Module, abc.ABC):
         super().__init__()
         self.n = n
         self.momentum = 0.1
+        self.track_running_stats = True
         self.register_buffer("batches", torch.zeros(n, dtype=torch.long))
 
     @abc.abstractmethod

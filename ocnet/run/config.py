@@ -42,7 +42,8 @@ class Config:
         patience: How many validations in a row may fail to improve, or None.
         evaluate_every: Iterations between validations; an epoch, or a twentieth of the run.
         checkpoint_every: Seconds between checkpoints; 0 writes one each iteration.
-        device, precision, compile, accumulate, sync_norms: As of `ocnet.train.Engine`.
+        device, precision, compile, accumulate, sync_norms, sharded, capture, channels_last: As of
+            `ocnet.train.Engine`.
         seed: Of the control's initial values and of the batches.
         tensorboard: Whether to write the metrics for TensorBoard, too.
     """
@@ -70,6 +71,9 @@ class Config:
     compile: bool = False
     accumulate: int = 1
     sync_norms: bool = False
+    sharded: bool = False
+    capture: bool = False
+    channels_last: bool | None = None
     seed: int = 0
     tensorboard: bool = False
 
@@ -89,6 +93,10 @@ class Config:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"Must have {name} > 0, but got {name}={value}.")
+        if self.sharded and self.optimizer == "lbfgs":
+            raise ValueError("L-BFGS needs whole parameters, but got sharded=True.")
+        if self.sharded and self.gradient == "reversible":
+            raise ValueError('gradient="reversible" needs whole parameters, but got sharded=True.')
         if not self.checkpoint_every >= 0:
             raise ValueError(
                 f"Must have checkpoint_every >= 0, but got {self.checkpoint_every} seconds."

@@ -7,7 +7,8 @@ from torch import nn, Tensor
 
 from ..problem import Problem, Sample
 from ..train import Average, Batches, Engine, measure, Stopping
-from ..train.engine import gather, rank
+from ..train.capture import on_host
+from ..train.processes import gather, is_shard, rank, whole
 from .checkpoint import CheckpointError
 from .config import Config
 
@@ -26,6 +27,7 @@ class Job:
     Attributes:
         step: How many iterations were done.
         iterations: How many there are to do.
+        obstacle: What forbids to capture the steps, if that was asked for, or None.
 
     Raises:
         ValueError: If the configuration does not fit the problem.
@@ -40,16 +42,23 @@ class Job:
             compile=config.compile,
             accumulate=config.accumulate,
             sync_norms=config.sync_norms,
+            sharded=config.sharded,
+            capture=config.capture,
+            channels_last=config.channels_last,
         )
         self.solver = config.make_solver(problem.n_steps)
         n = problem.n_steps if config.steps is None else config.steps
         self.control = problem.initial_control(n, torch.Generator().manual_seed(config.seed))
-        for module in (problem, self.control):
-            self.engine.place(module)
+        self.engine.place(problem, self.control)
         self.parameters = [
             p for p in (*self.control.parameters(), *problem.parameters()) if p.requires_grad
         ]
         self.optimizer = config.make_optimizer(problem, self.control)
+
+        self.obstacle = None
+        if config.capture:
+            self.obstacle = self.engine.obstacle(self.control, self.solver, self.optimizer)
+            self.engine.capture = self.obstacle is None
 
         generator = torch.Generator().manual_seed(config.seed)
         self.batches = Batches(problem, config.batch_size, generator, self.engine.device)
@@ -100,8 +109,14 @@ class Job:
         )
 
     def model(self) -> dict[str, dict[str, Tensor]]:
-        """The parameters and statistics of control and problem."""
-        return {"control": self.control.state_dict(), "problem": self.problem.state_dict()}
+        """The parameters and statistics of control and problem; every process calls it."""
+        modules = {"control": self.control, "problem": self.problem}
+        if not self.is_sharded:
+            return {name: module.state_dict() for name, module in modules.items()}
+        # Not above, here and below: importing it takes a second.
+        from ..train.sharding import model_state
+
+        return {name: model_state(module) for name, module in modules.items()}
 
     def load_model(self, state: dict[str, dict[str, Tensor]]) -> None:
         """Puts parameters and statistics in place.
@@ -111,7 +126,17 @@ class Job:
         """
         for name, module in (("control", self.control), ("problem", self.problem)):
             check_same_architecture(name, module, state[name])
-            module.load_state_dict(state[name])
+            if self.is_sharded:
+                from ..train.sharding import load_model_state
+
+                load_model_state(module, state[name])
+            else:
+                module.load_state_dict(state[name])
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether this process holds only a share of the parameters."""
+        return any(map(is_shard, self.parameters))
 
     def state_dict(self) -> dict[str, Any]:
         """All it takes to go on bit by bit as if nothing had happened; every process calls it."""
@@ -119,7 +144,7 @@ class Job:
         own = torch.cuda.get_rng_state(self.engine.device) if cuda else torch.get_rng_state()
         return {
             **self.model(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": on_host(whole(self.optimizer.state_dict())),
             "batches": self.batches.state_dict(),
             "engine": self.engine.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
@@ -134,7 +159,12 @@ class Job:
             CheckpointError: If it is the state of another problem, control or architecture.
         """
         self.load_model(state)
-        self.optimizer.load_state_dict(state["optimizer"])
+        if self.is_sharded:
+            from ..train.sharding import load_optimizer_state
+
+            load_optimizer_state(self.optimizer, state["optimizer"])
+        else:
+            self.optimizer.load_state_dict(state["optimizer"])
         self.batches.load_state_dict(state["batches"])
         self.engine.load_state_dict(state["engine"])
         self.stopping.load_state_dict(state["stopping"])

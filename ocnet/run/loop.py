@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ..provenance import provenance
 from ..train import choose_device, NonFiniteCost, Record, training
-from ..train.engine import agree, is_lost_process, processes, rank, wait, world_size
+from ..train.processes import agree, is_lost_process, processes, rank, wait, world_size
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import Config
 from .folder import RunFolder, Table
@@ -46,7 +46,7 @@ def execute(
         folder: An empty or new folder for a new run, or the folder of a run to go on with.
         config: What to do in a new run; None goes on.
         progress: Whether to show a progress bar on a terminal.
-        before: Called in the first process with the job of a new run, before it starts.
+        before: Called in every process with the job of a new run, before it starts.
 
     Returns:
         The final measures, in the first process; None in the others.
@@ -59,8 +59,9 @@ def execute(
     with processes(device):
         # What does not fit is told before there is a folder.
         job = Job(config)
-        if is_new and rank() == 0:
-            folder.create(config, provenance(device))
+        if is_new:
+            if rank() == 0:
+                folder.create(config, provenance(device))
             if before is not None:
                 before(job)
         wait()
@@ -72,7 +73,7 @@ def run(job: Job, folder: RunFolder, *, progress: bool = True) -> dict[str, Any]
     """Trains from the folder's last checkpoint to the end, and returns the final measures.
 
     Raises:
-        Interrupted: After SIGINT, or SIGTERM to a single process.
+        Interrupted: After SIGINT or SIGTERM, to any of the processes.
         NonFiniteCost: With what reproduces it in `failure.safetensors`.
         CheckpointError: If the last checkpoint cannot be used.
         OSError: If the folder cannot be written; the last good checkpoint is still there.
@@ -90,8 +91,7 @@ def run(job: Job, folder: RunFolder, *, progress: bool = True) -> dict[str, Any]
             iterate(job, log, received, progress)
         result = conclude(job, folder)
     except NonFiniteCost as error:
-        if rank() == 0:
-            error.add_note(f"What reproduces it is in {log.failure(error)}.")
+        error.add_note(f"What reproduces it is in {log.failure(error)}.")
         raise
     except RuntimeError as error:
         if is_lost_process(error):
@@ -183,7 +183,7 @@ class Log:
     def record(self, record: Record) -> None:
         """Notes what a step measured."""
         if self.tables:
-            lr = self.job.optimizer.param_groups[0]["lr"]
+            lr = float(self.job.optimizer.param_groups[0]["lr"])
             epoch = record.step / per if (per := self.job.batches.per_epoch) else None
             step, cost, grad_norm = record
             row = {"step": step, "epoch": epoch, "lr": lr, "cost": cost, "grad_norm": grad_norm}
@@ -198,11 +198,12 @@ class Log:
         with nullcontext() if job.average is None else job.average.applied():
             measures = job.validate(job.validation)
             is_best = job.stopping.improves(measures["cost"])
+            model = job.model() if is_best else {}
             if self.tables:
                 self.tables[1].row({"step": job.step, **measures})
                 self.show("validation", job.step, measures)
                 if is_best:
-                    save_checkpoint(self.folder.best, {**job.model(), "step": job.step})
+                    save_checkpoint(self.folder.best, {**model, "step": job.step})
 
     def show(self, split: str, step: int, values: dict[str, float]) -> None:
         """Hands numbers to TensorBoard, if it was asked for."""
@@ -223,11 +224,15 @@ class Log:
         self.saved_at = time.monotonic()
 
     def failure(self, error: NonFiniteCost) -> Path:
-        """Writes the batch and the parameters that gave a cost that is not finite."""
+        """Writes the batch and the parameters that gave a cost that is not finite.
+
+        All processes take part.
+        """
         path = self.folder.path / "failure.safetensors"
         state = {"step": error.step, "x0": error.sample.x0, "target": error.sample.target}
         models = {"parameters": error.parameters, "last_good": self.job.model()}
-        save_checkpoint(path, {**state, **models})
+        if self.tables:
+            save_checkpoint(path, {**state, **models})
         return path
 
     def close(self) -> None:
@@ -255,8 +260,8 @@ def board(folder: Path, step: int) -> Any:
 def signals() -> Iterator[list[int]]:
     """Collects the signals that ask the run to end, which it then does between two steps.
 
-    A second Ctrl-C ends it at once. Of several processes, one that gets SIGTERM ends at once, as
-    its launcher wants.
+    A second one ends a single process at once. Of several, each waits for what all agree on;
+    torchrun kills those that take longer than its 30 seconds.
     """
     received: list[int] = []
 
@@ -265,8 +270,7 @@ def signals() -> Iterator[list[int]]:
             raise KeyboardInterrupt
         received.append(number)
 
-    numbers = [signal.SIGINT] if world_size() > 1 else [signal.SIGINT, signal.SIGTERM]
-    before = {number: signal.signal(number, receive) for number in numbers}
+    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield received
     finally:

@@ -2,10 +2,8 @@
 
 import abc
 import copy
-from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from torch import nn, Tensor
 
 from .._types import ControlValue, Cost, State, Time
@@ -93,19 +91,6 @@ def uniform_grid(problem: Problem, n: int) -> Grid:
     ]
     times = sorted({*times, *ends})
     return Grid(times, {times.index(p.start): p for p in problem.projections})
-
-
-def times_like(x: Tensor, ts: Sequence[float]) -> Tensor:
-    """The times as a tensor with the dtype and on the device of `x`."""
-    if is_captured(x):
-        # A graph cannot copy from the host's memory; numbers are arguments of its kernels.
-        return torch.stack([x.new_full((), t) for t in ts])
-    return x.new_tensor(ts)
-
-
-def is_captured(x: Tensor) -> bool:
-    """Whether what is done with `x` becomes part of a CUDA graph."""
-    return x.is_cuda and torch.cuda.is_current_stream_capturing()
 
 
 def vector_field(problem: Problem, t: Time, x: State, u: ControlValue, shape: tuple) -> State:

@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import get_args, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from .._types import ControlValue, Cost, State, Time
-from ..control.base import check_count, Control, Law
+from .._types import ControlValue, Cost, State
+from ..control.base import check_count, constants, Control
 from ..problem import Node, Problem, Projection
 from ..trajectory import Trajectory
 from .base import (
@@ -19,23 +20,16 @@ from .base import (
     Grid,
     project,
     Solver,
-    times_like,
     uniform_grid,
-    vector_field,
 )
 from .costate import solve_by_costate
-from .tableau import EULER, HEUN, KUTTA, KUTTA_38, Tableau as Tableau, weighted
+from .recompute import frozen, tracking
+from .reversible import solve_reversibly
+from .stages import slope, Stage
+from .tableau import EULER, HEUN, KUTTA, KUTTA_38, Tableau as Tableau, weighted as weighted
 
 
-Gradient = Literal["backprop", "checkpoint", "costate"]
-
-
-class Stage(NamedTuple):
-    """What one Runge-Kutta stage of one step reads: its time and the control there."""
-
-    time: float
-    t: Time
-    law: Law
+Gradient = Literal["backprop", "checkpoint", "costate", "reversible"]
 
 
 class Step(NamedTuple):
@@ -60,7 +54,9 @@ class ExplicitRungeKutta(Solver):
             `sqrt(n)`. The trajectory then holds only the states that were kept. "costate" keeps
             every step, but runs the costate recursion by itself and finds the gradient with
             respect to the control for all steps at once: the fastest, for open-loop controls and
-            dynamics that take the same tensor operations at every step.
+            dynamics that take the same tensor operations at every step. "reversible" keeps no step
+            at all: memory does not grow with `n`, but the scheme is another one, of the same order
+            and with twice the work; see `ocnet.solver.reversible`.
         compile: Compiles the recursions of `gradient="costate"`, a fixed number of steps at a time
             however deep the network is. Takes some seconds at the first solve, and a C++ compiler.
 
@@ -95,11 +91,14 @@ class ExplicitRungeKutta(Solver):
         grid = uniform_grid(problem, self.n)
         if self.gradient == "costate" and torch.is_grad_enabled():
             return solve_by_costate(problem, control, self.tableau, grid, x0, target, self.compile)
+        if self.gradient == "reversible":
+            return solve_reversibly(problem, control, self.tableau, grid, x0, target)
         steps = self.steps(grid, control, x0)
         check_control_value(problem, steps[0].stages[0].law(x0))
         segment = math.isqrt(len(steps) - 1) + 1
+        norms = tracking(problem, control) if self.gradient == "checkpoint" else []
 
-        t = times_like(x0, grid.times)
+        t = constants(grid.times, x0.dtype, x0.device)
         # A cost of the control alone stays one number, which needs no sum on the way back.
         x, cost = x0, x0.new_zeros(())
         states, controls, kept = [x0], [], [0]
@@ -107,8 +106,9 @@ class ExplicitRungeKutta(Solver):
             block = steps[start : start + segment]
             if self.gradient == "checkpoint":
                 *_, x, cost = checkpoint(
-                    self.advance, problem, block, x, cost, target, use_reentrant=False
-                )
+                    self.advance, problem, block, x, cost, target,
+                    use_reentrant=False, context_fn=lambda: (nullcontext(), frozen(norms)),
+                )  # fmt: skip
                 states.append(x)
                 kept.append(start + len(block))
             else:
@@ -129,7 +129,8 @@ class ExplicitRungeKutta(Solver):
         for c in dict.fromkeys(self.tableau.c):
             ts = [t + c * h for t, h in zip(starts, widths, strict=True)]
             laws = control.laws(ts, side="left" if c == 1 else "right")
-            stages[c] = list(map(Stage, ts, times_like(x0, ts).unbind(), laws))
+            t = constants(ts, x0.dtype, x0.device)
+            stages[c] = list(map(Stage, ts, t.unbind(), laws))
         by_node = [stages[c] for c in self.tableau.c]
         return [
             Step(h, of_step[:1] if k in grid.projections else of_step, grid.projections.get(k))
@@ -160,14 +161,8 @@ class ExplicitRungeKutta(Solver):
             nodes.append(Node(h, time, t, x, u))
             return u, project(problem, step.projection, t, x, u)
 
-        slopes, values = [], []
-        for (time, t, law), a, b in zip(step.stages, self.tableau.a, self.tableau.b, strict=True):
-            x_i = x.add(weighted(a, slopes), alpha=h) if slopes else x
-            u = law(x_i)
-            values.append(u)
-            nodes.append(Node(h * b, time, t, x_i, u))
-            slopes.append(vector_field(problem, t, x_i, u, x.shape))
-        return values[0], x.add(weighted(self.tableau.b, slopes), alpha=h)
+        u, k = slope(problem, self.tableau, h, step.stages, x, nodes)
+        return u, x.add(k, alpha=h)
 
 
 class Euler(ExplicitRungeKutta):

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .processes import is_shard, local, whole
+
 
 class Average:
     """`average <- decay * average + (1 - decay) * parameters` after every step.
@@ -35,7 +37,8 @@ class Average:
     def update(self) -> None:
         """Takes the present values into the average."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        torch._foreach_lerp_(self.average, self.live, 1 - decay)  # pyright: ignore
+        average, live = map(local, self.average), map(local, self.live)
+        torch._foreach_lerp_(list(average), list(live), 1 - decay)  # pyright: ignore
         self.updates += 1
 
     @contextmanager
@@ -50,18 +53,23 @@ class Average:
     @torch.no_grad()
     def swap(self) -> None:
         """Exchanges parameters and averages."""
-        for live, average in zip(self.live, self.average, strict=True):
+        for live, average in zip(map(local, self.live), map(local, self.average), strict=True):
             kept = live.detach().clone()
             live.copy_(average)
             average.copy_(kept)
 
     def state_dict(self) -> dict[str, Any]:
         """The averages and the number of updates."""
-        return {"updates": self.updates, "average": self.average}
+        return {"updates": self.updates, "average": whole(self.average)}
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from averages that were saved."""
         self.updates = state["updates"]
         for average, saved in zip(self.average, state["average"], strict=True):
+            if is_shard(average):
+                # Not above: importing it takes a second.
+                from .sharding import as_sharded
+
+                saved = as_sharded(saved, average)
             average.copy_(saved)

@@ -1,16 +1,16 @@
 """The execution engine: device, precision, compilation and processes, and nothing else knows them.
 
-Plain PyTorch: its launcher is torchrun, its gradient reduction DistributedDataParallel.
+Plain PyTorch: its launcher is torchrun, its gradient reduction DistributedDataParallel or FSDP2.
 """
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from datetime import timedelta
+import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
-from torch import distributed, nn, Tensor
+from torch import nn, Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from ..control import Control, Layers
@@ -18,12 +18,16 @@ from ..control.base import check_count
 from ..objective import evaluate
 from ..problem import Problem, Sample
 from ..solver import Solver
+from ..trajectory import Trajectory
+from .capture import Captured, CudaGraphs, obstacle, on_device, Recorder
+from .norms import synchronise
+from .processes import mean, rank, world_size
 
+
+Gradient = Callable[[Tensor, Tensor | None], Tensor]
+"""From inputs and targets to the mean cost and the norm of its gradient, in one tensor."""
 
 AUTOCAST = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
-
-TIMEOUT = timedelta(minutes=5)
-"""How long a process waits for the others before it gives them up."""
 
 
 class MeanCost(nn.Module):
@@ -39,6 +43,16 @@ class MeanCost(nn.Module):
         costs, _ = evaluate(self.problem, self.control, solver, Sample(x0, target))
         return costs.mean()
 
+    def measures(self, solver: Solver, sample: Sample) -> dict[str, Tensor]:
+        """The cost and the scores of each sample."""
+        costs, trajectory = evaluate(self.problem, self.control, solver, sample)
+        return {"cost": costs, **self.problem.score(trajectory.states[-1], sample.target)}
+
+    def trajectory(self, solver: Solver, sample: Sample) -> Trajectory:
+        """The trajectory of each sample."""
+        _, trajectory = evaluate(self.problem, self.control, solver, sample)
+        return trajectory
+
 
 class Engine:
     """How a step is carried out; what it computes stays the same up to rounding.
@@ -51,7 +65,13 @@ class Engine:
             and the stage cost, in place; the loop over the steps stays as it is.
         accumulate: Into how many parts a batch is split to save memory; its size and its mean
             cost stay what they are (batch norm sees the parts).
-        sync_norms: Whether batch norm takes its statistics over the processes, on a GPU.
+        sync_norms: Whether batch norm takes its statistics over the processes. The read-outs of
+            a stage cost keep those of each process's share.
+        sharded: Whether each of several processes holds only a share of the parameters, the
+            gradients and the optimiser's state (FSDP2); a layer is gathered while it is used.
+        capture: Whether steps on a GPU are recorded as CUDA graphs and replayed.
+        channels_last: Whether images and convolutions have their channels last in memory; on a
+            GPU if None.
 
     Raises:
         ValueError: If the precision or the device is not known, or not there.
@@ -65,6 +85,9 @@ class Engine:
         compile: bool = False,
         accumulate: int = 1,
         sync_norms: bool = False,
+        sharded: bool = False,
+        capture: bool = False,
+        channels_last: bool | None = None,
     ):
         if precision not in AUTOCAST:
             raise ValueError(f'precision must be "32", "bf16" or "16", but got {precision!r}.')
@@ -74,20 +97,45 @@ class Engine:
         self.compile = compile
         self.accumulate = accumulate
         self.sync_norms = sync_norms
+        self.sharded = sharded
+        self.capture = capture
+        on_gpu = self.device.type == "cuda"
+        self.channels_last = on_gpu if channels_last is None else channels_last
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "16")
+        self.shards: MeanCost | None = None
 
-    def place(self, module: nn.Module) -> None:
-        """Moves a problem or a control to the device, before an optimiser takes its parameters."""
-        module.to(self.device)
-        if self.sync_norms and world_size() > 1:
-            nn.SyncBatchNorm.convert_sync_batchnorm(module)
+    def place(self, problem: Problem, control: Control) -> None:
+        """Moves problem and control to the device, before an optimiser takes their parameters.
+
+        Where there are several processes it shards them or joins their norms, if asked.
+        """
+        layout = torch.channels_last if self.channels_last else torch.preserve_format
+        for module in (problem, control):
+            module.to(self.device, memory_format=layout)  # pyright: ignore[reportCallIssue]
+            if self.sync_norms and world_size() > 1:
+                synchronise(module, self.device)
+        if self.sharded and world_size() > 1:
+            # Not above: importing it takes a second.
+            from .sharding import shard
+
+            layers = control.layers if isinstance(control, Layers) else ()
+            self.shards = MeanCost(problem, control)
+            units = [layer for layer in layers if any(True for _ in layer.parameters())]
+            shard(self.shards, units, self.device)
+
+    def mean_cost(self, problem: Problem, control: Control) -> MeanCost:
+        """The mean cost as this process computes it on what it is given."""
+        kept = self.shards
+        if kept is not None and kept.problem is problem and kept.control is control:
+            return kept
+        return MeanCost(problem, control)
 
     def prepare(self, problem: Problem, control: Control) -> nn.Module:
         """The mean cost of a batch, compiled and reduced over the processes as asked."""
         if self.compile:
             compile_regions(problem, control)
-        cost = MeanCost(problem, control)
-        if world_size() == 1:
+        cost = self.mean_cost(problem, control)
+        if world_size() == 1 or cost is self.shards:
             return cost
         return DistributedDataParallel(cost)
 
@@ -102,10 +150,7 @@ class Engine:
         parts = self.split(sample)
         total = sample.x0.new_zeros(())
         for part in parts:
-            is_last = part is parts[-1]
-            # The processes exchange gradients once, behind the last part.
-            waits = world_size() == 1 or is_last
-            with nullcontext() if waits else mean_cost.no_sync():  # pyright: ignore
+            with self.exchange(mean_cost, is_last=part is parts[-1]):
                 with self.autocast():
                     cost = mean_cost(solver, *part)
                 if len(parts) > 1:
@@ -113,6 +158,14 @@ class Engine:
                 self.scaler.scale(cost).backward()
             total = total + cost.detach()
         return mean(total)
+
+    def exchange(self, mean_cost: nn.Module, is_last: bool) -> Any:
+        """The context of a part of a batch: processes exchange gradients once, behind the last."""
+        if mean_cost is self.shards:
+            self.shards.set_requires_gradient_sync(is_last)  # pyright: ignore
+        if is_last or not isinstance(mean_cost, DistributedDataParallel):
+            return nullcontext()
+        return mean_cost.no_sync()
 
     def unscale(self, optimizer: torch.optim.Optimizer) -> None:
         """Divides the gradients by the scale that half precision needs."""
@@ -130,10 +183,55 @@ class Engine:
         self.scaler.step(optimizer)
         self.scaler.update()
 
+    def obstacle(
+        self, control: Control, solver: Solver, optimizer: torch.optim.Optimizer
+    ) -> str | None:
+        """What forbids to capture the steps, in one line; None if nothing does."""
+        return obstacle(self.device, self.precision, world_size(), control, solver, optimizer)
+
+    def captured(
+        self,
+        gradient: Gradient,
+        control: Control,
+        solver: Solver,
+        optimizer: torch.optim.Optimizer,
+    ) -> tuple[Gradient, Callable[[Callable[[], Tensor]], None]]:
+        """What finds a gradient and what makes a step of it, recorded if that was asked for.
+
+        Arguments:
+            gradient: From inputs and targets to the cost and the norm of the gradient.
+            control, solver, optimizer: As of training.
+
+        Returns:
+            The same function, and one that takes a closure which calls it, as optimisers do.
+        """
+        recorder = self.recorder(control, solver, optimizer) if self.capture else None
+        if recorder is None:
+            return gradient, lambda closure: self.step(optimizer, closure)
+        recorded = Captured(gradient, recorder)
+        update = Captured(lambda: optimizer.step(), recorder, follows=recorded)
+
+        def step(closure: Callable[[], Tensor]) -> None:
+            closure()
+            update()
+
+        return recorded, step
+
+    def recorder(
+        self, control: Control, solver: Solver, optimizer: torch.optim.Optimizer
+    ) -> Recorder | None:
+        """What records steps; None, and a warning, where they cannot be recorded."""
+        reason = self.obstacle(control, solver, optimizer)
+        if reason is not None:
+            warnings.warn(f"capture is left out: {reason}.", stacklevel=2)
+            return None
+        on_device(optimizer, self.device)
+        return CudaGraphs(self.device)
+
     def to_device(self, sample: Sample) -> Sample:
-        """A batch on the device; images in the layout that its convolutions are fastest in."""
+        """A batch on the device; images in the layout that was asked for."""
         x0 = sample.x0.to(self.device, non_blocking=True)
-        if self.device.type == "cuda" and x0.dim() == 4:
+        if self.channels_last and x0.dim() == 4:
             x0 = x0.contiguous(memory_format=torch.channels_last)
         target = sample.target
         return Sample(x0, None if target is None else target.to(self.device, non_blocking=True))
@@ -145,6 +243,8 @@ class Engine:
             ValueError: If the batch does not divide among the processes.
         """
         n, size = len(sample.x0), world_size()
+        if size == 1:
+            return sample
         if n % size:
             raise ValueError(f"The {size} processes must divide the batch, but it has {n} samples.")
         mine = slice(rank(), None, size)
@@ -152,6 +252,8 @@ class Engine:
 
     def split(self, sample: Sample) -> list[Sample]:
         """The parts of a batch that are evaluated one after the other."""
+        if self.accumulate == 1:
+            return [sample]
         x0s = sample.x0.chunk(self.accumulate)
         if sample.target is None:
             return [Sample(x0) for x0 in x0s]
@@ -198,72 +300,3 @@ def compile_regions(problem: Problem, control: Control) -> None:
     problem.dynamics = torch.compile(problem.dynamics)
     if problem.has_stage_cost and not isinstance(problem.stage_cost, nn.Module):
         problem.stage_cost = torch.compile(problem.stage_cost)
-
-
-@contextmanager
-def processes(device: torch.device) -> Iterator[None]:
-    """Joins the processes that torchrun started, for as long as the context lasts."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ or distributed.is_initialized():
-        yield
-        return
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    distributed.init_process_group(backend, timeout=TIMEOUT)
-    try:
-        yield
-    finally:
-        distributed.destroy_process_group()
-
-
-def rank() -> int:
-    """The number of this process among those that train together, from zero."""
-    return distributed.get_rank() if distributed.is_initialized() else 0
-
-
-def world_size() -> int:
-    """How many processes train together."""
-    return distributed.get_world_size() if distributed.is_initialized() else 1
-
-
-def mean(value: Tensor) -> Tensor:
-    """The mean of a value over the processes."""
-    return total(value) / world_size()
-
-
-def gather(value: Tensor) -> list[Tensor]:
-    """The values of all processes, which must have one shape."""
-    if world_size() == 1:
-        return [value]
-    values = [torch.empty_like(value) for _ in range(world_size())]
-    distributed.all_gather(values, value)
-    return values
-
-
-def total(value: Tensor) -> Tensor:
-    """The sum of a value over the processes."""
-    if world_size() > 1:
-        distributed.all_reduce(value)
-    return value
-
-
-def agree(*flags: bool) -> list[bool]:
-    """Which of the flags are up in any of the processes."""
-    if world_size() == 1:
-        return list(flags)
-    device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
-    up = torch.tensor(flags, dtype=torch.uint8, device=device)
-    distributed.all_reduce(up, distributed.ReduceOp.MAX)
-    return [bool(flag) for flag in up.tolist()]
-
-
-def is_lost_process(error: RuntimeError) -> bool:
-    """Whether an error says that another process does not answer any more."""
-    backends = ("gloo/transport", "NCCL")
-    return world_size() > 1 and any(backend in str(error) for backend in backends)
-
-
-def wait() -> None:
-    """Waits until all processes have come here."""
-    if world_size() > 1:
-        distributed.barrier()

@@ -1,12 +1,14 @@
 """A cost that is not finite: where it happened, and the way back to the last good parameters."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import nn, Tensor
 
 from ..problem import Sample
+from ..solver.recompute import statistics, tracking
 from ..trajectory import Trajectory
+from .processes import is_shard, local, whole
 
 
 class NonFiniteCost(FloatingPointError):
@@ -42,12 +44,11 @@ class LastGood:
 
     Arguments:
         parameters: What is trained.
-        modules: Where to look for running statistics, which a cost that is not finite spoils too.
+        module: Where to look for running statistics, which a cost that is not finite spoils too.
     """
 
-    def __init__(self, parameters: list[Tensor], modules: Iterable[nn.Module]):
-        norms = [m for m in modules if isinstance(m, nn.modules.batchnorm._NormBase)]
-        live = [*parameters, *(buffer for m in norms for buffer in m.buffers())]
+    def __init__(self, parameters: list[Tensor], module: nn.Module):
+        live = [*map(local, parameters), *statistics(tracking(module))]
         kinds = dict.fromkeys((z.dtype, z.device) for z in live)
         groups = [[z for z in live if (z.dtype, z.device) == kind] for kind in kinds]
         self.groups = [(group, flat(group)) for group in groups]
@@ -73,8 +74,9 @@ def flat(tensors: Sequence[Tensor], out: Tensor | None = None) -> Tensor:
 
 def total_norm(gradients: Sequence[Tensor]) -> Tensor:
     """The Euclidean norm of all gradients together."""
-    if gradients[0].device.type == "cpu":
-        return torch.linalg.vector_norm(flat(gradients))
+    if gradients[0].device.type == "cpu" and not is_shard(gradients[0]):
+        g = flat(gradients)
+        return g.dot(g).sqrt()
     return torch.nn.utils.get_total_norm(gradients)
 
 
@@ -97,5 +99,5 @@ def non_finite(
         "the parameters are back at their last good values. A smaller learning rate may help."
     )
     return NonFiniteCost(
-        message, step, layer, time, sample, [p.detach().clone() for p in parameters]
+        message, step, layer, time, sample, [whole(p.detach()).clone() for p in parameters]
     )

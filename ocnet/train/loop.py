@@ -9,13 +9,13 @@ from tqdm import tqdm
 
 from ..control import Control
 from ..control.base import check_count
-from ..objective import evaluate
 from ..problem import Problem, Sample
 from ..solver import Solver, SolverError
 from .batches import Batches, endless
 from .engine import Engine
 from .failure import LastGood, non_finite, total_norm
 from .history import History, Record
+from .processes import whole
 
 
 def train(
@@ -95,35 +95,41 @@ def training(
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     engine = Engine(parameters[0].device) if engine is None else engine
     mean_cost = engine.prepare(problem, control)
-    last_good = LastGood(parameters, mean_cost.modules())
+    last_good = LastGood(parameters, mean_cost)
+
+    def computed(x0: Tensor, target: Tensor | None) -> Tensor:
+        """The mean cost and the norm of its gradient, which is then clipped."""
+        optimizer.zero_grad()
+        cost = engine.backward(mean_cost, solver, Sample(x0, target))
+        engine.unscale(optimizer)
+        grad_norm = total_norm([p.grad for p in parameters if p.grad is not None])
+        if clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(parameters, clip, grad_norm)
+        return torch.stack((cost, whole(grad_norm).to(cost)))
+
+    gradient, update = engine.captured(computed, control, solver, optimizer)
     for step, sample in enumerate(map(engine.to_device, batches), start):
         first: list[float] = []
 
         def closure(step: int = step, sample: Sample = sample, first: list = first) -> Tensor:
-            optimizer.zero_grad()
             try:
-                cost = engine.backward(mean_cost, solver, sample)
+                measured = gradient(*sample)
             except SolverError:
                 last_good.restore()
                 raise
-            engine.unscale(optimizer)
-            gradients = [p.grad for p in parameters if p.grad is not None]
-            grad_norm = total_norm(gradients)
             # The one place where the host waits for the device.
-            measured = torch.stack((cost, grad_norm.to(cost))).tolist()
-            if not math.isfinite(measured[0]):
+            cost, grad_norm = measured.tolist()
+            if not math.isfinite(cost):
                 with torch.no_grad(), engine.autocast():
-                    _, trajectory = evaluate(problem, control, solver, sample)
-                error = non_finite(step, measured[0], sample, trajectory, parameters)
+                    trajectory = engine.mean_cost(problem, control).trajectory(solver, sample)
+                error = non_finite(step, cost, sample, trajectory, parameters)
                 last_good.restore()
                 raise error
-            if clip is not None:
-                torch.nn.utils.clip_grads_with_norm_(parameters, clip, grad_norm)
             if not first:
-                first.extend(measured)
+                first.extend((cost, grad_norm))
                 # These parameters gave a finite cost; what the update makes of them may not.
                 last_good.keep()
-            return cost
+            return measured[0]
 
-        engine.step(optimizer, closure)
+        update(closure)
         yield Record(step, *first)

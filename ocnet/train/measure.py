@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from ..control import Control
-from ..objective import evaluate
 from ..problem import Problem, Sample
 from ..solver import Solver
-from .engine import Engine, rank, total, world_size
+from ..solver.recompute import statistics, tracking
+from .engine import Engine
+from .processes import rank, share_first, total, world_size
 
 
 @torch.no_grad()
@@ -35,6 +36,9 @@ def measure(
     """
     engine = Engine(next(control.parameters()).device) if engine is None else engine
     n = len(sample.x0)
+    cost = engine.mean_cost(problem, control)
+    # Each process follows the statistics of its own share; a checkpoint keeps the first one's.
+    share_first(statistics(tracking(cost)))
     modes = [(module, module.training) for module in (problem, control)]
     problem.eval()
     control.eval()
@@ -42,9 +46,8 @@ def measure(
     for part in parts(sample, batch_size):
         part = engine.to_device(part)
         with engine.autocast():
-            costs, trajectory = evaluate(problem, control, solver, part)
-            scores = problem.score(trajectory.states[-1], part.target)
-        for name, value in {"cost": costs, **scores}.items():
+            measured = cost.measures(solver, part)
+        for name, value in measured.items():
             sums[name] = sums.get(name, 0) + value.double().sum()
     for module, mode in modes:
         module.train(mode)

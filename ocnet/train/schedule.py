@@ -35,8 +35,13 @@ class Schedule(abc.ABC):
     def apply(self, optimizer: torch.optim.Optimizer, step: int) -> None:
         """Sets the learning rates of a step to their share of those the optimiser was made with."""
         for group in optimizer.param_groups:
-            group.setdefault("initial_lr", group["lr"])
-            group["lr"] = group["initial_lr"] * self(step)
+            group.setdefault("initial_lr", float(group["lr"]))
+            rate = group["initial_lr"] * self(step)
+            if isinstance(group["lr"], torch.Tensor):
+                # A recorded step reads the rate where it was.
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
 
 
 class Constant(Schedule):

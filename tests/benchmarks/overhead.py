@@ -28,11 +28,14 @@ STEPS, ROUNDS, DEPTH, BATCH, WIDTH = 10, 40, 20, 256, 64
 def problem() -> Blobs:
     """The network whose step is timed."""
     torch.manual_seed(0)
-    return Blobs(n=4 * BATCH, width=WIDTH, dropout=0.0, noise=0.0)
+    net = Blobs(n=4 * BATCH, width=WIDTH, dropout=0.0, noise=0.0)
+    # A step of width one, as in the network that is written out.
+    net.t1 = float(DEPTH)
+    return net
 
 
-def by_hand() -> Iterator[None]:
-    """Steps of a network and a loop that are written out."""
+def by_hand() -> Iterator[float]:
+    """The costs of steps of a network and a loop that are written out."""
     net = problem()
     layers = nn.ModuleList(net.initial_control(DEPTH).layers)  # pyright: ignore
     optimizer = torch.optim.Adam([*layers.parameters(), *net.parameters()], lr=1e-3)
@@ -44,12 +47,11 @@ def by_hand() -> Iterator[None]:
         cost = cross_entropy(net.head(x), target)  # pyright: ignore[reportArgumentType]
         cost.backward()
         optimizer.step()
-        cost.item()
-        yield
+        yield cost.item()
 
 
-def bare() -> Iterator[None]:
-    """Steps of a loop that is written out around the same solver."""
+def bare() -> Iterator[float]:
+    """The costs of steps of a loop that is written out around the same solver."""
     net = problem()
     control = net.initial_control(DEPTH)
     optimizer = torch.optim.Adam([*control.parameters(), *net.parameters()], lr=1e-3)
@@ -58,21 +60,20 @@ def bare() -> Iterator[None]:
         cost = evaluate(net, control, Euler(DEPTH), sample)[0].mean()
         cost.backward()
         optimizer.step()
-        cost.item()
-        yield
+        yield cost.item()
 
 
-def loop() -> Iterator[None]:
-    """Steps of `training`, which also guards against a cost that is not finite."""
+def loop() -> Iterator[float]:
+    """The costs of steps of `training`, which also guards against a cost that is not finite."""
     net = problem()
     control = net.initial_control(DEPTH)
     optimizer = torch.optim.Adam([*control.parameters(), *net.parameters()], lr=1e-3)
     batches = Batches(net, BATCH, torch.Generator().manual_seed(0))
-    for _ in training(net, control, Euler(DEPTH), optimizer, batches):
-        yield
+    for record in training(net, control, Euler(DEPTH), optimizer, batches):
+        yield record.cost
 
 
-def seconds(steps: Iterator[None]) -> float:
+def seconds(steps: Iterator[float]) -> float:
     """The time of a step, of the processor: other programs do not count."""
     start = time.process_time()
     for _ in range(STEPS):

@@ -1,5 +1,7 @@
 """A small network to train in the tests: batch norm, dropout, data that are augmented."""
 
+import os
+import signal
 from typing import Literal
 
 import torch
@@ -68,6 +70,18 @@ class Blobs(Problem):
             for _ in range(n)
         ]
         return Layers(self.t0, self.t1, layers)
+
+
+class Pausing(Blobs):
+    """Sends its process a Ctrl-C in the step that the environment variable PAUSE numbers."""
+
+    calls = 0
+
+    def augment(self, sample: Sample, generator: torch.Generator | None = None) -> Sample:
+        self.calls += 1
+        if os.environ.get("PAUSE") == str(self.calls):
+            os.kill(os.getpid(), signal.SIGINT)
+        return super().augment(sample, generator)
 
 
 class Drawn(Problem):

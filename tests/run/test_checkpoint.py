@@ -6,6 +6,8 @@ import json
 import math
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -121,6 +123,57 @@ def test_a_full_disk_keeps_the_last_checkpoint(
         folder.save(2, {"x": 2})
     assert folder.latest() == {"x": 1}
     assert [path.name for path in folder.checkpoints.iterdir()] == ["000000001.safetensors"]
+
+
+FILL = """
+import resource, signal, sys
+from pathlib import Path
+import torch
+from ocnet.run import RunFolder
+
+folder, large = RunFolder(Path(sys.argv[1])), torch.zeros(2**18)
+folder.save(1, {"x": torch.ones(3)})
+if sys.argv[2] == "limit":
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, 2**16))
+try:
+    folder.save(2, {"x": large})
+except OSError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("way", ["disk", "limit"])
+def test_a_disk_that_is_really_full(tmp_path: Path, way: str) -> None:
+    """The system itself refuses: on a disk of 256 kB, or beyond the largest size of a file."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(path)]
+    mounted = way == "disk" and run_quietly(mount) == 0
+    if way == "disk" and not mounted:
+        pytest.skip("mounting a file system is not allowed here")
+    try:
+        told = subprocess.run(
+            [sys.executable, "-c", FILL, str(path), way],
+            cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+        reason = os.strerror(errno.ENOSPC if way == "disk" else errno.EFBIG)
+        assert f"000000002.safetensors could not be written: {reason}. The last good" in told
+        assert "is of step 1." in told
+        folder = RunFolder(path)
+        torch.testing.assert_close(folder.latest()["x"], torch.ones(3, dtype=torch.float32))  # pyright: ignore
+        assert [p.name for p in folder.checkpoints.iterdir()] == ["000000001.safetensors"]
+    finally:
+        if mounted:
+            run_quietly(["umount", str(path)])
+
+
+def run_quietly(command: list[str]) -> int:
+    """The exit status of a command, 127 if there is no such command."""
+    try:
+        return subprocess.run(command, capture_output=True).returncode
+    except FileNotFoundError:
+        return 127
 
 
 def test_old_checkpoints_go(tmp_path: Path) -> None:

@@ -78,6 +78,8 @@ def test_reports_of_one_and_of_several(run: Path, tmp_path: Path) -> None:
         (["--solver", "nope"], "method must be one of dopri5"),
         (["--set", "nope=1"], "takes no argument 'nope'"),
         (["--depth", "3"], "takes no argument 'depth'"),
+        (["--sharded", "--optimizer", "lbfgs"], "L-BFGS needs whole parameters"),
+        (["--sharded", "--gradient", "reversible"], '"reversible" needs whole parameters'),
         (["--steps", "0"], "Must have steps >= 1, but got steps=0."),
     ],
 )
@@ -106,6 +108,28 @@ def test_early_stopping_keeps_the_best(tmp_path: Path) -> None:
     rows = (tmp_path / "run" / "validation.csv").read_text().splitlines()[1:]
     costs = [float(row.split(",")[1]) for row in rows]
     assert result["validation"]["cost"] == min(costs) == costs[result["best_step"]]
+
+
+@pytest.mark.parametrize("gradient", ["backprop", "adjoint"])
+def test_a_neural_ode_goes_on_after_ctrl_c(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gradient: str
+) -> None:
+    """Its solver is torchdiffeq's, with steps that adapt; it ends as if nothing had happened."""
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    command = [
+        "train", "tests.run.blobs:Pausing", "--set", "dropout=0.0", "--solver", "dopri5",
+        "--gradient", gradient, "--epochs", "2", "--batch-size", "8", "--ema", "0.5",
+        "--device", "cpu", "--out",
+    ]  # fmt: skip
+    assert ocnet(*command, whole).exit_code == 0
+    monkeypatch.setenv("PAUSE", "6")
+    stopped = ocnet(*command, broken)
+    assert stopped.exit_code == 130 and "SIGINT at step 6; the run is saved" in stopped.output
+    monkeypatch.delenv("PAUSE")
+    assert ocnet("resume", broken).exit_code == 0
+    last = RunFolder(whole).saved()[-1].relative_to(whole)
+    for name in ("metrics.csv", "validation.csv", "best.safetensors", "result.json", last):
+        assert (broken / name).read_bytes() == (whole / name).read_bytes()
 
 
 def test_a_folder_that_is_no_run_is_told(tmp_path: Path) -> None:

@@ -37,6 +37,15 @@ def test_recomputing_takes_the_square_root() -> None:
 
     assert growth("backprop") == pytest.approx(4, rel=0.15)
     assert growth("checkpoint") == pytest.approx(2, rel=0.3)
+    assert growth("reversible") == pytest.approx(1, rel=0.1)
+
+
+def test_what_cannot_be_had_is_no_advice() -> None:
+    """Dropout draws random numbers, which the reversible scheme could not repeat."""
+    config = Config("", steps=30, batch_size=64, device="cpu")
+    built = Job(config, Blobs(n=64, width=32, dropout=0.5))
+    plenty = dataclasses.replace(expected_memory(built), available=10**9)
+    assert not any("reversible" in way for way in advice(built, plenty))
 
 
 def test_advice_is_what_fits() -> None:
@@ -44,8 +53,10 @@ def test_advice_is_what_fits() -> None:
     memory = expected_memory(built)
     tight = dataclasses.replace(memory, available=memory.fixed + memory.activations // 3)
     assert memory.fits and not tight.fits
-    checkpoint, accumulate = advice(built, tight)
+    checkpoint, reversible, accumulate = advice(built, tight)
     assert checkpoint.startswith("--gradient checkpoint takes")
+    assert reversible.startswith("--gradient reversible takes")
+    assert reversible.endswith("by another scheme of the same order")
     assert accumulate.startswith("--accumulate 3 takes")
     shallow = job(3)
     shallow.solver = TorchDiffEq("euler", 3)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,8 +21,8 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 
 
-def torchrun(*arguments: str, **environment: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+def torchrun(*arguments: str, n: int = 2, **environment: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(n)]
     command += ["--standalone", "-m", "ocnet", *arguments]
     return subprocess.Popen(
         command,
@@ -49,30 +50,86 @@ def table(path: Path) -> torch.Tensor:
     return torch.tensor([[float(value or "nan") for value in row.values()] for row in rows])
 
 
-def test_two_processes_compute_what_one_does(tmp_path: Path) -> None:
+SAME = ["dropout=0.0", "norm=False"]
+"""A network whose batch may be divided: it draws nothing, and has no batch norm."""
+
+
+def agrees(one: Path, two: Path) -> None:
+    """The metrics of two runs are the same up to the order of sums, and cover the same steps."""
+    for name in ("metrics.csv", "validation.csv"):
+        here, there = table(one / name), table(two / name)
+        torch.testing.assert_close(there, here, rtol=1e-4, atol=1e-6, equal_nan=True)
+
+
+def single(path: Path, settings: list[str], **options: Any) -> dict[str, Any]:
+    """A run in this process."""
+    torch.set_default_dtype(torch.float32)
+    options = {"epochs": 5, "batch_size": 8, "device": "cpu", **options}
+    config = Config("tests.run.blobs:Blobs", settings, **options)
+    result = execute(RunFolder(path), config, progress=False)
+    assert result is not None
+    return result
+
+
+@pytest.mark.parametrize("way", [[], ["--sharded"]], ids=["replicated", "sharded"])
+def test_two_processes_compute_what_one_does(tmp_path: Path, way: list[str]) -> None:
     two = torchrun(
         "train", "tests.run.blobs:Blobs", "--set", "dropout=0.0", "--set", "norm=False",
         "--epochs", "5", "--batch-size", "8", "--accumulate", "2", "--ema", "0.9",
-        "--device", "cpu", "--clip", "1", "--out", str(tmp_path / "two"),
+        "--device", "cpu", "--clip", "1", *way, "--out", str(tmp_path / "two"),
     )  # fmt: skip
-    torch.set_default_dtype(torch.float32)
-    config = Config(
-        "tests.run.blobs:Blobs",
-        ["dropout=0.0", "norm=False"],
-        epochs=5,
-        batch_size=8,
-        ema=0.9,
-        clip=1.0,
-        device="cpu",
-    )
-    one = execute(RunFolder(tmp_path / "one"), config, progress=False)
+    one = single(tmp_path / "one", SAME, ema=0.9, clip=1.0)
     output, errors = two.communicate(timeout=120)
     assert two.returncode == 0, errors
     assert output.count("25 steps") == 1
-    assert one is not None and one["steps"] == 25
-    for name in ("metrics.csv", "validation.csv"):
-        here, there = table(tmp_path / "one" / name), table(tmp_path / "two" / name)
-        torch.testing.assert_close(there, here, rtol=1e-4, atol=1e-6, equal_nan=True)
+    assert one["steps"] == 25
+    agrees(tmp_path / "one", tmp_path / "two")
+    for name in ("best.safetensors", "checkpoints/000000025.safetensors"):
+        here, there = (load_checkpoint(tmp_path / n / name) for n in ("one", "two"))
+        for state in (here, there):
+            state = state.get("job", state)
+            # Random numbers and table sizes are each run's own.
+            state.pop("rng", None)
+        here, there = here.get("job", here), there.get("job", there)
+        torch.testing.assert_close(there, here, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("way", [[], ["--sharded"]], ids=["replicated", "sharded"])
+def test_synchronised_norms_see_the_whole_batch(tmp_path: Path, way: list[str]) -> None:
+    """Costs, and the statistics that are followed, are those of one process.
+
+    By SGD: the biases before a batch norm have no gradient but rounding errors, of which Adam would
+    make whole steps.
+    """
+    settings = ["dropout=0.0", "norm=True"]
+    two = torchrun(
+        "train", "tests.run.blobs:Blobs", "--set", "dropout=0.0", "--epochs", "5",
+        "--batch-size", "8", "--device", "cpu", "--sync-norms", "--optimizer", "sgd", *way, "--out",
+        str(tmp_path / "two"),
+    )  # fmt: skip
+    single(tmp_path / "one", settings, optimizer="sgd")
+    _, errors = two.communicate(timeout=120)
+    assert two.returncode == 0, errors
+    agrees(tmp_path / "one", tmp_path / "two")
+    last = "checkpoints/000000025.safetensors"
+    here, there = (load_checkpoint(tmp_path / n / last)["job"]["control"] for n in ("one", "two"))
+    statistics = {name: z for name, z in here.items() if "running" in name or "num" in name}
+    assert len(statistics) == 9
+    found = {name: there[name] for name in statistics}
+    torch.testing.assert_close(found, statistics, rtol=1e-4, atol=1e-5)
+
+
+def test_norms_of_their_own_see_a_share_each(tmp_path: Path) -> None:
+    """The counterpart: without it the costs do differ."""
+    two = torchrun(
+        "train", "tests.run.blobs:Blobs", "--set", "dropout=0.0", "--epochs", "1",
+        "--batch-size", "8", "--device", "cpu", "--out", str(tmp_path / "two"),
+    )  # fmt: skip
+    single(tmp_path / "one", ["dropout=0.0"], epochs=1)
+    _, errors = two.communicate(timeout=120)
+    assert two.returncode == 0, errors
+    here, there = (table(tmp_path / name / "metrics.csv")[:, 3] for name in ("one", "two"))
+    assert (there - here).abs().max() > 1e-3
 
 
 def test_a_lost_process_ends_the_run_which_one_process_takes_up(tmp_path: Path) -> None:
@@ -109,3 +166,36 @@ def test_ctrl_c_saves_what_all_processes_agree_on(tmp_path: Path) -> None:
     assert launcher.returncode != 0
     (saved,) = RunFolder(tmp_path / "run").saved()
     assert f"SIGINT at step {int(saved.stem)}; the run is saved" in errors
+
+
+def test_sigterm_saves_too(tmp_path: Path) -> None:
+    launcher = torchrun(
+        "train", "tests.run.blobs:Blobs", "--epochs", "100000", "--batch-size", "8",
+        "--device", "cpu", "--out", str(tmp_path / "run"),
+    )  # fmt: skip
+    pids = workers(launcher, tmp_path / "run")
+    launcher.terminate()
+    _, errors = launcher.communicate(timeout=60)
+    (saved,) = RunFolder(tmp_path / "run").saved()
+    assert f"SIGTERM at step {int(saved.stem)}; the run is saved" in errors
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+@pytest.mark.parametrize("first", [1, 2], ids=["one, then two", "two, then one"])
+def test_a_sharded_run_goes_on_in_another_number_of_processes(tmp_path: Path, first: int) -> None:
+    """Interrupted in its 10th step, with momentum, average and best model to carry over."""
+    single(tmp_path / "whole", SAME, ema=0.9, optimizer="adamw", evaluate_every=3)
+    folder = RunFolder(tmp_path / "broken")
+    config = Config(
+        "tests.run.blobs:Pausing", SAME, epochs=5, batch_size=8, device="cpu", ema=0.9,
+        optimizer="adamw", evaluate_every=3, sharded=True,
+    )  # fmt: skip
+    folder.create(config, {})
+    paused = torchrun("resume", str(folder.path), n=first, PAUSE="10")
+    _, errors = paused.communicate(timeout=120)
+    assert "SIGINT at step 10; the run is saved" in errors, errors
+    assert [path.stem for path in folder.saved()] == ["000000010"]
+    resumed = torchrun("resume", str(folder.path), n=3 - first)
+    _, errors = resumed.communicate(timeout=120)
+    assert resumed.returncode == 0, errors
+    agrees(tmp_path / "whole", folder.path)

@@ -8,6 +8,7 @@ import torch
 from torch import nn, Tensor
 
 from ocnet import Euler, Layers, NonFiniteCost, Sample, Solver, SolverError, train, training
+from ocnet.resnet import resnet
 from ocnet.train import Batches, Engine, measure
 from tests.run.blobs import Blobs, Drawn
 
@@ -113,6 +114,25 @@ def test_compiled_dynamics_compute_the_same() -> None:
 
     compiled = costs(Engine("cpu", compile=True))
     torch.testing.assert_close(compiled, costs(Engine("cpu")), rtol=1e-12, atol=0)
+
+
+def test_channels_last_is_a_layout_and_changes_no_result() -> None:
+    def after(channels_last: bool) -> tuple[float, Tensor, Tensor]:
+        network = resnet(2, (4, 8), size=8, generator=torch.Generator().manual_seed(0))
+        problem, control = network.problem, network.control
+        engine = Engine("cpu", channels_last=channels_last)
+        engine.place(problem, control)
+        images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+        sample = engine.to_device(Sample(images, torch.arange(4)))
+        optimizer = torch.optim.SGD(control.parameters(), lr=0.1)
+        steps = training(problem, control, network.solver, optimizer, [sample] * 2, engine=engine)
+        next(steps)
+        return next(steps).cost, control.layers[0].conv1.weight, sample.x0  # pyright: ignore
+
+    first, last = after(False), after(True)
+    assert last[0] == pytest.approx(first[0], rel=1e-12)
+    for tensors, layout in ((first, torch.contiguous_format), (last, torch.channels_last)):
+        assert all(z.is_contiguous(memory_format=layout) for z in tensors[1:])
 
 
 def test_lbfgs_finds_the_optimum() -> None:

@@ -1,0 +1,46 @@
+"""The stages of one Runge-Kutta step, and the slope that they give together."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from .._types import ControlValue, State, Time
+from ..control.base import Law
+from ..problem import Node, Problem
+from .base import vector_field
+from .tableau import Tableau, weighted
+
+
+class Stage(NamedTuple):
+    """What one Runge-Kutta stage of one step reads: its time and the control there."""
+
+    time: float
+    t: Time
+    law: Law
+
+
+def slope(
+    problem: Problem,
+    tableau: Tableau,
+    h: float,
+    stages: Sequence[Stage],
+    x: State,
+    nodes: list[Node],
+) -> tuple[ControlValue, State]:
+    """The control at the first stage and `sum_i b_i k_i`, by which `x` moves; adds the nodes.
+
+    Arguments:
+        problem: The problem.
+        tableau: The method.
+        h: The width of the step, negative for one backwards in time.
+        stages: Its stages.
+        x: The state that it starts from.
+        nodes: Where to add the nodes of the running cost.
+    """
+    slopes, values = [], []
+    for (time, t, law), a, b in zip(stages, tableau.a, tableau.b, strict=True):
+        x_i = x.add(weighted(a, slopes), alpha=h) if slopes else x
+        u = law(x_i)
+        values.append(u)
+        nodes.append(Node(h * b, time, t, x_i, u))
+        slopes.append(vector_field(problem, t, x_i, u, x.shape))
+    return values[0], weighted(tableau.b, slopes)

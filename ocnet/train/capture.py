@@ -1,0 +1,165 @@
+"""Steps that are recorded once and replayed: a deep narrow network is bound by its launches."""
+
+import abc
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..control import Control, Layers, PiecewiseConstant, PiecewiseLinear
+from ..solver import ExplicitRungeKutta, Solver
+
+
+WARM_UP = 3
+"""How many times a function runs as it is before it is recorded: libraries choose their kernels,
+optimisers make their state, gradients find their place."""
+
+OPTIMIZERS = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
+"""What can take its learning rate from the device."""
+
+
+CONTROLS = (Layers, PiecewiseConstant, PiecewiseLinear)
+"""What is looked up without a copy from the host."""
+
+
+class Recorder(abc.ABC):
+    """What records a function's operations on tensors, whose places in memory stay the same."""
+
+    @abc.abstractmethod
+    def warm_up(self, function: Callable[[], Tensor]) -> Tensor:
+        """Runs a function that is to be recorded later."""
+
+    @abc.abstractmethod
+    def record(self, function: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor]:
+        """Records a function without running it.
+
+        Returns:
+            What replays it, and the tensor that then holds the result.
+        """
+
+
+class CudaGraphs(Recorder):
+    """CUDA graphs: one launch for all operations. Warm-up and recording are on a side stream."""
+
+    def __init__(self, device: torch.device):
+        self.stream = torch.cuda.Stream(device)
+
+    def warm_up(self, function: Callable[[], Tensor]) -> Tensor:
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
+            result = function()
+        torch.cuda.current_stream().wait_stream(self.stream)
+        return result
+
+    def record(self, function: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor]:
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, stream=self.stream):
+                result = function()
+        except RuntimeError as error:
+            raise ValueError(
+                "The step cannot be recorded: something in the problem waits for the device or "
+                f"copies from the host ({str(error).splitlines()[0]}). Leave capture out."
+            ) from error
+        return graph.replay, result
+
+
+class Captured:
+    """A function of tensors that runs as it is at first, and is then recorded and replayed.
+
+    The recording reads its arguments from buffers of its own, which each call fills anew.
+    Arguments of another shape or type are warmed up and recorded anew.
+
+    Arguments:
+        function: The function: the same operations at every call, none of which waits for the
+            device or copies from the host.
+        recorder: What records it.
+        follows: Another such function, whose results this one finds where they were when it was
+            recorded; it is recorded anew when the other one is.
+        warm_up: How many calls come before the recording.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        recorder: Recorder,
+        *,
+        follows: "Captured | None" = None,
+        warm_up: int = WARM_UP,
+    ):
+        self.function = function
+        self.recorder = recorder
+        self.follows = follows
+        self.warm_up = warm_up
+        self.kind: Sequence[object] | None = None
+        self.calls = 0
+
+    def __call__(self, *arguments: Tensor | None) -> Tensor:
+        kind: list[object] = [z if z is None else (z.shape, z.dtype, z.stride()) for z in arguments]
+        if self.follows is not None:
+            kind.append(self.follows.kind)
+        if kind != self.kind:
+            self.kind, self.calls = kind, 0
+        self.calls += 1
+        if self.calls <= self.warm_up:
+            return self.recorder.warm_up(functools.partial(self.function, *arguments))
+        if self.calls == self.warm_up + 1:
+            self.buffers = [z if z is None else z.clone() for z in arguments]
+            self.replay, self.result = self.recorder.record(
+                functools.partial(self.function, *self.buffers)
+            )
+        for buffer, z in zip(self.buffers, arguments, strict=True):
+            if buffer is not None and z is not None:
+                buffer.copy_(z, non_blocking=True)
+        self.replay()
+        return self.result
+
+
+def obstacle(
+    device: torch.device,
+    precision: str,
+    processes: int,
+    control: Control,
+    solver: Solver,
+    optimizer: torch.optim.Optimizer,
+) -> str | None:
+    """What forbids to capture the steps of a training, in one line; None if nothing does."""
+    if device.type != "cuda":
+        return f"only steps on a GPU can be recorded, but the device is {device.type}"
+    if processes > 1:
+        return f"gradients that {processes} processes exchange are not recorded"
+    if precision == "16":
+        return 'the gradient scale of precision "16" is adapted on the host; take "bf16"'
+    if not isinstance(optimizer, OPTIMIZERS):
+        return f"{type(optimizer).__name__} decides on the host; take sgd, adam or adamw"
+    if not isinstance(solver, ExplicitRungeKutta) or solver.gradient != "backprop":
+        return f"{solver!r} decides on the host; take fixed steps with gradient backprop"
+    if not isinstance(control, CONTROLS):
+        return f"{type(control).__name__} is looked up by the host; take layers or a piecewise path"
+    return None
+
+
+def on_device(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+    """Lets an optimiser read its learning rate and count its steps on the device, in place."""
+    for group in optimizer.param_groups:
+        group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32).to(device)
+        # Its fused form is the one that takes the rate from the device.
+        group["fused" if isinstance(optimizer, torch.optim.SGD) else "capturable"] = True
+    for state in optimizer.state.values():
+        if isinstance(state.get("step"), Tensor):
+            state["step"] = state["step"].to(device)
+
+
+HOST = {"fused": None, "capturable": False}
+"""What `on_device` changed, as it was."""
+
+
+def on_host(state: dict) -> dict:
+    """An optimiser's state without what `on_device` changed, to go on from anywhere."""
+    groups = [
+        {**group, "lr": float(group["lr"]), **{k: v for k, v in HOST.items() if k in group}}
+        for group in state["param_groups"]
+    ]
+    return {**state, "param_groups": groups}

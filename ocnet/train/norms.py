@@ -1,0 +1,80 @@
+"""Batch norm over several processes: one batch, one set of statistics."""
+
+from typing import Any
+
+import torch
+from torch import distributed, nn, Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from .processes import world_size
+
+
+class Total(torch.autograd.Function):
+    """The sum over the processes; each one's cost depends on all values, so gradients add, too."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        value = value.clone()
+        distributed.all_reduce(value)
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        grad = grads[0].clone()
+        distributed.all_reduce(grad)
+        return grad
+
+
+class SyncedNorm(_BatchNorm):
+    """Batch norm on the CPU with the mean and variance of the batch over all processes.
+
+    Not a SyncBatchNorm, which DistributedDataParallel refuses on the CPU.
+    """
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Any number of dimensions will do; the module that this one was has checked them."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(input)
+        dims = [0, *range(2, input.dim())]
+        channels = (-1, *[1] * (input.dim() - 2))
+        mean = over_processes(input.mean(dims))
+        centred = input - mean.view(channels)
+        var = over_processes(centred.square().mean(dims))
+        if self.track_running_stats:
+            self.track(mean, var, world_size() * (input.numel() // input.shape[1]))
+        y = centred * (var + self.eps).rsqrt().view(channels)
+        return y * self.weight.view(channels) + self.bias.view(channels) if self.affine else y
+
+    @torch.no_grad()
+    def track(self, mean: Tensor, var: Tensor, count: int) -> None:
+        """Follows the statistics of a batch in which each was computed from `count` values."""
+        assert self.num_batches_tracked is not None
+        assert self.running_mean is not None and self.running_var is not None
+        self.num_batches_tracked.add_(1)
+        cumulative = 1 / self.num_batches_tracked.item()
+        momentum = cumulative if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean.to(self.running_mean), momentum)
+        self.running_var.lerp_((var * count / max(count - 1, 1)).to(self.running_var), momentum)
+
+
+def over_processes(value: Tensor) -> Tensor:
+    """The mean over the processes, whose shares of a batch have one size."""
+    if world_size() == 1:
+        return value
+    return Total.apply(value) / world_size()  # pyright: ignore[reportOperatorIssue]
+
+
+def synchronise(module: nn.Module, device: torch.device) -> None:
+    """Lets every batch norm in a module take its statistics over the processes, in place.
+
+    By PyTorch's own on a GPU; it has none for the CPU.
+    """
+    if device.type != "cpu":
+        nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        return
+    for m in module.modules():
+        if isinstance(m, _BatchNorm):
+            # The same parameters and statistics, of which others may hold references.
+            m.__class__ = SyncedNorm

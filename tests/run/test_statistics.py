@@ -1,0 +1,45 @@
+"""The statistics of batch norm are followed once a batch, however its gradient is found."""
+
+import pytest
+import torch
+
+from ocnet import Euler, evaluate
+from ocnet.resnet import resnet
+from ocnet.solver.runge_kutta import Gradient
+from tests.run.blobs import Blobs
+
+
+def buffers_after(gradient: Gradient) -> dict[str, torch.Tensor]:
+    """All buffers of a network after one forward and backward pass in training mode."""
+    torch.manual_seed(0)
+    problem = Blobs(dropout=0.0)
+    control = problem.initial_control(5)
+    sample = problem.data("train")
+    costs, _ = evaluate(problem, control, Euler(5, gradient=gradient), sample)
+    costs.mean().backward()
+    return dict(control.named_buffers())
+
+
+def test_a_checkpointed_layer_follows_a_batch_once() -> None:
+    once = buffers_after("backprop")
+    torch.testing.assert_close(buffers_after("checkpoint"), once, rtol=0, atol=0)
+    assert all(value == 1 for name, value in once.items() if "num_batches" in name)
+
+
+@pytest.mark.parametrize("heads", ["WS", "full"])
+def test_so_do_the_read_outs_of_a_stage_cost(heads: str) -> None:
+    def after(gradient: Gradient) -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        network = resnet(4, (4, 8), size=8, gamma=0.1, heads=heads)  # pyright: ignore
+        images = torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+        network.solver = Euler(4, gradient=gradient)
+        labels = torch.arange(6)
+        trajectory = network.trajectory(images, labels)
+        cost = trajectory.running_cost + network.problem.terminal_cost(
+            trajectory.states[-1], labels
+        )
+        cost.mean().backward()
+        assert all(m.track_running_stats for m in network.modules() if hasattr(m, "momentum"))
+        return dict(network.named_buffers())
+
+    torch.testing.assert_close(after("checkpoint"), after("backprop"), rtol=0, atol=0)
