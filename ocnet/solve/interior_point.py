@@ -133,6 +133,10 @@ class InteriorPoint(Method):
     def iterate(self, nlp: Transcription, start: Iterate, mu: float) -> Outcome:
         """Newton steps until each instance is done."""
         tolerance = accuracy(self, start.z.dtype)
+        if nlp.kernel is not None:
+            return Outcome(
+                *nlp.kernel.iterate(nlp, start, tolerance, mu, self.max_iterations)
+            )
         least = tolerance / 10
         size = start.z.shape[1]
         none = nlp.scale.new_zeros(size)

@@ -17,6 +17,9 @@ PENALTY = 1e2
 SOFT = 1e-6
 """How soft the terminal constraint is made where its rows depend on each other."""
 
+SLIGHT = 1e-7
+"""The negative curvature that rounding explains."""
+
 
 def stages(nlp: Transcription, it: Iterate, lin: Linearisation, mu: Tensor) -> Stages:
     """The linear-quadratic problem whose solution is the Newton step, slacks eliminated.
@@ -106,6 +109,8 @@ def direction(
 
 def is_minimum(nlp: Transcription, it: Iterate, lin: Linearisation, mu: Tensor) -> Tensor:
     """Whether the second-order condition holds, but for curvature that rounding explains."""
+    if nlp.kernel is not None:
+        return nlp.kernel.minimum(nlp, it, float(mu[0]))
     problem = stages(nlp, it, lin, mu)
-    slight = torch.full_like(mu, 1e-7)
+    slight = torch.full_like(mu, SLIGHT)
     return riccati(shifted(problem, slight)).convex

@@ -18,12 +18,9 @@ def check_fixed(nlp: Transcription, method: str) -> None:
 
 def rollout(nlp: Transcription, u: Tensor) -> tuple[Tensor, Tensor]:
     """The states that the controls lead to, `(n + 1, batch, nx)`, and the cost, `(batch,)`."""
-    x, cost, path = nlp.x0, torch.zeros_like(nlp.scale), [nlp.x0]
-    for k in range(nlp.n):
-        F, c, _ = nlp.stages(x[None], u[k : k + 1], nlp.s[k : k + 1])
-        x, cost = F[0], cost + c[0, :, 0]
-        path.append(x)
-    return torch.stack(path), cost + nlp.ends(x[None])[0][0, :, 0]
+    x = nlp.rollout(nlp.x0, u)
+    _, c, _ = nlp.stages(x[:-1], u)
+    return x, c.sum((0, 2)) + nlp.ends(x[-1:])[0][0, :, 0]
 
 
 def outcome(

@@ -6,6 +6,7 @@ from ..control.base import equal_times
 from ..problem import Batch, Problem
 from ..solver import ExplicitRungeKutta, RK4
 from ..trajectory import Trajectory
+from .compiled import Kernel, kernel
 from .implicit import attach, needs_derivatives
 from .interior_point import InteriorPoint
 from .iterate import linearise, residuals
@@ -24,6 +25,7 @@ def solve(
     method: Method | None = None,
     solver: ExplicitRungeKutta | None = None,
     start: Solution | None = None,
+    compile: bool | None = None,
 ) -> Solution:
     """The control that minimises the cost of a problem, and what proves it.
 
@@ -37,6 +39,10 @@ def solve(
         method: How to solve it; `InteriorPoint()` by default.
         solver: The steps; `RK4(problem.n_steps)` by default.
         start: A solution of a similar problem to start from, on any grid.
+        compile: Whether to work in machine code made of the problem's formulas, which needs a C
+            compiler: where that can be done by default, always or never. The first solution of
+            a new problem waits for the compiler, later ones and later processes do not. What
+            cannot be compiled (`ocnet.solve.compiled`) is computed by torch.
 
     Raises:
         TypeError, ValueError: If the arguments do not fit together. A problem that cannot be
@@ -50,6 +56,8 @@ def solve(
             f"solver must be an explicit Runge-Kutta method, but got {type(solver).__name__}."
         )
     nlp = Transcription(batch, solver)
+    if compile is not False:
+        nlp.kernel = kernel(nlp) if compile else Kernel.of(nlp)
     it = cold(nlp) if start is None else warm(nlp, start)
     outcome = method.run(nlp, it, COLD if start is None else WARM)
     return assembled(nlp, batch, solver, method, outcome)

@@ -1,0 +1,212 @@
+"""A discretised problem's compiled functions: iteration, derivatives, rollout and adjoint."""
+
+import ctypes
+import itertools
+import math
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from ..iterate import Iterate
+from ..transcription import Derivatives, Transcription
+from .build import library
+from .emit import parameter_values, written
+from .symbol import Unsupported
+
+
+class Setting(ctypes.Structure):
+    """What all instances share, as C reads it."""
+
+    _fields_ = [
+        ("n", ctypes.c_int64), ("max_iterations", ctypes.c_int64),
+        *((name, ctypes.c_double) for name in ("tolerance", "mu")),
+        *((name, ctypes.c_void_p) for name in ("times", "lower", "upper", "end_lower", "end_upper")),
+    ]  # fmt: skip
+
+
+class SinglePrecisionSetting(ctypes.Structure):
+    """The same for single precision."""
+
+    _fields_ = [
+        (name, ctypes.c_float if kind is ctypes.c_double else kind)
+        for name, kind in Setting._fields_  # pyright: ignore
+    ]
+
+
+class Kernel:
+    """The functions of one problem and Runge-Kutta method, for any number of steps.
+
+    Arguments:
+        source: The C source.
+    """
+
+    def __init__(self, source: str):
+        self.library = library(source)
+
+    @staticmethod
+    def of(nlp: Transcription) -> "Kernel | None":
+        """The kernel of another problem; None if there can be none."""
+        try:
+            return kernel(nlp)
+        except Unsupported:
+            return None
+
+    def call(
+        self, name: str, nlp: Transcription, its: Tensor, *outputs: Tensor, tolerance: float = 0.0,
+        mu: float = 0.0, max_iterations: int = 0,
+    ) -> None:  # fmt: skip
+        """Runs a C function on all instances, on as many threads as torch uses."""
+        size, dtype = len(its), its.dtype
+        values = parameter_values(nlp).values()
+        params = torch.cat([v.to(its).reshape(len(v), -1).expand(size, -1) for v in values], 1)
+        arrays = [nlp.s.to(dtype), nlp.along.lower, nlp.along.upper, nlp.end.lower, nlp.end.upper]
+        arrays = [a.detach().contiguous() for a in arrays]
+        kind = Setting if dtype == torch.float64 else SinglePrecisionSetting
+        setting = kind(nlp.n, max_iterations, tolerance, mu, *(a.data_ptr() for a in arrays))
+        function: Any = getattr(self.library, name)
+        whole = [params.contiguous(), its, *outputs]
+
+        def run(first: int, last: int) -> None:
+            pointers = [
+                ctypes.c_void_p(a.data_ptr() + first * a.stride(0) * a.element_size())
+                for a in whole
+            ]
+            function(ctypes.byref(setting), ctypes.c_int64(last - first), *pointers)
+
+        threads = torch.get_num_threads()
+        if size == 1 or threads == 1:
+            return run(0, size)
+        # Instances differ in their iterations: small shares keep all threads busy to the end.
+        cuts = [*range(0, size, max(1, size // (16 * threads))), size]
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(run, cuts[:-1], cuts[1:]))
+
+    def iterate(
+        self, nlp: Transcription, start: Iterate, tolerance: float, mu: float, max_iterations: int
+    ) -> tuple[Iterate, Tensor, Tensor]:
+        """Where the interior point iteration ends, with codes and iterations."""
+        its = packed(start)
+        codes, iterations = torch.empty(2, len(its), dtype=torch.int64).unbind()
+        self.call(
+            "iterate", nlp, its, codes, iterations,
+            tolerance=tolerance, mu=mu, max_iterations=max_iterations,
+        )  # fmt: skip
+        return unpacked(its, start), codes, iterations
+
+    def minimum(self, nlp: Transcription, it: Iterate, mu: float) -> Tensor:
+        """Whether the second-order condition holds."""
+        its = packed(it)
+        holds = torch.empty(len(its), dtype=torch.int64)
+        self.call("minimum", nlp, its, holds, mu=mu)
+        return holds == 1
+
+    def rollout(self, nlp: Transcription, z: Tensor, u: Tensor) -> Tensor:
+        """The extended states `(n + 1, batch, nz)` from the first of `z` under the controls."""
+        it = Iterate.without_multipliers(nlp, z, u)
+        its = packed(it)
+        self.call("rollout", nlp, its)
+        return unpacked(its, it).z
+
+    def adjoint(self, nlp: Transcription, it: Iterate) -> Tensor:
+        """The costates that make the Lagrangian stationary in the states."""
+        its = packed(it)
+        self.call("adjoint", nlp, its)
+        return unpacked(its, it).costate
+
+    def derivatives(self, nlp: Transcription, it: Iterate) -> tuple[Derivatives, Derivatives]:
+        """The derivatives along the path and at the end."""
+        n, nx, nz, d = nlp.n, nlp.nx, nlp.nz, nlp.nz + nlp.nu
+        rows, rows_end = (nx, 1, nlp.along.rows), (1, nlp.n_psi, nlp.end.rows)
+        shapes = [(n, r) for r in rows] + [(n, r, d) for r in rows] + [(n, d, d)]
+        shapes += [(1, r) for r in rows_end] + [(1, r, nz) for r in rows_end] + [(1, nz, nz)]
+        its = packed(it)
+        out = its.new_empty(len(its), sum(map(math.prod, shapes)))
+        self.call("derivatives", nlp, its, out)
+        values = split(out, shapes)
+        return tuple(
+            Derivatives(tuple(v[:3]), tuple(v[3:6]), v[6]) for v in (values[:7], values[7:])
+        )  # pyright: ignore[reportReturnType]
+
+
+def packed(it: Iterate) -> Tensor:
+    """The variables instance by instance, `(batch, variables)`."""
+    size = it.z.shape[1]
+    return torch.cat([v.detach().transpose(0, 1).reshape(size, -1) for v in it], 1)
+
+
+def split(values: Tensor, shapes: list[tuple[int, ...]]) -> list[Tensor]:
+    """Arrays that lie side by side for each instance, each `(time, batch, ...)`."""
+    parts = values.split([math.prod(shape) for shape in shapes], 1)
+    return [
+        part.reshape(len(values), *shape).transpose(0, 1)
+        for part, shape in zip(parts, shapes, strict=True)
+    ]
+
+
+def unpacked(its: Tensor, like: Iterate) -> Iterate:
+    """Variables with time first, from those instance by instance."""
+    return Iterate(*split(its, [(v.shape[0], v.shape[2]) for v in like]))
+
+
+known: WeakKeyDictionary = WeakKeyDictionary()
+"""The kernels of problems that still exist."""
+
+
+def kernel(nlp: Transcription) -> Kernel:
+    """The compiled functions of a discretised problem.
+
+    Tracing takes longer than a small problem's solution, so a kernel is used again; but only
+    after it has given what the problem gives now, at points of no special kind: numbers that are
+    no parameters of the problem are part of the machine code.
+
+    Raises:
+        Unsupported: With the reason why there can be none.
+    """
+    if nlp.x0.device.type != "cpu" or nlp.x0.dtype not in (torch.float32, torch.float64):
+        raise Unsupported(f"{nlp.x0.dtype} on {nlp.x0.device.type}")
+    along, end = nlp.along, nlp.end
+    places = (along.at_lower, along.at_upper, end.at_lower, end.at_upper)
+    key = (
+        nlp.points.tableau, nlp.weight is None, nlp.x0.dtype,
+        tuple((name, v.shape[1:]) for name, v in parameter_values(nlp).items()),
+        tuple(tuple(at.tolist()) for at in places), nlp.n_psi, along.rows, end.rows,
+        tuple(nlp.points.static),
+    )  # fmt: skip
+    of_problem = known.setdefault(nlp.problem, {})
+    if key in of_problem and agrees(of_problem[key], nlp):
+        return of_problem[key]
+    try:
+        of_problem[key] = made = Kernel(written(nlp))
+    except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
+        raise Unsupported(f"{type(nlp.problem).__name__} is not compiled: {error}") from error
+    if not agrees(made, nlp):
+        raise Unsupported(f"{type(nlp.problem).__name__}'s formulas change from call to call")
+    return made
+
+
+def agrees(kernel: Kernel, nlp: Transcription) -> bool:
+    """Whether the compiled functions have the problem's values at a few points."""
+    part = nlp.take(torch.arange(min(2, len(nlp.x0))))
+    z, u = part.constant_start(nlp.n)
+    aside = lambda v: v + 0.1 * (1 + v.abs()) * wave(v)
+    it = Iterate.without_multipliers(part, aside(z), aside(u))
+    along, end = kernel.derivatives(part, it)
+    at = torch.tensor([0, nlp.n // 3, nlp.n - 1])
+    expected = part.stages(it.z[at], it.u[at], part.s[at])
+    found = [value[at] for value in along.values]
+    pairs = itertools.chain(
+        zip(found, expected, strict=True), zip(end.values, part.ends(it.z[-1:]), strict=True)
+    )
+    tolerance = 1e-9 if nlp.x0.dtype == torch.float64 else 1e-3
+    return all(
+        torch.allclose(a, b.detach(), rtol=tolerance, atol=tolerance, equal_nan=True)
+        for a, b in pairs
+    )
+
+
+def wave(like: Tensor) -> Tensor:
+    """Numbers between -1 and 1 without a pattern that a formula could share."""
+    return torch.arange(1, like.numel() + 1).to(like).mul(0.7310585).cos().reshape(like.shape)
