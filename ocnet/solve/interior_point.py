@@ -1,7 +1,7 @@
 """The primal-dual interior point method on a batch of discretised control problems."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import get_args, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from .iterate import complementarity, Iterate, largest, Linearisation, linearise
 from .method import accuracy, Code, Method, Outcome
 from .newton import convexified, direction, is_minimum, MOST, stages
 from .optimality import violations
+from .riccati import Sweep
 from .restoration import relaxed, tightened
 from .start import COLD, with_multipliers
 from .transcription import inside, Transcription
@@ -65,12 +66,21 @@ class InteriorPoint(Method):
     Arguments:
         tolerance: Of the residuals; 1e-9 in double and 1e-4 in single precision by default.
         max_iterations: Gives up after so many.
+        sweep: "sequential" goes through the stages one after the other; "scan" is parallel in
+            time, `2 log2 N` levels deep, by torch; "auto" takes what is faster: machine code
+            where there is some, else the scan for few instances with very many stages.
 
     The barrier parameter ends at a tenth of the tolerance.
     """
 
     tolerance: float | None = None
     max_iterations: int = 300
+    sweep: Sweep = "auto"
+
+    def __post_init__(self):
+        if self.sweep not in get_args(Sweep):
+            names = " or ".join(f'"{name}"' for name in get_args(Sweep))
+            raise ValueError(f"sweep must be {names}, but got {self.sweep!r}.")
 
     @property
     def accuracy(self) -> float | None:
@@ -91,10 +101,7 @@ class InteriorPoint(Method):
 
     def left_saddles(self, nlp: Transcription, out: Outcome) -> Outcome:
         """Where the answer is stationary but no minimum, goes on from controls beside it."""
-        barrier = torch.full_like(nlp.scale, accuracy(self, out.it.z.dtype) / 10)
-        done = out.code == Code.CONVERGED.value
-        saddle = done & ~is_minimum(nlp, out.it, linearise(nlp, out.it), barrier)
-        at = saddle.nonzero()[:, 0]
+        at = ((out.code == Code.CONVERGED.value) & ~out.minimum).nonzero()[:, 0]
         if len(at) == 0:
             return out
         part, nlp = out.take(at), nlp.take(at)
@@ -128,19 +135,17 @@ class InteriorPoint(Method):
         code = torch.where(infeasible, Code.INFEASIBLE.value, again.code[at])
         it = it.where(infeasible, again.it.take(at))
         iterations = again.iterations[at] + hard.iterations
-        return replaced(again, at, Outcome(it, code, iterations))
+        return replaced(again, at, Outcome(it, code, iterations, again.minimum[at]))
 
     def iterate(self, nlp: Transcription, start: Iterate, mu: float) -> Outcome:
         """Newton steps until each instance is done."""
         tolerance = accuracy(self, start.z.dtype)
-        if nlp.kernel is not None:
-            return Outcome(
-                *nlp.kernel.iterate(nlp, start, tolerance, mu, self.max_iterations)
-            )
+        if nlp.kernel is not None and self.sweep != "scan":
+            return Outcome(*nlp.kernel.iterate(nlp, start, tolerance, mu, self.max_iterations))
         least = tolerance / 10
         size = start.z.shape[1]
         none = nlp.scale.new_zeros(size)
-        out = Outcome(start, none.long(), none.long())
+        out = Outcome(start, none.long(), none.long(), none.bool())
         barrier = none + (mu if len(nlp.along) + len(nlp.end) else least)
         work = Work(
             start, Filter.empty(merit(nlp, start, barrier).violation), barrier, none, none.long(),
@@ -156,7 +161,8 @@ class InteriorPoint(Method):
                 at = done.nonzero()[:, 0]
                 part = work.take(at)
                 iterations = torch.full_like(part.place, iteration)
-                out = replaced(out, part.place, Outcome(part.it, code[at], iterations))
+                minimum = is_minimum(nlp.take(at), part.it, lin.take(at), none[at] + least)
+                out = replaced(out, part.place, Outcome(part.it, code[at], iterations, minimum))
                 if bool(done.all()):
                     break
                 at = (~done).nonzero()[:, 0]
@@ -191,7 +197,7 @@ class InteriorPoint(Method):
     def advance(self, nlp: Transcription, work: Work, lin: Linearisation) -> Work:
         """One step along the Newton direction, as far as it is good."""
         it, mu = work.it, work.mu
-        step, shift = convexified(stages(nlp, it, lin, mu), work.shift)
+        step, shift = convexified(stages(nlp, it, lin, mu), work.shift, self.sweep)
         change = direction(nlp, it, lin, mu, step)
         tau = (1 - mu).clamp(min=0.99)
         primal = torch.minimum(room(it.s, change.s, tau), room(it.s_end, change.s_end, tau))

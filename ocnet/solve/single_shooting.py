@@ -5,6 +5,7 @@ from torch import Tensor
 
 from .iterate import Iterate, largest, linearise, slacks, stationarity
 from .method import Code, Outcome
+from .newton import is_minimum
 from .optimality import violations
 from .start import adjoint
 from .transcription import Transcription
@@ -56,4 +57,7 @@ def outcome(
     _, slope, _ = stationarity(nlp, it, lin)
     good = (largest(slope) * nlp.n <= tolerance) & (violations(lin) <= tolerance)
     code = torch.where(good, Code.CONVERGED.value, Code.EXHAUSTED.value)
-    return Outcome(it, code, torch.full_like(code, iterations))
+    barrier = torch.full_like(nlp.scale, tolerance / 10)
+    return Outcome(
+        it, code, torch.full_like(code, iterations), is_minimum(nlp, it, lin, barrier)
+    )

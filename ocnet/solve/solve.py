@@ -9,9 +9,8 @@ from ..trajectory import Trajectory
 from .compiled import Kernel, kernel
 from .implicit import attach, needs_derivatives
 from .interior_point import InteriorPoint
-from .iterate import linearise, residuals
+from .iterate import linearise
 from .method import accuracy, Method, Outcome
-from .newton import is_minimum
 from .optimality import hamiltonian, multipliers, optimality, violations
 from .solution import as_control, Solution
 from .start import COLD, cold, WARM, warm
@@ -77,19 +76,16 @@ def assembled(
     """The solution that an outcome amounts to."""
     it, shape, problem = outcome.it, nlp.shape, nlp.problem
     tolerance = accuracy(method, it.z.dtype)
-    mu = torch.full_like(nlp.scale, tolerance / 10)
     with torch.no_grad():
         lin = linearise(nlp, it)
-        residual = residuals(nlp, it, lin)
-        minimum = is_minimum(nlp, it, lin, mu)
-        words = describe(nlp, it, lin, residual, outcome.code, minimum, tolerance)
+        words = describe(nlp, outcome, lin, tolerance)
         violation, conditions = violations(lin), optimality(nlp, it, lin)
         running, final = (v.sum((0, 2)) for v in (lin.along.values[1], lin.end.values[0]))
         energy = hamiltonian(nlp, it, lin)
         found = multipliers(nlp, it)
     cost = running + final
     if needs_derivatives(nlp):
-        it, cost = attach(nlp, it, lin, mu)
+        it, cost = attach(nlp, it, lin, torch.full_like(nlp.scale, tolerance / 10))
     x = it.z[..., : nlp.nx].reshape(nlp.n + 1, *shape, *problem.state_shape)
     u = it.u.reshape(nlp.n, *shape, *(problem.control_shape or ()))
     final_time = torch.full_like(cost, problem.t1)

@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -46,7 +47,17 @@ def parameter_values(nlp: Transcription) -> dict[str, Tensor]:
     return values
 
 
-def written(nlp: Transcription) -> str:
+class Source(NamedTuple):
+    """C source, and the numbers that it reads behind an instance's parameters.
+
+    Problems that differ in numbers alone share the source, and so the machine code.
+    """
+
+    text: str
+    numbers: tuple[float, ...]
+
+
+def written(nlp: Transcription) -> Source:
     """The whole C source of a discretised problem, for any number of steps.
 
     Raises:
@@ -54,14 +65,39 @@ def written(nlp: Transcription) -> str:
     """
     graph = Graph()
     shapes = {name: value.shape[1:] for name, value in parameter_values(nlp).items()}
-    if sum(shape.numel() for shape in shapes.values()) > MOST_PARAMETERS:
+    count = sum(shape.numel() for shape in shapes.values())
+    if count > MOST_PARAMETERS:
         raise Unsupported(f"more than {MOST_PARAMETERS} parameters")
     stage, end = traced(nlp, graph, shapes)
-    nodes = [
-        stage_functions(graph, nlp, *stage), end_functions(graph, nlp, *end)
+    numbers = Numbers(count)
+    functions = [
+        *stage_functions(graph, numbers, nlp, *stage), *end_functions(graph, numbers, nlp, *end)
     ]  # fmt: skip
     files = [(HERE / name).read_text() for name in ("riccati.h", "point.h", "interior_point.c")]
-    return "\n".join([header(nlp, shapes), *nodes, *files])
+    return Source(
+        "\n".join([header(nlp, count + len(numbers.place)), *functions, *files]),
+        tuple(numbers.place),
+    )
+
+
+class Numbers:
+    """The numbers in formulas: C reads them from behind the `first` parameters.
+
+    Arguments:
+        first: How many parameters come before them.
+    """
+
+    def __init__(self, first: int):
+        self.first = first
+        self.place: dict[float, int] = {}
+
+    def code(self, value: float) -> str:
+        """What C writes for a number."""
+        if not math.isfinite(value):
+            return "NAN" if math.isnan(value) else "INFINITY" if value > 0 else "(-INFINITY)"
+        if value in (-1.0, 0.0, 0.5, 1.0, 2.0):
+            return f"({value!r})"
+        return f"p[{self.place.setdefault(value, self.first + len(self.place))}]"
 
 
 def traced(
@@ -103,36 +139,47 @@ def traced(
 
 
 def stage_functions(
-    graph: Graph, nlp: Transcription, F: list[int], c: list[int], g: list[int]
-) -> str:
+    graph: Graph, numbers: Numbers, nlp: Transcription, F: list[int], c: list[int], g: list[int]
+) -> list[str]:
     """Values of a step, and its derivatives with the Hessian of `costate F + scale c + eta g`."""
     d = nlp.nz + nlp.nu
     point = "const real *restrict w, const real *restrict p, real s, "
     weights = "const real *restrict costate, const real *restrict eta, "
-    values = function(
-        graph, "stage_values", point, {"F": F, "c": c, "g": g}
-    )  # fmt: skip
+    names = ("F", "c", "g")
+    values = dict(zip(names, (F, c, g), strict=True))
     rows = {"costate": F, "p": c, "eta": g}
-    return values + derivatives(graph, "stage_derivatives", point + weights, d, rows, "F c g".split())
+    return [
+        function(graph, numbers, "stage_values", point, values),
+        function(
+            graph, numbers, "stage_derivatives", point + weights,
+            derivatives(graph, d, rows, names),
+        ),
+    ]  # fmt: skip
 
 
 def end_functions(
-    graph: Graph, nlp: Transcription, phi: list[int], psi: list[int], omega: list[int]
-) -> str:
+    graph: Graph, numbers: Numbers, nlp: Transcription, phi: list[int], psi: list[int],
+    omega: list[int],
+) -> list[str]:  # fmt: skip
     """Values at the end, and the derivatives with the Hessian of `scale phi + nu psi + eta omega`."""
     point = "const real *restrict w, const real *restrict p, "
     weights = "const real *restrict nu, const real *restrict eta, "
     names = ("phi", "psi", "omega")
-    values = function(graph, "end_values", point, dict(zip(names, (phi, psi, omega), strict=True)))
+    values = dict(zip(names, (phi, psi, omega), strict=True))
     rows = {"p": phi, "nu": psi, "eta": omega}
-    return values + derivatives(graph, "end_derivatives", point + weights, nlp.nz, rows, names)
+    return [
+        function(graph, numbers, "end_values", point, values),
+        function(
+            graph, numbers, "end_derivatives", point + weights,
+            derivatives(graph, nlp.nz, rows, names),
+        ),
+    ]  # fmt: skip
 
 
 def derivatives(
-    graph: Graph, name: str, arguments: str, d: int, rows: dict[str, list[int]],
-    names: Sequence[str],
-) -> str:  # fmt: skip
-    """The function of values, Jacobians and the Hessian of the weighted sum of all rows."""
+    graph: Graph, d: int, rows: dict[str, list[int]], names: Sequence[str]
+) -> dict[str, list[int]]:
+    """Values, Jacobians in `w`, and the Hessian of the sum of all rows by weight."""
     variables = [graph.input(f"w[{i}]") for i in range(d)]
     total = graph.zero
     for weight, nodes in rows.items():
@@ -155,17 +202,19 @@ def derivatives(
         outputs[f"{name_of_rows}_w"] = [columns[j][i] for i in here for j in range(d)]
         first += len(nodes)
     outputs["H"] = [node for row in hessian for node in row]
-    return function(graph, name, arguments, outputs)
+    return outputs
 
 
-def function(graph: Graph, name: str, arguments: str, outputs: dict[str, list[int]]) -> str:
+def function(
+    graph: Graph, numbers: Numbers, name: str, arguments: str, outputs: dict[str, list[int]]
+) -> str:
     """A C function that writes expressions to arrays."""
     kept = [node for nodes in outputs.values() for node in nodes]
     code, lines = {}, []
     for node in graph.needed(kept):
         kind, *rest = graph.nodes[node]
         if kind == "constant":
-            code[node] = literal(rest[0])
+            code[node] = numbers.code(rest[0])
         elif kind == "input":
             code[node] = rest[0]
         else:
@@ -178,21 +227,14 @@ def function(graph: Graph, name: str, arguments: str, outputs: dict[str, list[in
     return f"static void {name}({arguments}{arrays}) {{\n" + "\n".join(lines) + "\n}\n"
 
 
-def literal(value: float) -> str:
-    """A number as C writes it."""
-    if math.isfinite(value):
-        return f"({value!r})"
-    return "NAN" if math.isnan(value) else "INFINITY" if value > 0 else "(-INFINITY)"
-
-
-def header(nlp: Transcription, shapes: dict[str, torch.Size]) -> str:
+def header(nlp: Transcription, parameters: int) -> str:
     """Sizes, constants and places of bounds."""
     along, end = nlp.along, nlp.end
     numbers = {
         "NX": nlp.nx, "NZ": nlp.nz, "NU": nlp.nu, "NPSI": nlp.n_psi,
         "NLO": len(along.lower), "NUP": len(along.upper), "NG": along.rows,
         "ELO": len(end.lower), "EUP": len(end.upper), "NOM": end.rows,
-        "NP": sum(shape.numel() for shape in shapes.values()),
+        "NP": parameters,
         "FIRST": newton.FIRST, "LEAST": newton.LEAST, "MOST": newton.MOST,
         "PENALTY": newton.PENALTY, "SOFT": newton.SOFT, "SLIGHT": newton.SLIGHT,
         "GAMMA": filter.GAMMA, "ARMIJO": filter.ARMIJO, "EPSILON": torch.finfo(nlp.x0.dtype).eps,
@@ -201,10 +243,9 @@ def header(nlp: Transcription, shapes: dict[str, torch.Size]) -> str:
         "AT_LOWER": along.at_lower, "AT_UPPER": along.at_upper,
         "END_LOWER": end.at_lower, "END_UPPER": end.at_upper,
     }  # fmt: skip
-    kind = "float" if nlp.x0.dtype == torch.float32 else "double"
     return "\n".join([
-        *(f"#include <{name}.h>" for name in ("stdint", "stdlib", "string", "tgmath")),
-        f"typedef {kind} real;",
+        *(f"#include <{name}.h>" for name in ("math", "stdint", "stdlib", "string")),
+        "typedef double real;",
         *(f"#define {name} {value}" for name, value in numbers.items()),
         *(f"static const int {name}[] = {{{', '.join(map(str, [*at.tolist(), 0]))}}};"
           for name, at in places.items()),

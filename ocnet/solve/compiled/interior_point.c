@@ -340,25 +340,15 @@ static int64_t solved(const Setting *S, const real *p, Work *w, int64_t *iterati
 
 void iterate(
     const Setting *S, int64_t count, const real *params, real *its, int64_t *codes,
-    int64_t *iterations) {
+    int64_t *iterations, int64_t *minimum) {
   const size_t bytes = size_of_iterate((size_t)S->n) * sizeof(real);
   Work w = prepared(S);
   for (int64_t i = 0; i < count; i++, its += size_of_iterate((size_t)S->n)) {
     memcpy(w.it_all, its, bytes);
     codes[i] = solved(S, params + i * NP, &w, iterations + i);
+    set_stages(S, params + i * NP, &w, &w.it, S->tolerance / 10);
+    minimum[i] = riccati(&w.stages, (int)S->n, SLIGHT, &w.step);
     memcpy(its, w.it_all, bytes);
-  }
-  free(w.memory);
-}
-
-/* Whether the second-order condition holds with the barrier parameter of `Setting`. */
-void minimum(const Setting *S, int64_t count, const real *params, real *its, int64_t *holds) {
-  Work w = prepared(S);
-  for (int64_t i = 0; i < count; i++, its += size_of_iterate((size_t)S->n)) {
-    const Iterate it = iterate_at(its, (size_t)S->n);
-    linearise(S, params + i * NP, &it, &w.lin);
-    set_stages(S, params + i * NP, &w, &it, S->mu);
-    holds[i] = riccati(&w.stages, (int)S->n, SLIGHT, &w.step);
   }
   free(w.memory);
 }

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..iterate import Iterate
 from ..transcription import Derivatives, Transcription
 from .build import library
-from .emit import parameter_values, written
+from .emit import parameter_values, Source, written
 from .symbol import Unsupported
 
 
@@ -27,24 +27,18 @@ class Setting(ctypes.Structure):
     ]  # fmt: skip
 
 
-class SinglePrecisionSetting(ctypes.Structure):
-    """The same for single precision."""
-
-    _fields_ = [
-        (name, ctypes.c_float if kind is ctypes.c_double else kind)
-        for name, kind in Setting._fields_  # pyright: ignore
-    ]
-
-
 class Kernel:
     """The functions of one problem and Runge-Kutta method, for any number of steps.
+
+    They compute in double precision, whatever the precision of the problem.
 
     Arguments:
         source: The C source.
     """
 
-    def __init__(self, source: str):
-        self.library = library(source)
+    def __init__(self, source: Source):
+        self.library = library(source.text)
+        self.numbers = torch.tensor([source.numbers], dtype=torch.float64)
 
     @staticmethod
     def of(nlp: Transcription) -> "Kernel | None":
@@ -59,13 +53,12 @@ class Kernel:
         mu: float = 0.0, max_iterations: int = 0,
     ) -> None:  # fmt: skip
         """Runs a C function on all instances, on as many threads as torch uses."""
-        size, dtype = len(its), its.dtype
-        values = parameter_values(nlp).values()
+        size = len(its)
+        values = [*parameter_values(nlp).values(), self.numbers]
         params = torch.cat([v.to(its).reshape(len(v), -1).expand(size, -1) for v in values], 1)
-        arrays = [nlp.s.to(dtype), nlp.along.lower, nlp.along.upper, nlp.end.lower, nlp.end.upper]
-        arrays = [a.detach().contiguous() for a in arrays]
-        kind = Setting if dtype == torch.float64 else SinglePrecisionSetting
-        setting = kind(nlp.n, max_iterations, tolerance, mu, *(a.data_ptr() for a in arrays))
+        arrays = [nlp.s, nlp.along.lower, nlp.along.upper, nlp.end.lower, nlp.end.upper]
+        arrays = [a.detach().double().contiguous() for a in arrays]
+        setting = Setting(nlp.n, max_iterations, tolerance, mu, *(a.data_ptr() for a in arrays))
         function: Any = getattr(self.library, name)
         whole = [params.contiguous(), its, *outputs]
 
@@ -86,22 +79,15 @@ class Kernel:
 
     def iterate(
         self, nlp: Transcription, start: Iterate, tolerance: float, mu: float, max_iterations: int
-    ) -> tuple[Iterate, Tensor, Tensor]:
-        """Where the interior point iteration ends, with codes and iterations."""
+    ) -> tuple[Iterate, Tensor, Tensor, Tensor]:
+        """Where the iteration ends: variables, codes, iterations, and what is a minimum."""
         its = packed(start)
-        codes, iterations = torch.empty(2, len(its), dtype=torch.int64).unbind()
+        codes, iterations, minimum = torch.empty(3, len(its), dtype=torch.int64).unbind()
         self.call(
-            "iterate", nlp, its, codes, iterations,
+            "iterate", nlp, its, codes, iterations, minimum,
             tolerance=tolerance, mu=mu, max_iterations=max_iterations,
         )  # fmt: skip
-        return unpacked(its, start), codes, iterations
-
-    def minimum(self, nlp: Transcription, it: Iterate, mu: float) -> Tensor:
-        """Whether the second-order condition holds."""
-        its = packed(it)
-        holds = torch.empty(len(its), dtype=torch.int64)
-        self.call("minimum", nlp, its, holds, mu=mu)
-        return holds == 1
+        return unpacked(its, start), codes, iterations, minimum == 1
 
     def rollout(self, nlp: Transcription, z: Tensor, u: Tensor) -> Tensor:
         """The extended states `(n + 1, batch, nz)` from the first of `z` under the controls."""
@@ -125,16 +111,16 @@ class Kernel:
         its = packed(it)
         out = its.new_empty(len(its), sum(map(math.prod, shapes)))
         self.call("derivatives", nlp, its, out)
-        values = split(out, shapes)
+        values = split(out.to(it.z.dtype), shapes)
         return tuple(
             Derivatives(tuple(v[:3]), tuple(v[3:6]), v[6]) for v in (values[:7], values[7:])
         )  # pyright: ignore[reportReturnType]
 
 
 def packed(it: Iterate) -> Tensor:
-    """The variables instance by instance, `(batch, variables)`."""
+    """The variables instance by instance, `(batch, variables)`, in double precision."""
     size = it.z.shape[1]
-    return torch.cat([v.detach().transpose(0, 1).reshape(size, -1) for v in it], 1)
+    return torch.cat([v.detach().transpose(0, 1).reshape(size, -1) for v in it], 1).double()
 
 
 def split(values: Tensor, shapes: list[tuple[int, ...]]) -> list[Tensor]:
@@ -148,7 +134,7 @@ def split(values: Tensor, shapes: list[tuple[int, ...]]) -> list[Tensor]:
 
 def unpacked(its: Tensor, like: Iterate) -> Iterate:
     """Variables with time first, from those instance by instance."""
-    return Iterate(*split(its, [(v.shape[0], v.shape[2]) for v in like]))
+    return Iterate(*split(its.to(like.z.dtype), [(v.shape[0], v.shape[2]) for v in like]))
 
 
 known: WeakKeyDictionary = WeakKeyDictionary()

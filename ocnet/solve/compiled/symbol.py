@@ -1,5 +1,6 @@
 """Tensors of expressions: what a problem's functions compute is written down, not computed."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -139,11 +140,11 @@ def total(
     dims = list(range(ids.dim())) if dim is None or dim == [] else dim
     dims = [d % ids.dim() for d in ([dims] if isinstance(dims, int) else dims)]
     kept = [d for d in range(ids.dim()) if d not in dims]
-    rows = ids.permute(*kept, *dims).reshape(*(ids.shape[d] for d in kept), -1)
-    flat = rows.reshape(-1, rows.shape[-1])
-    nodes = torch.tensor([summed(like.graph, row) for row in flat.tolist()], dtype=torch.int64)
-    shape = [1 if d in dims else n for d, n in enumerate(ids.shape)]
-    return wrapped(like, nodes.reshape(shape if keepdim else rows.shape[:-1]), like.dtype)
+    shape = [ids.shape[d] for d in kept]
+    rows = ids.permute(*kept, *dims).reshape(math.prod(shape), -1 if ids.numel() else 0)
+    nodes = torch.tensor([summed(like.graph, row) for row in rows.tolist()], dtype=torch.int64)
+    full = [1 if d in dims else n for d, n in enumerate(ids.shape)]
+    return wrapped(like, nodes.reshape(full if keepdim else shape), like.dtype)
 
 
 def mean(like: Symbol, value: Symbol, *args: Any, **kwargs: Any) -> Symbol:
