@@ -119,9 +119,7 @@ ALL = [
 def varied(nlp: Transcription, generator: torch.Generator) -> Iterate:
     """An iterate with nothing zero."""
     it = Iterate.without_multipliers(nlp, *nlp.constant_start(nlp.n))
-    return Iterate(
-        *(v + 0.1 * torch.rand(v.shape, generator=generator).to(v) for v in it)
-    )
+    return Iterate(*(v + 0.1 * torch.rand(v.shape, generator=generator).to(v) for v in it))
 
 
 @compiles
@@ -260,6 +258,9 @@ def test_threads_share_a_batch(generator: torch.Generator) -> None:
 
 
 class Branching(Slide):
+    def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
+        return torch.stack([x[..., 1], u[..., 0] - x[..., 0]], -1)
+
     def stage_cost(self, t: Tensor, x: Tensor, u: Tensor, target: Tensor | None) -> Tensor:
         return (u**2).sum(-1) * (2 if float(x.detach().sum()) > 1e9 else 1)
 

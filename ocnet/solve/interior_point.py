@@ -11,8 +11,8 @@ from .iterate import complementarity, Iterate, largest, Linearisation, linearise
 from .method import accuracy, Code, Method, Outcome
 from .newton import convexified, direction, is_minimum, MOST, stages
 from .optimality import violations
-from .riccati import Sweep
 from .restoration import relaxed, tightened
+from .riccati import Sweep
 from .start import COLD, with_multipliers
 from .transcription import inside, Transcription
 
@@ -105,7 +105,7 @@ class InteriorPoint(Method):
         if len(at) == 0:
             return out
         part, nlp = out.take(at), nlp.take(at)
-        wave = torch.arange(part.it.u[:, 0].numel(), device=at.device).to(barrier).cos()
+        wave = torch.arange(part.it.u[:, 0].numel(), device=at.device).to(nlp.scale).cos()
         aside = part.it.u + ASIDE * wave.reshape(nlp.n, 1, nlp.nu)
         start = with_multipliers(nlp, part.it.z, inside(aside, *nlp.u_bounds), COLD)
         again = self.iterate(nlp, start, COLD)

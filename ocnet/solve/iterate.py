@@ -174,7 +174,8 @@ def complementarity(nlp: Transcription, it: Iterate, mu: Tensor) -> Tensor:
 
 def apply(matrix: Tensor, vector: Tensor) -> Tensor:
     """`matrix @ vector` at each point."""
-    return (matrix @ vector.unsqueeze(-1)).squeeze(-1)
+    # Products of many small matrices are slower one by one than as sums of many entries.
+    return (matrix * vector.unsqueeze(-2)).sum(-1)
 
 
 def largest(value: Tensor) -> Tensor:

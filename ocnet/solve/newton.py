@@ -48,9 +48,7 @@ def stages(nlp: Transcription, it: Iterate, lin: Linearisation, mu: Tensor) -> S
     )
 
 
-def convexified(
-    problem: Stages, shift: Tensor, sweep: Sweep = "auto"
-) -> tuple[Step, Tensor]:
+def convexified(problem: Stages, shift: Tensor, sweep: Sweep = "auto") -> tuple[Step, Tensor]:
     """Solves the problem with the least multiple of the identity that makes it convex.
 
     Arguments:

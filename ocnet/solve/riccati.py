@@ -181,9 +181,9 @@ def in_parallel(
     K, curvature = gain(flat[:, n:, n:], flat[:, n:, :n])
     K, curvature = K.unflatten(0, Q.shape[:2]), curvature.unflatten(0, Q.shape[:2])
     expected = Q[..., :n, :n] + Q[..., :n, n:] @ K
-    size = expected.abs().amax((2, 3)).amax(0)
-    error = (P[:-1] - expected).abs().amax((2, 3)).amax(0)
-    trusted = error <= TRUSTED * torch.finfo(P.dtype).eps * (1 + size)
+    size = expected.abs().amax((2, 3))
+    error = (P[:-1] - expected).abs().amax((2, 3))
+    trusted = (error <= TRUSTED * torch.finfo(P.dtype).eps * size).all(0)
     return torch.cat([expected, P[-1:]]), K, (curvature > 0).all(0), trusted
 
 
@@ -198,8 +198,8 @@ def scan_is_faster(stages: Stages) -> bool:
     return time >= 64
 
 
-TRUSTED = 1e6
-"""The error of the scan, in units of rounding, up to which its values are used."""
+TRUSTED = 1e4
+"""The error of the scan at a stage, in units of rounding, up to which its values are used."""
 
 
 def riccati(stages: Stages, sweep: Sweep = "auto") -> Step:

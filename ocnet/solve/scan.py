@@ -118,7 +118,7 @@ def values(cost: Tensor, map: Tensor, end: Tensor, nx: int) -> Tensor:
 
 
 def path(maps: Tensor, start: Tensor) -> Tensor:
-    """All states `s[k+1] = maps[k] s[k]`, shape `(time + 1, batch, n, 1)`, in `2 log2 N` products."""
+    """All states `s[k+1] = maps[k] s[k]`, `(time + 1, batch, n, 1)`, in `2 log2 N` products."""
     count = len(maps)
     if count == 0:
         return start[None]

@@ -58,6 +58,4 @@ def outcome(
     good = (largest(slope) * nlp.n <= tolerance) & (violations(lin) <= tolerance)
     code = torch.where(good, Code.CONVERGED.value, Code.EXHAUSTED.value)
     barrier = torch.full_like(nlp.scale, tolerance / 10)
-    return Outcome(
-        it, code, torch.full_like(code, iterations), is_minimum(nlp, it, lin, barrier)
-    )
+    return Outcome(it, code, torch.full_like(code, iterations), is_minimum(nlp, it, lin, barrier))

@@ -13,7 +13,7 @@ from .. import filter, newton
 from ..points import own_value
 from ..transcription import Transcription
 from .expression import Graph, OPERATIONS
-from .symbol import Symbol, Unsupported
+from .symbol import entries, Symbol, Unsupported
 
 
 HERE = Path(__file__).parent
@@ -130,11 +130,7 @@ def traced(
     one.ends_of_problem = lambda z: points.ending(z, target, own)
     with torch.no_grad():
         outputs = [*one.stages(z, u), *one.ends(z)]
-    nodes = [
-        (v.ids if isinstance(v, Symbol) else torch.tensor([graph.constant(x) for x in v.reshape(-1).tolist()]))
-        .reshape(-1).tolist()
-        for v in outputs
-    ]  # fmt: skip
+    nodes = [entries(graph, value).reshape(-1).tolist() for value in outputs]
     return nodes[:3], nodes[3:]
 
 
@@ -161,7 +157,7 @@ def end_functions(
     graph: Graph, numbers: Numbers, nlp: Transcription, phi: list[int], psi: list[int],
     omega: list[int],
 ) -> list[str]:  # fmt: skip
-    """Values at the end, and the derivatives with the Hessian of `scale phi + nu psi + eta omega`."""
+    """Values at the end, its derivatives, and the Hessian of `scale phi + nu psi + eta omega`."""
     point = "const real *restrict w, const real *restrict p, "
     weights = "const real *restrict nu, const real *restrict eta, "
     names = ("phi", "psi", "omega")

@@ -21,10 +21,10 @@ class Setting(ctypes.Structure):
     """What all instances share, as C reads it."""
 
     _fields_ = [
-        ("n", ctypes.c_int64), ("max_iterations", ctypes.c_int64),
+        *((name, ctypes.c_int64) for name in ("n", "max_iterations")),
         *((name, ctypes.c_double) for name in ("tolerance", "mu")),
-        *((name, ctypes.c_void_p) for name in ("times", "lower", "upper", "end_lower", "end_upper")),
-    ]  # fmt: skip
+        *((name, ctypes.c_void_p) for name in "times lower upper end_lower end_upper".split()),
+    ]
 
 
 class Kernel:

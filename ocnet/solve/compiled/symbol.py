@@ -27,7 +27,7 @@ class Symbol(Tensor):
     graph: Graph
 
     @staticmethod
-    def __new__(cls, ids: Tensor, graph: Graph, dtype: torch.dtype):
+    def __new__(cls: type, ids: Tensor, graph: Graph, dtype: torch.dtype) -> "Symbol":
         made = Tensor._make_wrapper_subclass(
             cls, ids.shape, strides=ids.stride(), storage_offset=ids.storage_offset(), dtype=dtype
         )  # pyright: ignore
@@ -38,21 +38,33 @@ class Symbol(Tensor):
         return f"Symbol(shape={tuple(self.shape)})"
 
     @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        # What is known by its name in Python is done at once: the first tensor that ever reaches
+        # `__torch_dispatch__` makes torch import its whole library of distributed tensors.
+        name = func.__self__.__name__ if func.__name__ == "__get__" else func.__name__
+        name = WRITTEN.get(name, name)
+        if func is torch.Tensor.where or name not in AT_ONCE:
+            return super().__torch_function__(func, types, args, kwargs or {})
+        if name == "__setitem__":
+            args[0].ids[args[1]] = entries(args[0].graph, args[2])
+            return None
+        return carried_out(func, name, args, kwargs or {})
+
+    @classmethod
     def __torch_dispatch__(
         cls, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
-        kwargs = kwargs or {}
-        leaves, _ = tree_flatten((args, kwargs))
-        symbols = [leaf for leaf in leaves if isinstance(leaf, Symbol)]
-        like = next((v for v in symbols if v.dtype.is_floating_point), symbols[0])
-        return carried_out(func, like, args, kwargs)
+        return carried_out(func, func.overloadpacket.__name__, args, kwargs or {})
 
 
-def carried_out(func: Any, like: Symbol, args: tuple, kwargs: dict) -> Any:
-    """The result of one operation of torch on symbols of the kind of `like`."""
-    packet = func.overloadpacket.__name__
-    name = packet.removesuffix("_")
-    in_place = packet.endswith("_") and not packet.endswith("__")
+def carried_out(func: Any, name: str, args: tuple, kwargs: dict) -> Any:
+    """The result of one operation of torch on symbols."""
+    symbols = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Symbol)]
+    like = next((v for v in symbols if v.dtype.is_floating_point), symbols[0])
+    in_place = name.endswith("_") and not name.endswith("__")
+    name = name.removesuffix("_") if in_place else name
     if name in MOVES:
         return moved(func, like, args, kwargs)
     if name in REPEATS:
@@ -247,20 +259,20 @@ MOVES = frozenset(
     "view _unsafe_view reshape _reshape_alias expand permute t transpose select slice unsqueeze "
     "squeeze cat stack unbind split split_with_sizes clone detach alias index gather index_select "
     "flip roll diagonal diag_embed repeat tril triu constant_pad_nd lift_fresh lift "
-    "unfold select_scatter slice_scatter index_put".split()
+    "unfold select_scatter slice_scatter index_put __getitem__ flatten movedim expand_as T mT "
+    "swapaxes narrow chunk".split()
 )
 """Operations that only move entries or fill with zeros, which node 0 is."""
 
 REPEATS = frozenset(["_to_copy", "positive", "contiguous"])
 """Operations that leave the values as they are."""
 
-FILLED = frozenset(
-    "zeros_like ones_like full_like new_zeros new_ones new_full".split()
-)
+FILLED = frozenset("zeros_like ones_like full_like new_zeros new_ones new_full new_tensor".split())
 """Operations that read no values, only shapes."""
 
 COMPARISONS = frozenset(
-    "lt le gt ge eq ne logical_and logical_or logical_not bitwise_and bitwise_or bitwise_not".split()
+    "lt le gt ge eq ne logical_and logical_or logical_not bitwise_and bitwise_or "
+    "bitwise_not".split()
 )
 
 ELEMENTWISE: dict[str, Callable] = {
@@ -273,6 +285,8 @@ ELEMENTWISE: dict[str, Callable] = {
     "sub": scaled("sub"),
     "rsub": lambda g, a, b, alpha=1: g.apply("sub", b, g.apply("mul", g.constant(alpha), a)),
     "div": divided,
+    "rdiv": lambda g, a, b: g.apply("div", b, a),
+    "rpow": lambda g, a, b: g.apply("pow", b, a),
     "reciprocal": lambda g, a: g.apply("div", g.one, a),
     "rsqrt": lambda g, a: g.apply("div", g.one, g.apply("sqrt", a)),
     "square": lambda g, a: g.apply("mul", a, a),
@@ -301,6 +315,7 @@ REDUCTIONS: dict[str, Callable] = {
     "sum": total,
     "mean": mean,
     "linalg_vector_norm": norm,
+    "matmul": product,
     "mm": product,
     "bmm": product,
     "mv": product,
@@ -310,3 +325,18 @@ REDUCTIONS: dict[str, Callable] = {
     "baddbmm": product_plus,
 }
 """Functions of many entries, by torch's names."""
+
+WRITTEN = {
+    **{f"__{name}__": name for name in (
+        "add", "sub", "mul", "pow", "neg", "abs", "lt", "le", "gt", "ge", "eq", "ne", "matmul",
+        "rsub", "rpow",
+    )},
+    "__radd__": "add", "__rmul__": "mul", "__truediv__": "div", "__rtruediv__": "rdiv",
+    "__rdiv__": "rdiv", "divide": "div", "multiply": "mul", "subtract": "sub",
+}  # fmt: skip
+"""What Python's operators are called."""
+
+AT_ONCE = (
+    MOVES | FILLED | set(ELEMENTWISE) | {"sum", "mean", "matmul", "mm", "mv", "dot", "__setitem__"}
+) - {"index_put", "lift", "lift_fresh", "unfold"}
+"""Functions whose arguments in Python are those of the operation."""
