@@ -42,6 +42,7 @@ FORMULAS = {
     "products": lambda x, y: (
         torch.outer(x, y) @ x + torch.stack([x, y]).mT @ torch.stack([y, x]) @ y
     ),
+    "rows and columns": lambda x, y: (x @ torch.outer(x, y)) * (torch.outer(y, x) @ y) + x @ y,
     "moves": lambda x, y: torch.cat([x[1:], y[:1]]) + x.flip(0) * torch.stack([x, y], -1)[..., 1],
     "einsum": lambda x, y: torch.einsum("i,j,j->i", x, y, y) + torch.diag_embed(x) @ y,
 }

@@ -181,8 +181,8 @@ def one_problem(name: str, rounds: int) -> None:
     )
     print(
         f"{name}: casadi {1e3 * found.median(0):.1f} ms in {reference.iterations} iterations, "
-        f"ocnet {1e3 * found.median(1):.1f} ms in {int(ours.iterations)}: {found.ratio(1, 0)} times; "
-        f"from a solution {found.ratio(2, 0)}; by torch {found.ratio(3, 0)}; first call "
+        f"ocnet {1e3 * found.median(1):.1f} ms in {int(ours.iterations)}: {found.ratio(1, 0)} "
+        f"times; from a solution {found.ratio(2, 0)}; by torch {found.ratio(3, 0)}; first call "
         f"{first:.2f} s; costs {theirs:.8f} {float(ours.cost):.8f}",
         flush=True,
     )
@@ -206,8 +206,8 @@ def many_problems(size: int, rounds: int) -> None:
     print(
         f"{size} van_der_pol: ocnet {found.median(1):.2f} s, casadi one after another "
         f"{found.median(0) * size / few:.1f} s: {found.ratio(0, 1, size / few)} times its "
-        f"throughput; {solution.status}, {float(solution.iterations.double().mean()):.1f} iterations; costs "
-        f"differ by {float((solution.cost[:few] - costs).abs().max()):.1e}",
+        f"throughput; {solution.status}, {float(solution.iterations.double().mean()):.1f} "
+        f"iterations; costs differ by {float((solution.cost[:few] - costs).abs().max()):.1e}",
         flush=True,
     )
 

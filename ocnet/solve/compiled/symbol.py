@@ -196,7 +196,7 @@ def product(like: Symbol, a: Any, b: Any) -> Symbol:
     )  # fmt: skip
     result = total(like, terms, -2)
     ids = result.ids.squeeze(-1) if column else result.ids
-    return wrapped(like, ids.squeeze(-1) if row and column else ids, like.dtype)
+    return wrapped(like, ids.squeeze(-1 if column else -2) if row else ids, like.dtype)
 
 
 def product_plus(like: Symbol, bias: Any, a: Any, b: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
