@@ -179,6 +179,7 @@ class Slide(Problem):
     state_shape = (2,)
     control_shape = (1,)
     control_bounds = (-2.0, 2.0)
+    drag: Tensor
 
     def __init__(self, friction: float = 0.1):
         super().__init__()

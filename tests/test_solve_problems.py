@@ -104,6 +104,14 @@ def test_runge_kutta_comes_close_to_the_continuous_optimum(
     )
 
 
+def test_the_published_swing_up_is_a_local_optimum_and_the_cold_start_finds_a_better_one() -> None:
+    published, better = (
+        solved(constrained.PendulumSwingUp(straight), RK4(200)) for straight in (True, False)
+    )
+    assert abs(float(published.cost) - 27.18839) < 0.05
+    assert abs(float(better.cost) - 19.3966) < 0.05
+
+
 def test_min_time_from_another_state() -> None:
     x0 = torch.tensor([[2.0, 1.0], [0.0, 0.0]])
     ocp = free_time.MinTime()

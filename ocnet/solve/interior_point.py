@@ -29,6 +29,9 @@ ASIDE = 1e-2
 LIGHT, HEAVY = 1e3, 1e6
 """The weights of the penalties that stand for the constraints where those lead nowhere."""
 
+PATIENCE = 80
+"""After how many iterations without a residual less than 0.9 of the least before to give up."""
+
 RUNNING = 0
 """The code of an instance that is not done."""
 
@@ -40,6 +43,8 @@ class Work(NamedTuple):
         mu: The barrier parameter.
         shift: The multiple of the identity that made the Hessian convex last (`convexified`).
         failures: How many line searches in a row found no good step.
+        least: The least residual so far.
+        waited: How many iterations ago that was.
         place: Which instances these are.
     """
 
@@ -48,6 +53,8 @@ class Work(NamedTuple):
     mu: Tensor
     shift: Tensor
     failures: Tensor
+    least: Tensor
+    waited: Tensor
     place: Tensor
 
     def take(self, at: Tensor) -> "Work":
@@ -149,7 +156,7 @@ class InteriorPoint(Method):
         barrier = none + (mu if len(nlp.along) + len(nlp.end) else least)
         work = Work(
             start, Filter.empty(merit(nlp, start, barrier).violation), barrier, none, none.long(),
-            torch.arange(size, device=none.device),
+            none + torch.inf, none.long(), torch.arange(size, device=none.device),
         )  # fmt: skip
         for iteration in range(self.max_iterations + 1):
             lin = linearise(nlp, work.it)
@@ -177,7 +184,13 @@ class InteriorPoint(Method):
         it = work.it
         final = residuals(nlp, it, lin)
         code = torch.full_like(work.failures, RUNNING)
-        code[(work.failures > 10) | (final.size > 1e12)] = Code.STALLED.value
+        better = final.error < 0.9 * work.least
+        work = work._replace(
+            least=torch.where(better, final.error, work.least),
+            waited=torch.where(better, 0, work.waited + 1),
+        )
+        hopeless = (work.failures > 10) | (final.size > 1e12) | (work.waited > PATIENCE)
+        code[hopeless] = Code.STALLED.value
         huge = torch.maximum(largest(it.u), largest(it.z)) > 1e10
         code[huge] = Code.UNBOUNDED.value
         code[~final.error.isfinite()] = Code.DIVERGED.value
@@ -219,15 +232,12 @@ class InteriorPoint(Method):
             alpha = torch.where(found, alpha, alpha / 2)
         failures = torch.where(found & (alpha > 1e-3), 0, work.failures + 1)
         insist = -10 * torch.maximum(shift, torch.full_like(shift, 1e-3))
-        return Work(
-            safeguarded(nlp, chosen, mu),
-            work.filter.extended(now, found & ~for_cost).cleared(~found),
-            mu,
-            torch.where(
-                found, torch.where(shift > 0, shift, work.shift.abs()), insist.clamp(min=-MOST)
-            ),
-            failures,
-            work.place,
+        needed = torch.where(shift > 0, shift, work.shift.abs())
+        return work._replace(
+            it=safeguarded(nlp, chosen, mu),
+            filter=work.filter.extended(now, found & ~for_cost).cleared(~found),
+            shift=torch.where(found, needed, insist.clamp(min=-MOST)),
+            failures=failures,
         )
 
 

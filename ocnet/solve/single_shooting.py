@@ -57,5 +57,6 @@ def outcome(
     _, slope, _ = stationarity(nlp, it, lin)
     good = (largest(slope) * nlp.n <= tolerance) & (violations(lin) <= tolerance)
     code = torch.where(good, Code.CONVERGED.value, Code.EXHAUSTED.value)
-    barrier = torch.full_like(nlp.scale, tolerance / 10)
-    return Outcome(it, code, torch.full_like(code, iterations), is_minimum(nlp, it, lin, barrier))
+    if bool(good.any()):
+        good = is_minimum(nlp, it, lin, torch.full_like(nlp.scale, tolerance / 10))
+    return Outcome(it, code, torch.full_like(code, iterations), good)

@@ -13,7 +13,10 @@ from pathlib import Path
 from .symbol import Unsupported
 
 
-FLAGS = ("-std=c11", "-O2", "-march=native", "-fno-math-errno", "-fPIC", "-shared")
+FLAGS = (
+    "-std=c11", "-O3", "-march=native", "-funroll-loops", "-fno-math-errno", "-fno-trapping-math",
+    "-fPIC", "-shared",
+)  # fmt: skip
 
 
 @functools.cache

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .. import filter, newton
-from ..points import own_value
+from .. import filter, interior_point, newton
+from ..check import own_value
 from ..transcription import Transcription
 from .expression import Graph, OPERATIONS
 from .symbol import entries, Symbol, Unsupported
@@ -142,7 +142,7 @@ def stage_functions(
     point = "const real *restrict w, const real *restrict p, real s, "
     weights = "const real *restrict costate, const real *restrict eta, "
     names = ("F", "c", "g")
-    values = dict(zip(names, (F, c, g), strict=True))
+    values: dict[str, list[int]] = dict(zip(names, (F, c, g), strict=True))
     rows = {"costate": F, "p": c, "eta": g}
     return [
         function(graph, numbers, "stage_values", point, values),
@@ -161,7 +161,7 @@ def end_functions(
     point = "const real *restrict w, const real *restrict p, "
     weights = "const real *restrict nu, const real *restrict eta, "
     names = ("phi", "psi", "omega")
-    values = dict(zip(names, (phi, psi, omega), strict=True))
+    values: dict[str, list[int]] = dict(zip(names, (phi, psi, omega), strict=True))
     rows = {"p": phi, "nu": psi, "eta": omega}
     return [
         function(graph, numbers, "end_values", point, values),
@@ -233,7 +233,7 @@ def header(nlp: Transcription, parameters: int) -> str:
         "NP": parameters,
         "FIRST": newton.FIRST, "LEAST": newton.LEAST, "MOST": newton.MOST,
         "PENALTY": newton.PENALTY, "SOFT": newton.SOFT, "SLIGHT": newton.SLIGHT,
-        "GAMMA": filter.GAMMA, "ARMIJO": filter.ARMIJO, "EPSILON": torch.finfo(nlp.x0.dtype).eps,
+        "PATIENCE": interior_point.PATIENCE, "GAMMA": filter.GAMMA, "ARMIJO": filter.ARMIJO, "EPSILON": torch.finfo(nlp.x0.dtype).eps,
     }  # fmt: skip
     places = {
         "AT_LOWER": along.at_lower, "AT_UPPER": along.at_upper,

@@ -260,7 +260,7 @@ OPERATIONS: dict[str, Operation] = {
             )
         ),
     ),
-    "abs": Operation("fabs({})", abs, of_one(lambda g, y, x: g.apply("sign", x))),
+    "abs": Operation("fabs({})", math.fabs, of_one(lambda g, y, x: g.apply("sign", x))),
     "sign": Operation("(real)(({0} > 0) - ({0} < 0))", sign),
     "floor": Operation("floor({})", math.floor),
     "ceil": Operation("ceil({})", math.ceil),

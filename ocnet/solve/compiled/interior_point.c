@@ -22,8 +22,8 @@ typedef struct {
   Stages stages;
   Step step;
   real *violations, *costs; /* the filter */
-  int entries;
-  real most, little;
+  int entries, waited; /* since the least residual so far */
+  real most, little, least;
   void *memory;
 } Work;
 
@@ -303,16 +303,18 @@ static void advance(
 }
 
 /* How the iterate stands: InteriorPoint.assess. */
-static int64_t assess(const Setting *S, Residuals r, const Work *w, int failures) {
+static int64_t assess(const Setting *S, Residuals r, Work *w, int failures) {
   const int n = (int)S->n;
   const real error = error_of(r, complementarity(S, &w->it, 0));
+  if (error < 0.9 * w->least) w->least = error, w->waited = 0;
+  else w->waited++;
   real most = 0;
   for (int i = 0; i < n * NU; i++) most = larger(most, fabs(w->it.u[i]));
   for (int i = 0; i < (n + 1) * NZ; i++) most = larger(most, fabs(w->it.z[i]));
   if (error <= S->tolerance) return CONVERGED;
   if (!isfinite(error)) return DIVERGED;
   if (most > 1e10) return UNBOUNDED;
-  return failures > 10 || r.size > 1e12 ? STALLED : RUNNING;
+  return failures > 10 || r.size > 1e12 || w->waited > PATIENCE ? STALLED : RUNNING;
 }
 
 static int64_t solved(const Setting *S, const real *p, Work *w, int64_t *iterations) {
@@ -321,7 +323,8 @@ static int64_t solved(const Setting *S, const real *p, Work *w, int64_t *iterati
   int failures = 0;
   Merit now = merit(S, p, &w->it);
   const real scale = larger(now.violation, 1);
-  w->entries = 0, w->most = 10 * scale, w->little = 1e-4 * scale;
+  w->entries = w->waited = 0, w->least = INFINITY;
+  w->most = 10 * scale, w->little = 1e-4 * scale;
   for (*iterations = 0;; ++*iterations) {
     linearise(S, p, &w->it, &w->lin);
     const Residuals r = residuals(S, p, &w->it, &w->lin);
