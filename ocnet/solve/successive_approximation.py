@@ -8,7 +8,43 @@ from torch import Tensor
 from .iterate import Iterate
 from .method import Code, Method, Outcome
 from .single_shooting import check_fixed, outcome, rollout
-from .transcription import Transcription
+from .transcription import inside, Transcription
+
+
+class History:
+    """The last controls and what a sweep changed of them, for each instance.
+
+    Arguments:
+        most: How many are kept.
+        like: Controls, shape `(time, batch, nu)`.
+    """
+
+    def __init__(self, most: int, like: Tensor):
+        self.most = most
+        self.controls = self.changes = like.new_zeros(0, *like.shape)
+        self.known = like.new_zeros(0, like.shape[1], dtype=torch.bool)
+
+    def mixed(self, u: Tensor, swept: Tensor) -> Tensor:
+        """The combination of all sweeps whose changes cancel best."""
+        self.controls = torch.cat([self.controls, u[None]])[-self.most - 1 :]
+        self.changes = torch.cat([self.changes, (swept - u)[None]])[-self.most - 1 :]
+        new = self.known.new_ones(1, u.shape[1])
+        self.known = torch.cat([self.known, new])[-self.most - 1 :]
+        # Differences between neighbours, zero where one of them is forgotten.
+        pairs = (self.known[1:] & self.known[:-1])[:, None, :, None]
+        moved, turned = (v.diff(dim=0) * pairs for v in (self.controls, self.changes))
+        flat = turned.permute(2, 0, 1, 3).flatten(2)
+        rest = self.changes[-1].transpose(0, 1).flatten(1)
+        gram = flat @ flat.mT
+        size = gram.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
+        ridge = (1e-12 * size + 1e-300) * torch.eye(gram.shape[1]).to(gram)
+        share, _ = torch.linalg.solve_ex(gram + ridge, (flat @ rest.unsqueeze(-1)))
+        share = torch.nan_to_num(share).permute(1, 0, 2)[:, None]
+        return swept - ((moved + turned) * share).sum(0)
+
+    def forget(self, which: Tensor) -> None:
+        """Drops what is known of some instances."""
+        self.known = self.known & ~which
 
 
 @dataclass(frozen=True)
@@ -23,24 +59,30 @@ class SuccessiveApproximation(Method):
        + \frac{\rho}{2h} \big| \nabla_x (c + p \cdot F)(x, v) - \nabla_x (c + p \cdot F)(x, u_k)
        \big|^2. $$
 
-    `rho` doubles whenever the cost rises. For problems without terminal, path and time freedom;
+    `rho` doubles whenever the cost rises. Sweeps are a fixed-point iteration; the last `memory`
+    of them are combined so that their changes cancel best (Anderson's mixing), where that lowers
+    the cost. For problems without terminal, path and time freedom;
     bounds are kept by projection.
 
     Arguments:
         n_steps: How many sweeps.
         rho: The weight of the extension to start with.
         inner: L-BFGS iterations of each minimisation, which is over all steps at once.
+        memory: How many sweeps are combined; 0 for none.
         tolerance: Of the slope of the Hamiltonian.
 
     References:
         Q. Li, L. Chen, C. Tai, W. E, Maximum Principle Based Algorithms for Deep Learning,
         Journal of Machine Learning Research 18(165), 2018.
+        D. G. Anderson, Iterative Procedures for Nonlinear Integral Equations, Journal of the ACM
+        12(4), 1965.
     """
 
     n_steps: int = 500
     rho: float = 0.1
     inner: int = 20
-    tolerance: float = 1e-3
+    tolerance: float = 1e-6
+    memory: int = 10
 
     @property
     def accuracy(self) -> float | None:
@@ -57,17 +99,25 @@ class SuccessiveApproximation(Method):
         with torch.no_grad():
             x, cost = rollout(nlp, u)
             now = outcome(nlp, u, none, no_rows, 0, self.tolerance)
+        history = History(self.memory, u)
         for sweep in range(1, self.n_steps + 1):
             if bool((now.code == Code.CONVERGED.value).all()):
                 break
-            trial = self.minimised(nlp, x[:-1], now.it.costate[1:], u, rho)
+            swept = self.minimised(nlp, x[:-1], now.it.costate[1:], u, rho)
             with torch.no_grad():
-                x_new, cost_new = rollout(nlp, trial)
-                better = cost_new <= cost
-                rho = torch.where(better, rho / 1.2, 2 * rho)
-                u = torch.where(better[:, None], trial, u)
-                x = torch.where(better[:, None], x_new, x)
-                cost = torch.where(better, cost_new, cost)
+                done = torch.zeros_like(cost, dtype=torch.bool)
+                for trial in (inside(history.mixed(u, swept), *nlp.u_bounds, 0.0), swept):
+                    x_new, cost_new = rollout(nlp, trial)
+                    better = (cost_new <= cost) & ~done
+                    u = torch.where(better[:, None], trial, u)
+                    x = torch.where(better[:, None], x_new, x)
+                    cost = torch.where(better, cost_new, cost)
+                    done = done | better
+                    if bool(done.all()):
+                        break
+                # Another weight is another iteration: what was seen before does not belong to it.
+                rho = torch.where(done, rho, 2 * rho)
+                history.forget(~done)
                 now = outcome(nlp, u, none, no_rows, sweep, self.tolerance)
         return now
 

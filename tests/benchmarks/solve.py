@@ -269,7 +269,7 @@ def iteration_times() -> None:
         for name, options in ways.items():
             run = lambda n=n, options=options: solve(BoundedVanDerPol(), solver=Euler(n), **options)
             count = int(run().iterations)
-            cost = min(seconds(run) for _ in range(2)) / count
+            cost = seconds(run) / count
             parts.append(f"{name} {1e3 * cost:.2f} ms ({cost / before[name]:.1f} times)")
             before[name] = cost
         print(f"an iteration with {n} steps: {', '.join(parts)}", flush=True)
@@ -290,7 +290,7 @@ def main() -> None:
         one_problem(name, options.rounds)
     many_problems(options.batch, min(3, options.rounds))
     iteration_times()
-    first_answer(min(3, options.rounds))
+    first_answer(min(2, options.rounds))
 
 
 if __name__ == "__main__":

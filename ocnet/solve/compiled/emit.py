@@ -233,7 +233,8 @@ def header(nlp: Transcription, parameters: int) -> str:
         "NP": parameters,
         "FIRST": newton.FIRST, "LEAST": newton.LEAST, "MOST": newton.MOST,
         "PENALTY": newton.PENALTY, "SOFT": newton.SOFT, "SLIGHT": newton.SLIGHT,
-        "PATIENCE": interior_point.PATIENCE, "GAMMA": filter.GAMMA, "ARMIJO": filter.ARMIJO, "EPSILON": torch.finfo(nlp.x0.dtype).eps,
+        "PATIENCE": interior_point.PATIENCE,
+        "GAMMA": filter.GAMMA, "ARMIJO": filter.ARMIJO, "EPSILON": torch.finfo(nlp.x0.dtype).eps,
     }  # fmt: skip
     places = {
         "AT_LOWER": along.at_lower, "AT_UPPER": along.at_upper,
