@@ -235,6 +235,29 @@ def test_what_is_compiled_follows_every_change_of_the_problem() -> None:
     check(target=torch.tensor([[0.5, 0.1], [-0.5, 0.3]]))
 
 
+class Wall(Slide):
+    """Far from the wall nothing tells where it stands."""
+
+    def __init__(self):
+        super().__init__()
+        self.wall = [0.5, 4.0]
+
+    def stage_cost(self, t: Tensor, x: Tensor, u: Tensor, target: Tensor | None) -> Tensor:
+        over = (x[..., 0] - self.wall[0]).clamp(min=0)
+        return super().stage_cost(t, x, u, target) + self.wall[1] * over**2
+
+
+@compiles
+def test_what_is_compiled_follows_a_change_that_few_points_show() -> None:
+    problem = Wall()
+    problem.wall[0] = 50.0
+    far, _ = both(problem)
+    problem.wall[0] = 0.9
+    near, expected = both(problem)
+    torch.testing.assert_close(near, expected, rtol=1e-8, atol=1e-9)
+    assert not torch.allclose(near, far, rtol=1e-5)
+
+
 @compiles
 def test_derivatives_of_the_optimum_do_not_depend_on_the_compiler() -> None:
     gradients = []

@@ -1,7 +1,7 @@
 """First-order methods: L-BFGS and Adam through `train`, constraints by augmented Lagrangian."""
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,74 +13,112 @@ from ..solver import ExplicitRungeKutta
 from ..train import train
 from .iterate import Iterate
 from .method import Method, Outcome
-from .single_shooting import check_fixed, outcome, rollout
+from .single_shooting import outcome, rollout
 from .transcription import Transcription
 
 
 class Augmented(Problem):
     r"""A problem without constraints whose minimisers are those of the problem with them.
 
-    Bounded controls are `u = b(v)` with `v` free; the costs are
+    Bounded controls and constants are `u = b(v)` with `v` free; the costs are
 
     $$ l + \frac{\rho}{2} \big| \max(g, 0) \big|^2, \quad
        \phi + \nu \cdot \psi + \frac{\rho}{2} |\psi|^2
             + \frac{\rho}{2} \big| \max(\omega, 0) \big|^2. $$
 
+    Where the final time is free, `t = t0 + r (s - t0)` with `s` on the horizon as it is, so that
+    field and stage cost are `r` times as large; `r` and static parameters are `b(constants)`.
+
     Arguments:
-        problem: The problem with constraints.
-        nu: The multipliers of the terminal constraint, shape `(batch, rows)`.
-        rho: The weight of the penalties.
+        nlp: The discretised problem with constraints.
+        theta: The constants to start from, shape `(batch, nz - nx)`.
     """
 
-    def __init__(self, problem: Problem, nu: Tensor, rho: float):
+    def __init__(self, nlp: Transcription, theta: Tensor):
         super().__init__()
-        self.problem, self.nu, self.rho = problem, nu, rho
+        # Not a submodule: what is optimised here are the constants, not the problem's own values.
+        self.nlp = nlp
+        self.nu, self.rho = nlp.x0.new_zeros(len(nlp.x0), nlp.n_psi), 10.0
+        problem = nlp.problem
         self.t0, self.t1 = problem.t0, problem.t1
         self.state_shape, self.control_shape = problem.state_shape, problem.control_shape
+        low, high = problem.control_bounds or (-torch.inf, torch.inf)
+        self.u_bounds = torch.as_tensor(low).to(theta), torch.as_tensor(high).to(theta)
+        self.constants = nn.Parameter(free(theta, *nlp.theta_bounds))
+
+    @property
+    def theta(self) -> Tensor:
+        """The constants, `(batch, nz - nx)`."""
+        return bounded(self.constants, *self.nlp.theta_bounds)
+
+    def rate(self, like: Tensor) -> Tensor | float:
+        """How much longer than it was each instance's horizon is; broadcasts with `like`."""
+        if not self.nlp.points.free_time:
+            return 1.0
+        return self.theta[:, 0].reshape(-1, *[1] * (like.dim() - 1))
+
+    def replaced(self, function: Callable[[], Tensor]) -> Tensor:
+        """What a function of the problem gives while static parameters are the constants."""
+        if not self.nlp.points.static:
+            return function()
+        theta = self.theta[0]
+        z = torch.cat([theta.new_zeros(self.nlp.nx), theta])
+        return self.nlp.points.replaced(lambda z: function(), z, {})
+
+    def time(self, t: Tensor) -> Tensor:
+        """The true time; of a batch with free final times no problem reads it."""
+        rate = self.rate(t.reshape(1)) if len(self.constants) == 1 else 1.0
+        return self.t0 + (rate * (t - self.t0)).reshape(())  # pyright: ignore
 
     def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
-        return self.problem.dynamics(t, x, self.bounded(u))
+        problem, v, t = self.nlp.problem, bounded(u, *self.u_bounds), self.time(t)
+        return self.rate(x) * self.replaced(lambda: problem.dynamics(t, x, v))
 
     def stage_cost(self, t: Tensor, x: Tensor, u: Tensor, target: Tensor | None) -> Tensor:
-        u = self.bounded(u)
-        over = self.problem.path_constraint(t, x, u).clamp(min=0)
-        return self.problem.stage_cost(t, x, u, target) + self.rho / 2 * (over**2).sum(-1)
+        problem, v, t = self.nlp.problem, bounded(u, *self.u_bounds), self.time(t)
+
+        def cost() -> Tensor:
+            over = problem.path_constraint(t, x, v).clamp(min=0)
+            return problem.stage_cost(t, x, v, target) + self.rho / 2 * (over**2).sum(-1)
+
+        value = self.replaced(cost)
+        return self.rate(value) * value
 
     def terminal_cost(self, x: Tensor, target: Tensor | None) -> Tensor:
-        psi = self.problem.terminal_constraint(x, target)
-        over = self.problem.terminal_inequality(x, target).clamp(min=0)
-        penalty = self.rho / 2 * ((psi**2).sum(-1) + (over**2).sum(-1))
-        return self.problem.terminal_cost(x, target) + (self.nu * psi).sum(-1) + penalty
+        problem = self.nlp.problem
+
+        def cost() -> Tensor:
+            psi = problem.terminal_constraint(x, target)
+            over = problem.terminal_inequality(x, target).clamp(min=0)
+            penalty = self.rho / 2 * ((psi**2).sum(-1) + (over**2).sum(-1))
+            return problem.terminal_cost(x, target) + (self.nu * psi).sum(-1) + penalty
+
+        return self.replaced(cost)
 
     def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Sample:
-        return self.problem.sample(batch_size, generator)
+        return self.nlp.problem.sample(batch_size, generator)
 
-    def bounds(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """The bounds of the controls, infinite where there are none."""
-        low, high = self.problem.control_bounds or (-torch.inf, torch.inf)
-        return torch.as_tensor(low).to(like), torch.as_tensor(high).to(like)
 
-    def bounded(self, v: Tensor) -> Tensor:
-        """`(low + high)/2 + (high - low)/2 sin v` between two bounds, `low + v^2` above one."""
-        low, high = self.bounds(v)
-        between, above, below = kinds(low, high)
-        # The branches not taken must be finite too, or their gradients spoil the one that is.
-        low, high = (torch.where(b.isfinite(), b, 0.0) for b in (low, high))
-        both = (low + high) / 2 + (high - low) / 2 * v.sin()
-        u = torch.where(above, low + v**2, torch.where(below, high - v**2, v))
-        return torch.where(between, both, u)
+def bounded(v: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """`(low + high)/2 + (high - low)/2 sin v` between two bounds, `low + v^2` above one."""
+    between, above, below = kinds(low, high)
+    # The branches not taken must be finite too, or their gradients spoil the one that is.
+    low, high = (torch.where(b.isfinite(), b, 0.0) for b in (low, high))
+    both = (low + high) / 2 + (high - low) / 2 * v.sin()
+    u = torch.where(above, low + v**2, torch.where(below, high - v**2, v))
+    return torch.where(between, both, u)
 
-    def free(self, u: Tensor) -> Tensor:
-        """A `v` with `bounded(v) = u`."""
-        low, high = self.bounds(u)
-        between, above, below = kinds(low, high)
-        both = ((2 * u - low - high) / (high - low)).clamp(-1, 1).asin()
-        v = torch.where(below, (high - u).clamp(min=0).sqrt(), u)
-        return torch.where(between, both, torch.where(above, (u - low).clamp(min=0).sqrt(), v))
+
+def free(u: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """A `v` with `bounded(v) = u`."""
+    between, above, below = kinds(low, high)
+    both = ((2 * u - low - high) / (high - low)).clamp(-1, 1).asin()
+    v = torch.where(below, (high - u).clamp(min=0).sqrt(), u)
+    return torch.where(between, both, torch.where(above, (u - low).clamp(min=0).sqrt(), v))
 
 
 def kinds(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Where both bounds are finite, where only the lower is, and where only the upper."""
+    """Where there are two bounds, a lower one alone and an upper one alone."""
     lower, upper = low.isfinite(), high.isfinite()
     return lower & upper, lower & ~upper, upper & ~lower
 
@@ -90,8 +128,9 @@ class FirstOrder(Method):
     """Gradient steps on the controls, by the one training loop of ocnet.
 
     Terminal constraints are met by an augmented Lagrangian, path constraints and terminal
-    inequalities by its penalty alone, bounds by a smooth map. One problem at a time or a batch
-    that shares all parameters; no free final time.
+    inequalities by its penalty alone, bounds by a smooth map; a free final time and static
+    parameters are optimised beside the controls. One problem at a time or a batch that shares
+    all parameters.
 
     Arguments:
         n_steps: Optimiser steps in each round.
@@ -112,44 +151,53 @@ class FirstOrder(Method):
         """The optimiser of one round."""
 
     def run(self, nlp: Transcription, start: Iterate, mu: float) -> Outcome:
-        check_fixed(nlp, type(self).__name__)
+        problem, size, name = nlp.problem, len(nlp.x0), type(self).__name__
         if nlp.own or nlp.shared:
-            raise ValueError(f"{type(self).__name__} takes the problem's own parameters only.")
-        problem, size = nlp.problem, len(nlp.x0)
+            raise ValueError(f"{name} takes the problem's own parameters only.")
+        if size > 1 and (nlp.points.static or nlp.points.free_time and nlp.pointwise):
+            raise ValueError(f"{name} finds static parameters and times for one instance at once.")
         batch = Sample(nlp.x0.detach().reshape(size, *problem.state_shape), nlp.target)
         shape = (size, *(problem.control_shape or ()))
         control = PiecewiseConstant(
             problem.t0, problem.t1, nlp.n, shape, dtype=nlp.x0.dtype, device=nlp.x0.device
         )
-        nu, rho = nlp.x0.new_zeros(size, nlp.n_psi), 10.0
-        eta = start.y[..., nlp.along.bounded :]
+        augmented = Augmented(nlp, start.z[0, :, nlp.nx :])
+        with torch.no_grad():
+            control.path.copy_(free(start.u.reshape(nlp.n, *shape), *augmented.u_bounds))
         constrained = nlp.n_psi + nlp.along.rows + nlp.end.rows > 0
         rounds = self.rounds if constrained else 1
-        with torch.no_grad():
-            u = start.u.reshape(nlp.n, *shape)
-            control.path.copy_(Augmented(problem, nu, rho).free(u))
+        parameters = [control.path, augmented.constants][: 1 + (nlp.nz > nlp.nx)]
+        nlp.scale = torch.ones_like(nlp.scale)
         for _ in range(rounds):
-            augmented = Augmented(problem, nu, rho)
             train(
                 augmented,
                 control,
                 ExplicitRungeKutta(nlp.points.tableau, nlp.n),
-                self.optimizer([control.path]),
+                self.optimizer(parameters),
                 n_steps=self.n_steps,
                 data=[batch],
                 progress=False,
             )
             with torch.no_grad():
-                u = augmented.bounded(control.path).reshape(nlp.n, size, nlp.nu)
-                x, _ = rollout(nlp, u)
-                _, psi, _ = nlp.ends(x[-1:])
-                _, _, g = nlp.stages(x[:-1], u)
-                nu = nu + rho * psi[0]
-                eta = rho * g.clamp(min=0) * nlp.points.h
-                rho = min(4 * rho, 1e6)
-        nlp.scale = torch.ones_like(nlp.scale)
+                point = self.multiplied(nlp, augmented, control)
         with torch.no_grad():
-            return outcome(nlp, u, nu[None], eta, rounds * self.n_steps, self.tolerance)
+            return outcome(nlp, *point, rounds * self.n_steps, self.tolerance)
+
+    @staticmethod
+    def multiplied(
+        nlp: Transcription, augmented: Augmented, control: PiecewiseConstant
+    ) -> tuple[Tensor, ...]:
+        """Controls, constants and the multipliers that belong to them; updates multipliers."""
+        u = bounded(control.path, *augmented.u_bounds).reshape(nlp.n, -1, nlp.nu)
+        theta, rho = augmented.theta, augmented.rho
+        z, _ = rollout(nlp, u, theta)
+        _, psi, omega = nlp.ends(z[-1:])
+        _, _, g = nlp.stages(z[:-1], u)
+        augmented.nu = augmented.nu + rho * psi[0]
+        augmented.rho = min(4 * rho, 1e6)
+        width = nlp.points.h * (theta[:, :1] if nlp.points.free_time else 1.0)
+        eta, eta_end = rho * g.clamp(min=0) * width, rho * omega.clamp(min=0)
+        return u, theta, augmented.nu[None], eta, eta_end
 
 
 @dataclass(frozen=True)

@@ -93,12 +93,12 @@ class SuccessiveApproximation(Method):
         if nlp.n_psi + nlp.along.rows + nlp.end.rows:
             raise ValueError("SuccessiveApproximation knows bounds, but no other constraints.")
         nlp.scale = torch.ones_like(nlp.scale)
-        none, no_rows = nlp.x0.new_zeros(1, len(nlp.x0), 0), nlp.x0.new_zeros(nlp.n, 1, 0)
-        no_rows = no_rows.expand(-1, len(nlp.x0), -1)
+        theta = nlp.x0.new_zeros(len(nlp.x0), 0)
+        nothing = theta, theta[None], theta.expand(nlp.n, -1, -1), theta[None]
         u, rho = start.u.detach(), torch.full_like(nlp.scale, self.rho)
         with torch.no_grad():
-            x, cost = rollout(nlp, u)
-            now = outcome(nlp, u, none, no_rows, 0, self.tolerance)
+            x, cost = rollout(nlp, u, theta)
+            now = outcome(nlp, u, *nothing, 0, self.tolerance)
         history = History(self.memory, u)
         for sweep in range(1, self.n_steps + 1):
             if bool((now.code == Code.CONVERGED.value).all()):
@@ -107,7 +107,7 @@ class SuccessiveApproximation(Method):
             with torch.no_grad():
                 done = torch.zeros_like(cost, dtype=torch.bool)
                 for trial in (inside(history.mixed(u, swept), *nlp.u_bounds, 0.0), swept):
-                    x_new, cost_new = rollout(nlp, trial)
+                    x_new, cost_new = rollout(nlp, trial, theta)
                     better = (cost_new <= cost) & ~done
                     u = torch.where(better[:, None], trial, u)
                     x = torch.where(better[:, None], x_new, x)
@@ -118,7 +118,7 @@ class SuccessiveApproximation(Method):
                 # Another weight is another iteration: what was seen before does not belong to it.
                 rho = torch.where(done, rho, 2 * rho)
                 history.forget(~done)
-                now = outcome(nlp, u, none, no_rows, sweep, self.tolerance)
+                now = outcome(nlp, u, *nothing, sweep, self.tolerance)
         return now
 
     def minimised(self, nlp: Transcription, x: Tensor, p: Tensor, u: Tensor, rho: Tensor) -> Tensor:

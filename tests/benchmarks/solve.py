@@ -270,7 +270,8 @@ def iteration_times() -> None:
             run = lambda n=n, options=options: solve(BoundedVanDerPol(), solver=Euler(n), **options)
             count = int(run().iterations)
             cost = seconds(run) / count
-            parts.append(f"{name} {1e3 * cost:.2f} ms ({cost / before[name]:.1f} times)")
+            growth = "" if math.isnan(before[name]) else f" ({cost / before[name]:.1f} times)"
+            parts.append(f"{name} {1e3 * cost:.2f} ms{growth}")
             before[name] = cost
         print(f"an iteration with {n} steps: {', '.join(parts)}", flush=True)
 

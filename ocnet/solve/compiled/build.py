@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from .symbol import Unsupported
+from .formulas import Unsupported
 
 
 FLAGS = (

@@ -13,10 +13,11 @@ from .. import filter, interior_point, newton
 from ..check import own_value
 from ..transcription import Transcription
 from .expression import Graph, OPERATIONS
-from .symbol import entries, Symbol, Unsupported
+from .formulas import Unsupported
+from .symbol import entries, Symbol
 
 
-HERE = Path(__file__).parent
+HERE, FILES = Path(__file__).parent, ("riccati.h", "point.h", "newton.h", "interior_point.c")
 FIXED = ("h", "n", "scale", "weight")
 """The parameters that every instance has: step width, steps, scale and weight of penalties."""
 
@@ -73,7 +74,10 @@ def written(nlp: Transcription) -> Source:
     functions = [
         *stage_functions(graph, numbers, nlp, *stage), *end_functions(graph, numbers, nlp, *end)
     ]  # fmt: skip
-    files = [(HERE / name).read_text() for name in ("riccati.h", "point.h", "interior_point.c")]
+    files = [
+        (HERE / name).read_text()
+        for name in ("riccati.h", "point.h", "newton.h", "interior_point.c")
+    ]
     return Source(
         "\n".join([header(nlp, count + len(numbers.place)), *functions, *files]),
         tuple(numbers.place),

@@ -8,13 +8,14 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import nn, Tensor
 
+from ...problem import Problem
 from ..iterate import Iterate
 from ..transcription import Derivatives, Transcription
 from .build import library
 from .emit import parameter_values, Source, written
-from .symbol import Unsupported
+from .formulas import Unsupported
 
 
 class Setting(ctypes.Structure):
@@ -144,9 +145,9 @@ known: WeakKeyDictionary = WeakKeyDictionary()
 def kernel(nlp: Transcription) -> Kernel:
     """The compiled functions of a discretised problem.
 
-    Tracing takes longer than a small problem's solution, so a kernel is used again; but only
-    after it has given what the problem gives now, at points of no special kind: numbers that are
-    no parameters of the problem are part of the machine code.
+    Tracing takes longer than a small problem's solution, so a kernel is used again; but only if
+    nothing that the problem holds has changed (`held`), and after it has given what the problem
+    gives now at a few points: numbers that are no parameters of the problem are part of it.
 
     Raises:
         Unsupported: With the reason why there can be none.
@@ -159,7 +160,7 @@ def kernel(nlp: Transcription) -> Kernel:
         nlp.points.tableau, nlp.weight is None, nlp.x0.dtype,
         tuple((name, v.shape[1:]) for name, v in parameter_values(nlp).items()),
         tuple(tuple(at.tolist()) for at in places), nlp.n_psi, along.rows, end.rows,
-        tuple(nlp.points.static),
+        tuple(nlp.points.static), held(nlp.problem),
     )  # fmt: skip
     of_problem = known.setdefault(nlp.problem, {})
     if key in of_problem and agrees(of_problem[key], nlp):
@@ -171,6 +172,30 @@ def kernel(nlp: Transcription) -> Kernel:
     if not agrees(made, nlp):
         raise Unsupported(f"{type(nlp.problem).__name__}'s formulas change from call to call")
     return made
+
+
+def held(problem: nn.Module) -> tuple:
+    """What a problem and its parts hold beside parameters and buffers, as a key."""
+    parts = [vars(part) for part in problem.modules()]
+    parts += [vars(kind) for kind in type(problem).__mro__ if issubclass(kind, Problem)]
+    return tuple(
+        (name, repr(value) if isinstance(value, PLAIN) else id(value), version(value))
+        for part in parts
+        for name, value in part.items()
+        if not name.startswith("__") and name not in INNER
+    )
+
+
+PLAIN = (bool, int, float, complex, str, tuple, list, dict, set, type(None))
+"""What is told by its value, not by which object it is."""
+
+INNER = frozenset(vars(nn.Module())) | {"_abc_impl"}
+"""What every module holds."""
+
+
+def version(value: object) -> int:
+    """How often a tensor was written to."""
+    return value._version if isinstance(value, Tensor) else 0
 
 
 def agrees(kernel: Kernel, nlp: Transcription) -> bool:
