@@ -17,7 +17,7 @@ from .start import COLD, with_multipliers
 from .transcription import inside, Transcription
 
 
-STRETCHES = 4.0, 1.0
+STRETCHES = 4.0, 12.0, 1.0
 """How much longer a free horizon is at further attempts: too short a one is a trap.
 
 Where the state first has to turn, a little more time makes the end miss by more.

@@ -67,7 +67,7 @@ class SuccessiveApproximation(Method):
     Arguments:
         n_steps: How many sweeps.
         rho: The weight of the extension to start with.
-        inner: L-BFGS iterations of each minimisation, which is over all steps at once.
+        inner: Newton iterations of each minimisation, at most.
         memory: How many sweeps are combined; 0 for none.
         tolerance: Of the slope of the Hamiltonian.
 
@@ -108,7 +108,7 @@ class SuccessiveApproximation(Method):
                 done = torch.zeros_like(cost, dtype=torch.bool)
                 for trial in (inside(history.mixed(u, swept), *nlp.u_bounds, 0.0), swept):
                     x_new, cost_new = rollout(nlp, trial, theta)
-                    better = (cost_new <= cost) & ~done
+                    better = (cost_new <= cost + 1e-14 * cost.abs()) & ~done
                     u = torch.where(better[:, None], trial, u)
                     x = torch.where(better[:, None], x_new, x)
                     cost = torch.where(better, cost_new, cost)
@@ -122,29 +122,43 @@ class SuccessiveApproximation(Method):
         return now
 
     def minimised(self, nlp: Transcription, x: Tensor, p: Tensor, u: Tensor, rho: Tensor) -> Tensor:
-        """The controls that minimise the extended Hamiltonian of every step."""
+        """The controls that minimise the extended Hamiltonian, every step by itself.
+
+        Newton's method with as much of the identity added to each Hessian as it needs.
+        """
         with torch.enable_grad():
-            here = self.terms(nlp, x, p, u)
-        F, _, slope = (value.detach() for value in here)
-        v = u.clone().requires_grad_()
-        optimizer = torch.optim.LBFGS(
-            [v], max_iter=self.inner, tolerance_grad=1e-12, line_search_fn="strong_wolfe"
-        )
+            F, _, slope = (value.detach() for value in self.terms(nlp, x, p, u))
         weight = rho[:, None] / (2 * nlp.points.h)
 
-        def closure() -> Tensor:
-            optimizer.zero_grad()
+        def extended(v: Tensor) -> Tensor:
             F_v, hamiltonian, slope_v = self.terms(nlp, x, p, v)
-            extension = weight * ((F_v - F) ** 2).sum(-1, keepdim=True)
-            extension = extension + weight * ((slope_v - slope) ** 2).sum(-1, keepdim=True)
-            total = (hamiltonian + extension).sum()
-            (v.grad,) = torch.autograd.grad(total, v)
-            return total.detach()
+            change = ((F_v - F) ** 2).sum(-1, True) + ((slope_v - slope) ** 2).sum(-1, True)
+            return (hamiltonian + weight * change)[..., 0]
 
-        with torch.enable_grad():
-            optimizer.step(closure)
+        v, damping = u.clone(), torch.zeros_like(x[..., 0])
+        eye = torch.eye(nlp.nu).to(u)
+        for _ in range(self.inner):
+            with torch.enable_grad():
+                v.requires_grad_()
+                value = extended(v)
+                (gradient,) = torch.autograd.grad(value.sum(), v, create_graph=True)
+                hessian = torch.stack(
+                    [torch.autograd.grad(g.sum(), v, retain_graph=True)[0]
+                     for g in gradient.unbind(-1)], -2
+                )  # fmt: skip
+            v, value, gradient = v.detach(), value.detach(), gradient.detach()
+            factor, failed = torch.linalg.cholesky_ex(hessian + damping[..., None, None] * eye)
+            step = -torch.cholesky_solve(gradient.unsqueeze(-1), factor).squeeze(-1)
+            with torch.enable_grad():
+                lower = extended(v + step).detach() <= value + 1e-15 * value.abs()
+            good = lower & (failed == 0)
+            least = 1e-3 * hessian.abs().amax((2, 3)) + 1e-12
+            damping = torch.where(good, damping / 10, torch.maximum(10 * damping, least))
+            v = torch.where(good.unsqueeze(-1), v + step, v)
+            if bool((good & (step.abs().amax(-1) <= 1e-12 * (1 + v.abs().amax(-1)))).all()):
+                break
         low, high = nlp.u_bounds
-        return torch.minimum(torch.maximum(v.detach(), low), high)
+        return torch.minimum(torch.maximum(v, low), high)
 
     @staticmethod
     def terms(nlp: Transcription, x: Tensor, p: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
