@@ -8,7 +8,7 @@ from torch import Tensor
 from .iterate import Iterate
 from .method import Code, Method, Outcome
 from .single_shooting import check_fixed, outcome, rollout
-from .transcription import inside, Transcription
+from .transcription import Transcription
 
 
 class History:
@@ -106,7 +106,7 @@ class SuccessiveApproximation(Method):
             swept = self.minimised(nlp, x[:-1], now.it.costate[1:], u, rho)
             with torch.no_grad():
                 done = torch.zeros_like(cost, dtype=torch.bool)
-                for trial in (inside(history.mixed(u, swept), *nlp.u_bounds, 0.0), swept):
+                for trial in (between(history.mixed(u, swept), *nlp.u_bounds), swept):
                     x_new, cost_new = rollout(nlp, trial, theta)
                     better = (cost_new <= cost + 1e-14 * cost.abs()) & ~done
                     u = torch.where(better[:, None], trial, u)
@@ -157,8 +157,7 @@ class SuccessiveApproximation(Method):
             v = torch.where(good.unsqueeze(-1), v + step, v)
             if bool((good & (step.abs().amax(-1) <= 1e-12 * (1 + v.abs().amax(-1)))).all()):
                 break
-        low, high = nlp.u_bounds
-        return torch.minimum(torch.maximum(v, low), high)
+        return between(v, *nlp.u_bounds)
 
     @staticmethod
     def terms(nlp: Transcription, x: Tensor, p: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -170,3 +169,8 @@ class SuccessiveApproximation(Method):
             hamiltonian.sum(), x, create_graph=True, allow_unused=True, materialize_grads=True
         )
         return F, hamiltonian, slope
+
+
+def between(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """The closest value between bounds."""
+    return torch.minimum(torch.maximum(value, low), high)
