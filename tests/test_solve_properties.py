@@ -3,7 +3,7 @@
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
-from torch import nn, Tensor
+from torch import Tensor
 
 from ocnet import Euler, Problem, Quadratic, Sample, TerminalQuadratic
 from ocnet.solve import Adam, LBFGS, solve, SuccessiveApproximation
@@ -101,51 +101,6 @@ def test_first_order_methods_find_the_same_optimum(problem: type[Problem]) -> No
     assert found.status == "converged", found.reason
     torch.testing.assert_close(found.cost, best.cost, rtol=1e-5, atol=0)
     torch.testing.assert_close(found.costates, best.costates, rtol=1e-3, atol=1e-3)
-
-
-class Launch(MinEnergy):
-    """`int u^2 + T/2 + (gain - 2)^2` with a free final time and a gain of the thrust."""
-
-    final_time_bounds = (0.2, 20.0)
-    static_parameters = {"gain": (0.5, 4.0)}
-
-    def __init__(self):
-        super().__init__()
-        self.gain = nn.Parameter(torch.tensor(1.0))
-
-    def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
-        return super().dynamics(t, x, self.gain * u)
-
-    def stage_cost(self, t: Tensor, x: Tensor, u: Tensor, target: Tensor | None) -> Tensor:
-        return super().stage_cost(t, x, u, target) + 0.5
-
-    def terminal_cost(self, x: Tensor, target: Tensor | None) -> Tensor:
-        return (self.gain - 2) ** 2 + 0 * x[..., 0]
-
-
-def test_first_order_methods_find_final_times_and_static_parameters() -> None:
-    best = solve(Launch(), solver=Euler(N))
-    found = solve(Launch(), solver=Euler(N), method=LBFGS(n_steps=25, tolerance=1e-4))
-    assert best.status == found.status == "converged", found.reason
-    torch.testing.assert_close(found.cost, best.cost, rtol=1e-5, atol=0)
-    torch.testing.assert_close(found.final_time, best.final_time, rtol=1e-3, atol=0)
-    torch.testing.assert_close(found.parameters["gain"], best.parameters["gain"], rtol=1e-3, atol=0)
-    with pytest.raises(ValueError, match="LBFGS finds static parameters and times for one"):
-        solve(Launch().batch(torch.zeros(2, 2)), solver=Euler(N), method=LBFGS())
-
-
-def test_a_batch_of_final_times_by_first_order_steps() -> None:
-    class Free(MinEnergy):
-        final_time_bounds = (0.2, 20.0)
-
-        def stage_cost(self, t: Tensor, x: Tensor, u: Tensor, target: Tensor | None) -> Tensor:
-            return super().stage_cost(t, x, u, target) + 5
-
-    batch = Free().batch(torch.tensor([[0.0, 0.0], [0.3, 0.2]]))
-    best = solve(batch, solver=Euler(N))
-    found = solve(batch, solver=Euler(N), method=LBFGS(n_steps=25, tolerance=1e-4))
-    assert best.status == found.status == "converged", found.reason
-    torch.testing.assert_close(found.final_time, best.final_time, rtol=1e-3, atol=0)
 
 
 @pytest.mark.parametrize("problem", [ScalarLQR, DoubleIntegratorLQR, TerminalLQR])

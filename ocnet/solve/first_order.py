@@ -1,7 +1,7 @@
 """First-order methods: L-BFGS and Adam through `train`, constraints by augmented Lagrangian."""
 
 import abc
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,87 +13,47 @@ from ..solver import ExplicitRungeKutta
 from ..train import train
 from .iterate import Iterate
 from .method import Method, Outcome
-from .single_shooting import outcome, rollout
+from .single_shooting import check_fixed, outcome, rollout
 from .transcription import Transcription
 
 
 class Augmented(Problem):
     r"""A problem without constraints whose minimisers are those of the problem with them.
 
-    Bounded controls and constants are `u = b(v)` with `v` free; the costs are
+    Bounded controls are `u = b(v)` with `v` free; the costs are
 
     $$ l + \frac{\rho}{2} \big| \max(g, 0) \big|^2, \quad
        \phi + \nu \cdot \psi + \frac{\rho}{2} |\psi|^2
             + \frac{\rho}{2} \big| \max(\omega, 0) \big|^2. $$
 
-    Where the final time is free, `t = t0 + r (s - t0)` with `s` on the horizon as it is, so that
-    field and stage cost are `r` times as large; `r` and static parameters are `b(constants)`.
-
     Arguments:
         nlp: The discretised problem with constraints.
-        theta: The constants to start from, shape `(batch, nz - nx)`.
     """
 
-    def __init__(self, nlp: Transcription, theta: Tensor):
+    def __init__(self, nlp: Transcription):
         super().__init__()
-        # Not a submodule: what is optimised here are the constants, not the problem's own values.
         self.nlp = nlp
         self.nu, self.rho = nlp.x0.new_zeros(len(nlp.x0), nlp.n_psi), 10.0
         problem = nlp.problem
         self.t0, self.t1 = problem.t0, problem.t1
         self.state_shape, self.control_shape = problem.state_shape, problem.control_shape
         low, high = problem.control_bounds or (-torch.inf, torch.inf)
-        self.u_bounds = torch.as_tensor(low).to(theta), torch.as_tensor(high).to(theta)
-        self.constants = nn.Parameter(free(theta, *nlp.theta_bounds))
-
-    @property
-    def theta(self) -> Tensor:
-        """The constants, `(batch, nz - nx)`."""
-        return bounded(self.constants, *self.nlp.theta_bounds)
-
-    def rate(self, like: Tensor) -> Tensor | float:
-        """How much longer than it was each instance's horizon is; broadcasts with `like`."""
-        if not self.nlp.points.free_time:
-            return 1.0
-        return self.theta[:, 0].reshape(-1, *[1] * (like.dim() - 1))
-
-    def replaced(self, function: Callable[[], Tensor]) -> Tensor:
-        """What a function of the problem gives while static parameters are the constants."""
-        if not self.nlp.points.static:
-            return function()
-        theta = self.theta[0]
-        z = torch.cat([theta.new_zeros(self.nlp.nx), theta])
-        return self.nlp.points.replaced(lambda z: function(), z, {})
-
-    def time(self, t: Tensor) -> Tensor:
-        """The true time; of a batch with free final times no problem reads it."""
-        rate = self.rate(t.reshape(1)) if len(self.constants) == 1 else 1.0
-        return self.t0 + (rate * (t - self.t0)).reshape(())  # pyright: ignore
+        self.u_bounds = torch.as_tensor(low).to(nlp.x0), torch.as_tensor(high).to(nlp.x0)
 
     def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
-        problem, v, t = self.nlp.problem, bounded(u, *self.u_bounds), self.time(t)
-        return self.rate(x) * self.replaced(lambda: problem.dynamics(t, x, v))
+        return self.nlp.problem.dynamics(t, x, bounded(u, *self.u_bounds))
 
     def stage_cost(self, t: Tensor, x: Tensor, u: Tensor, target: Tensor | None) -> Tensor:
-        problem, v, t = self.nlp.problem, bounded(u, *self.u_bounds), self.time(t)
-
-        def cost() -> Tensor:
-            over = problem.path_constraint(t, x, v).clamp(min=0)
-            return problem.stage_cost(t, x, v, target) + self.rho / 2 * (over**2).sum(-1)
-
-        value = self.replaced(cost)
-        return self.rate(value) * value
+        problem, v = self.nlp.problem, bounded(u, *self.u_bounds)
+        over = problem.path_constraint(t, x, v).clamp(min=0)
+        return problem.stage_cost(t, x, v, target) + self.rho / 2 * (over**2).sum(-1)
 
     def terminal_cost(self, x: Tensor, target: Tensor | None) -> Tensor:
         problem = self.nlp.problem
-
-        def cost() -> Tensor:
-            psi = problem.terminal_constraint(x, target)
-            over = problem.terminal_inequality(x, target).clamp(min=0)
-            penalty = self.rho / 2 * ((psi**2).sum(-1) + (over**2).sum(-1))
-            return problem.terminal_cost(x, target) + (self.nu * psi).sum(-1) + penalty
-
-        return self.replaced(cost)
+        psi = problem.terminal_constraint(x, target)
+        over = problem.terminal_inequality(x, target).clamp(min=0)
+        penalty = self.rho / 2 * ((psi**2).sum(-1) + (over**2).sum(-1))
+        return problem.terminal_cost(x, target) + (self.nu * psi).sum(-1) + penalty
 
     def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Sample:
         return self.nlp.problem.sample(batch_size, generator)
@@ -128,9 +88,8 @@ class FirstOrder(Method):
     """Gradient steps on the controls, by the one training loop of ocnet.
 
     Terminal constraints are met by an augmented Lagrangian, path constraints and terminal
-    inequalities by its penalty alone, bounds by a smooth map; a free final time and static
-    parameters are optimised beside the controls. One problem at a time or a batch that shares
-    all parameters.
+    inequalities by its penalty alone, bounds by a smooth map. One problem at a time or a batch
+    that shares all parameters; no free final time.
 
     Arguments:
         n_steps: Optimiser steps in each round.
@@ -152,28 +111,26 @@ class FirstOrder(Method):
 
     def run(self, nlp: Transcription, start: Iterate, mu: float) -> Outcome:
         problem, size, name = nlp.problem, len(nlp.x0), type(self).__name__
+        check_fixed(nlp, name)
         if nlp.own or nlp.shared:
             raise ValueError(f"{name} takes the problem's own parameters only.")
-        if size > 1 and (nlp.points.static or nlp.points.free_time and nlp.pointwise):
-            raise ValueError(f"{name} finds static parameters and times for one instance at once.")
         batch = Sample(nlp.x0.detach().reshape(size, *problem.state_shape), nlp.target)
         shape = (size, *(problem.control_shape or ()))
         control = PiecewiseConstant(
             problem.t0, problem.t1, nlp.n, shape, dtype=nlp.x0.dtype, device=nlp.x0.device
         )
-        augmented = Augmented(nlp, start.z[0, :, nlp.nx :])
+        augmented = Augmented(nlp)
         with torch.no_grad():
             control.path.copy_(free(start.u.reshape(nlp.n, *shape), *augmented.u_bounds))
         constrained = nlp.n_psi + nlp.along.rows + nlp.end.rows > 0
         rounds = self.rounds if constrained else 1
-        parameters = [control.path, augmented.constants][: 1 + (nlp.nz > nlp.nx)]
         nlp.scale = torch.ones_like(nlp.scale)
         for _ in range(rounds):
             train(
                 augmented,
                 control,
                 ExplicitRungeKutta(nlp.points.tableau, nlp.n),
-                self.optimizer(parameters),
+                self.optimizer([control.path]),
                 n_steps=self.n_steps,
                 data=[batch],
                 progress=False,
@@ -187,16 +144,15 @@ class FirstOrder(Method):
     def multiplied(
         nlp: Transcription, augmented: Augmented, control: PiecewiseConstant
     ) -> tuple[Tensor, ...]:
-        """Controls, constants and the multipliers that belong to them; updates multipliers."""
+        """Controls and the multipliers that belong to them; updates those of the penalty."""
         u = bounded(control.path, *augmented.u_bounds).reshape(nlp.n, -1, nlp.nu)
-        theta, rho = augmented.theta, augmented.rho
+        theta, rho = nlp.x0.new_zeros(len(nlp.x0), 0), augmented.rho
         z, _ = rollout(nlp, u, theta)
         _, psi, omega = nlp.ends(z[-1:])
         _, _, g = nlp.stages(z[:-1], u)
         augmented.nu = augmented.nu + rho * psi[0]
         augmented.rho = min(4 * rho, 1e6)
-        width = nlp.points.h * (theta[:, :1] if nlp.points.free_time else 1.0)
-        eta, eta_end = rho * g.clamp(min=0) * width, rho * omega.clamp(min=0)
+        eta, eta_end = rho * g.clamp(min=0) * nlp.points.h, rho * omega.clamp(min=0)
         return u, theta, augmented.nu[None], eta, eta_end
 
 
