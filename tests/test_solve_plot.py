@@ -42,12 +42,13 @@ def check(figure: Figure, found: Solution, instance: int) -> None:
     u = found.u.reshape(n, size, -1)[:, instance, :SHOWN].numpy()
     assert len(steps(control)) == u.shape[1]
     for i, patch in enumerate(steps(control)):
-        np.testing.assert_array_equal(patch.get_data().values, u[:, i])
-        np.testing.assert_array_equal(patch.get_data().edges, t)
+        values, edges, _ = patch.get_data()
+        np.testing.assert_array_equal(values, u[:, i])
+        np.testing.assert_array_equal(edges, t)
     np.testing.assert_array_equal(
         drawn(energy)[0], found.hamiltonian.reshape(n, size)[:, instance].numpy()
     )
-    np.testing.assert_allclose(energy.lines[0].get_xdata(), (t[1:] + t[:-1]) / 2)
+    np.testing.assert_allclose(np.asarray(energy.lines[0].get_xdata()), (t[1:] + t[:-1]) / 2)
 
 
 def test_all_four_axes_show_the_solution_and_say_what_it_is() -> None:

@@ -136,9 +136,10 @@ class FirstOrder(Method):
                 progress=False,
             )
             with torch.no_grad():
-                point = self.multiplied(nlp, augmented, control)
+                u, theta, nu, eta, eta_end = self.multiplied(nlp, augmented, control)
         with torch.no_grad():
-            return outcome(nlp, *point, rounds * self.n_steps, self.tolerance)
+            sweeps = rounds * self.n_steps
+            return outcome(nlp, u, theta, nu, eta, eta_end, sweeps, self.tolerance)  # pyright: ignore
 
     @staticmethod
     def multiplied(
