@@ -40,7 +40,7 @@ def main() -> None:
     figure = Figure(figsize=(5.6, 4.6), layout="constrained")
     ax = axes(figure)
     levels = ax.contourf(line, line, solution.cost, levels=16, cmap="viridis")
-    few = slice(None, None, side // 8)
+    few = slice(side // 16, None, side // 8)
     p = -solution.costates[0]
     ax.quiver(line[few], line[few], p[few, few, 0], p[few, few, 1], color="white", width=4e-3)
     figure.colorbar(levels, ax=ax, label="optimal cost")

@@ -290,10 +290,11 @@ class BoundedVanDerPol(SolvedProblem):
 class PendulumSwingUp(SolvedProblem):
     """`th'' = -9.81 sin th + u` from rest to upright, T = 5, `|u| <= 3`, minimise `int u^2`.
 
-    There are several local optima. From the cold start of `solve` one of cost 19.397 is found
-    (19.3989 under `RK4(400)`); from a straight line of states (`straight=True`) another of cost
-    27.18839, the figure of Radau collocation. Euler with 100 steps gives 8.67 and 13.63 instead:
-    it pumps energy.
+    There are several local optima, and none is known to be the global one. The published figure,
+    27.18839 by Radau collocation, belongs to a local optimum: it is found from a straight line
+    of states (`straight=True`). The cold start of `solve` leads to a better one of cost 19.397
+    (19.3989 under `RK4(400)`), the best known here and what `optimal_cost` says. Euler with 100
+    steps gives 13.63 and 8.67 instead: it pumps energy.
     """
 
     t1 = 5.0

@@ -104,6 +104,24 @@ def test_runge_kutta_comes_close_to_the_continuous_optimum(
     )
 
 
+def test_the_published_swing_up_is_a_local_optimum_and_the_cold_start_finds_a_better_one() -> None:
+    published, better = (
+        solved(constrained.PendulumSwingUp(straight), RK4(200)) for straight in (True, False)
+    )
+    assert abs(float(published.cost) - 27.18839) < 0.05
+    assert abs(float(better.cost) - 19.3966) < 0.05
+
+
+def test_min_time_from_states_that_lead_the_horizon_astray(generator: torch.Generator) -> None:
+    """From the first the horizon is first drawn to its least, others need much more than 1."""
+    far = 4 * torch.rand(15, 2, generator=generator) - 2
+    x0 = torch.cat([torch.tensor([[0.3, -0.2], [1.7, 2.0], [-1.0, -1.3]]), far])
+    ocp = free_time.MinTime()
+    solution = solve(ocp.batch(x0), solver=RK4(100))
+    assert solution.status == "converged", solution.reason
+    torch.testing.assert_close(solution.cost, ocp.optimal_cost(x0), rtol=5e-4, atol=0)
+
+
 def test_min_time_from_another_state() -> None:
     x0 = torch.tensor([[2.0, 1.0], [0.0, 0.0]])
     ocp = free_time.MinTime()

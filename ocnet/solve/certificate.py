@@ -71,9 +71,7 @@ def true_cost(solution: "Solution", substeps: int = 8) -> Tensor:
     nlp = Transcription(solution.batch, RK4(substeps * n))
     z = extended(nlp, solution)
     u = solution.control.path.detach().reshape(n, len(nlp.x0), nlp.nu)
-    cost = torch.zeros_like(nlp.scale)
-    for k in range(nlp.n):
-        x, c, _ = nlp.stages(z[None], u[k // substeps][None], nlp.s[k : k + 1])
-        z = torch.cat([x[0], z[:, nlp.nx :]], -1)
-        cost = cost + c[0, :, 0]
-    return (cost + nlp.ends(z[None])[0][0, :, 0]).reshape(nlp.shape)
+    u = u.repeat_interleave(substeps, 0)
+    path = nlp.rollout(z, u)
+    _, c, _ = nlp.stages(path[:-1], u)
+    return (c.sum((0, 2)) + nlp.ends(path[-1:])[0][0, :, 0]).reshape(nlp.shape)

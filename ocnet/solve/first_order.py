@@ -27,60 +27,58 @@ class Augmented(Problem):
             + \frac{\rho}{2} \big| \max(\omega, 0) \big|^2. $$
 
     Arguments:
-        problem: The problem with constraints.
-        nu: The multipliers of the terminal constraint, shape `(batch, rows)`.
-        rho: The weight of the penalties.
+        nlp: The discretised problem with constraints.
     """
 
-    def __init__(self, problem: Problem, nu: Tensor, rho: float):
+    def __init__(self, nlp: Transcription):
         super().__init__()
-        self.problem, self.nu, self.rho = problem, nu, rho
+        self.nlp = nlp
+        self.nu, self.rho = nlp.x0.new_zeros(len(nlp.x0), nlp.n_psi), 10.0
+        problem = nlp.problem
         self.t0, self.t1 = problem.t0, problem.t1
         self.state_shape, self.control_shape = problem.state_shape, problem.control_shape
+        low, high = problem.control_bounds or (-torch.inf, torch.inf)
+        self.u_bounds = torch.as_tensor(low).to(nlp.x0), torch.as_tensor(high).to(nlp.x0)
 
     def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
-        return self.problem.dynamics(t, x, self.bounded(u))
+        return self.nlp.problem.dynamics(t, x, bounded(u, *self.u_bounds))
 
     def stage_cost(self, t: Tensor, x: Tensor, u: Tensor, target: Tensor | None) -> Tensor:
-        u = self.bounded(u)
-        over = self.problem.path_constraint(t, x, u).clamp(min=0)
-        return self.problem.stage_cost(t, x, u, target) + self.rho / 2 * (over**2).sum(-1)
+        problem, v = self.nlp.problem, bounded(u, *self.u_bounds)
+        over = problem.path_constraint(t, x, v).clamp(min=0)
+        return problem.stage_cost(t, x, v, target) + self.rho / 2 * (over**2).sum(-1)
 
     def terminal_cost(self, x: Tensor, target: Tensor | None) -> Tensor:
-        psi = self.problem.terminal_constraint(x, target)
-        over = self.problem.terminal_inequality(x, target).clamp(min=0)
+        problem = self.nlp.problem
+        psi = problem.terminal_constraint(x, target)
+        over = problem.terminal_inequality(x, target).clamp(min=0)
         penalty = self.rho / 2 * ((psi**2).sum(-1) + (over**2).sum(-1))
-        return self.problem.terminal_cost(x, target) + (self.nu * psi).sum(-1) + penalty
+        return problem.terminal_cost(x, target) + (self.nu * psi).sum(-1) + penalty
 
     def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Sample:
-        return self.problem.sample(batch_size, generator)
+        return self.nlp.problem.sample(batch_size, generator)
 
-    def bounds(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """The bounds of the controls, infinite where there are none."""
-        low, high = self.problem.control_bounds or (-torch.inf, torch.inf)
-        return torch.as_tensor(low).to(like), torch.as_tensor(high).to(like)
 
-    def bounded(self, v: Tensor) -> Tensor:
-        """`(low + high)/2 + (high - low)/2 sin v` between two bounds, `low + v^2` above one."""
-        low, high = self.bounds(v)
-        between, above, below = kinds(low, high)
-        # The branches not taken must be finite too, or their gradients spoil the one that is.
-        low, high = (torch.where(b.isfinite(), b, 0.0) for b in (low, high))
-        both = (low + high) / 2 + (high - low) / 2 * v.sin()
-        u = torch.where(above, low + v**2, torch.where(below, high - v**2, v))
-        return torch.where(between, both, u)
+def bounded(v: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """`(low + high)/2 + (high - low)/2 sin v` between two bounds, `low + v^2` above one."""
+    between, above, below = kinds(low, high)
+    # The branches not taken must be finite too, or their gradients spoil the one that is.
+    low, high = (torch.where(b.isfinite(), b, 0.0) for b in (low, high))
+    both = (low + high) / 2 + (high - low) / 2 * v.sin()
+    u = torch.where(above, low + v**2, torch.where(below, high - v**2, v))
+    return torch.where(between, both, u)
 
-    def free(self, u: Tensor) -> Tensor:
-        """A `v` with `bounded(v) = u`."""
-        low, high = self.bounds(u)
-        between, above, below = kinds(low, high)
-        both = ((2 * u - low - high) / (high - low)).clamp(-1, 1).asin()
-        v = torch.where(below, (high - u).clamp(min=0).sqrt(), u)
-        return torch.where(between, both, torch.where(above, (u - low).clamp(min=0).sqrt(), v))
+
+def free(u: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """A `v` with `bounded(v) = u`."""
+    between, above, below = kinds(low, high)
+    both = ((2 * u - low - high) / (high - low)).clamp(-1, 1).asin()
+    v = torch.where(below, (high - u).clamp(min=0).sqrt(), u)
+    return torch.where(between, both, torch.where(above, (u - low).clamp(min=0).sqrt(), v))
 
 
 def kinds(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Where both bounds are finite, where only the lower is, and where only the upper."""
+    """Where there are two bounds, a lower one alone and an upper one alone."""
     lower, upper = low.isfinite(), high.isfinite()
     return lower & upper, lower & ~upper, upper & ~lower
 
@@ -112,24 +110,22 @@ class FirstOrder(Method):
         """The optimiser of one round."""
 
     def run(self, nlp: Transcription, start: Iterate, mu: float) -> Outcome:
-        check_fixed(nlp, type(self).__name__)
+        problem, size, name = nlp.problem, len(nlp.x0), type(self).__name__
+        check_fixed(nlp, name)
         if nlp.own or nlp.shared:
-            raise ValueError(f"{type(self).__name__} takes the problem's own parameters only.")
-        problem, size = nlp.problem, len(nlp.x0)
+            raise ValueError(f"{name} takes the problem's own parameters only.")
         batch = Sample(nlp.x0.detach().reshape(size, *problem.state_shape), nlp.target)
         shape = (size, *(problem.control_shape or ()))
         control = PiecewiseConstant(
             problem.t0, problem.t1, nlp.n, shape, dtype=nlp.x0.dtype, device=nlp.x0.device
         )
-        nu, rho = nlp.x0.new_zeros(size, nlp.n_psi), 10.0
-        eta = start.y[..., nlp.along.bounded :]
+        augmented = Augmented(nlp)
+        with torch.no_grad():
+            control.path.copy_(free(start.u.reshape(nlp.n, *shape), *augmented.u_bounds))
         constrained = nlp.n_psi + nlp.along.rows + nlp.end.rows > 0
         rounds = self.rounds if constrained else 1
-        with torch.no_grad():
-            u = start.u.reshape(nlp.n, *shape)
-            control.path.copy_(Augmented(problem, nu, rho).free(u))
+        nlp.scale = torch.ones_like(nlp.scale)
         for _ in range(rounds):
-            augmented = Augmented(problem, nu, rho)
             train(
                 augmented,
                 control,
@@ -140,16 +136,25 @@ class FirstOrder(Method):
                 progress=False,
             )
             with torch.no_grad():
-                u = augmented.bounded(control.path).reshape(nlp.n, size, nlp.nu)
-                x, _ = rollout(nlp, u)
-                _, psi, _ = nlp.ends(x[-1:])
-                _, _, g = nlp.stages(x[:-1], u)
-                nu = nu + rho * psi[0]
-                eta = rho * g.clamp(min=0) * nlp.points.h
-                rho = min(4 * rho, 1e6)
-        nlp.scale = torch.ones_like(nlp.scale)
+                u, theta, nu, eta, eta_end = self.multiplied(nlp, augmented, control)
         with torch.no_grad():
-            return outcome(nlp, u, nu[None], eta, rounds * self.n_steps, self.tolerance)
+            sweeps = rounds * self.n_steps
+            return outcome(nlp, u, theta, nu, eta, eta_end, sweeps, self.tolerance)  # pyright: ignore
+
+    @staticmethod
+    def multiplied(
+        nlp: Transcription, augmented: Augmented, control: PiecewiseConstant
+    ) -> tuple[Tensor, ...]:
+        """Controls and the multipliers that belong to them; updates those of the penalty."""
+        u = bounded(control.path, *augmented.u_bounds).reshape(nlp.n, -1, nlp.nu)
+        theta, rho = nlp.x0.new_zeros(len(nlp.x0), 0), augmented.rho
+        z, _ = rollout(nlp, u, theta)
+        _, psi, omega = nlp.ends(z[-1:])
+        _, _, g = nlp.stages(z[:-1], u)
+        augmented.nu = augmented.nu + rho * psi[0]
+        augmented.rho = min(4 * rho, 1e6)
+        eta, eta_end = rho * g.clamp(min=0) * nlp.points.h, rho * omega.clamp(min=0)
+        return u, theta, augmented.nu[None], eta, eta_end
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The primal-dual interior point method on a batch of discretised control problems."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import get_args, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,11 +12,12 @@ from .method import accuracy, Code, Method, Outcome
 from .newton import convexified, direction, is_minimum, MOST, stages
 from .optimality import violations
 from .restoration import relaxed, tightened
+from .riccati import Sweep
 from .start import COLD, with_multipliers
 from .transcription import inside, Transcription
 
 
-STRETCHES = 4.0, 1.0
+STRETCHES = 4.0, 12.0, 1.0
 """How much longer a free horizon is at further attempts: too short a one is a trap.
 
 Where the state first has to turn, a little more time makes the end miss by more.
@@ -27,6 +28,9 @@ ASIDE = 1e-2
 
 LIGHT, HEAVY = 1e3, 1e6
 """The weights of the penalties that stand for the constraints where those lead nowhere."""
+
+PATIENCE = 80
+"""After how many iterations without a residual less than 0.9 of the least before to give up."""
 
 RUNNING = 0
 """The code of an instance that is not done."""
@@ -39,6 +43,8 @@ class Work(NamedTuple):
         mu: The barrier parameter.
         shift: The multiple of the identity that made the Hessian convex last (`convexified`).
         failures: How many line searches in a row found no good step.
+        least: The least residual so far.
+        waited: How many iterations ago that was.
         place: Which instances these are.
     """
 
@@ -47,6 +53,8 @@ class Work(NamedTuple):
     mu: Tensor
     shift: Tensor
     failures: Tensor
+    least: Tensor
+    waited: Tensor
     place: Tensor
 
     def take(self, at: Tensor) -> "Work":
@@ -65,12 +73,21 @@ class InteriorPoint(Method):
     Arguments:
         tolerance: Of the residuals; 1e-9 in double and 1e-4 in single precision by default.
         max_iterations: Gives up after so many.
+        sweep: "sequential" goes through the stages one after the other; "scan" is parallel in
+            time, `2 log2 N` levels deep, by torch; "auto" takes what is faster: machine code
+            where there is some, else the scan for few instances with very many stages.
 
     The barrier parameter ends at a tenth of the tolerance.
     """
 
     tolerance: float | None = None
     max_iterations: int = 300
+    sweep: Sweep = "auto"
+
+    def __post_init__(self):
+        if self.sweep not in get_args(Sweep):
+            names = " or ".join(f'"{name}"' for name in get_args(Sweep))
+            raise ValueError(f"sweep must be {names}, but got {self.sweep!r}.")
 
     @property
     def accuracy(self) -> float | None:
@@ -91,14 +108,11 @@ class InteriorPoint(Method):
 
     def left_saddles(self, nlp: Transcription, out: Outcome) -> Outcome:
         """Where the answer is stationary but no minimum, goes on from controls beside it."""
-        barrier = torch.full_like(nlp.scale, accuracy(self, out.it.z.dtype) / 10)
-        done = out.code == Code.CONVERGED.value
-        saddle = done & ~is_minimum(nlp, out.it, linearise(nlp, out.it), barrier)
-        at = saddle.nonzero()[:, 0]
+        at = ((out.code == Code.CONVERGED.value) & ~out.minimum).nonzero()[:, 0]
         if len(at) == 0:
             return out
         part, nlp = out.take(at), nlp.take(at)
-        wave = torch.arange(part.it.u[:, 0].numel(), device=at.device).to(barrier).cos()
+        wave = torch.arange(part.it.u[:, 0].numel(), device=at.device).to(nlp.scale).cos()
         aside = part.it.u + ASIDE * wave.reshape(nlp.n, 1, nlp.nu)
         start = with_multipliers(nlp, part.it.z, inside(aside, *nlp.u_bounds), COLD)
         again = self.iterate(nlp, start, COLD)
@@ -128,19 +142,21 @@ class InteriorPoint(Method):
         code = torch.where(infeasible, Code.INFEASIBLE.value, again.code[at])
         it = it.where(infeasible, again.it.take(at))
         iterations = again.iterations[at] + hard.iterations
-        return replaced(again, at, Outcome(it, code, iterations))
+        return replaced(again, at, Outcome(it, code, iterations, again.minimum[at]))
 
     def iterate(self, nlp: Transcription, start: Iterate, mu: float) -> Outcome:
         """Newton steps until each instance is done."""
         tolerance = accuracy(self, start.z.dtype)
+        if nlp.kernel is not None and self.sweep != "scan":
+            return Outcome(*nlp.kernel.iterate(nlp, start, tolerance, mu, self.max_iterations))
         least = tolerance / 10
         size = start.z.shape[1]
         none = nlp.scale.new_zeros(size)
-        out = Outcome(start, none.long(), none.long())
+        out = Outcome(start, none.long(), none.long(), none.bool())
         barrier = none + (mu if len(nlp.along) + len(nlp.end) else least)
         work = Work(
             start, Filter.empty(merit(nlp, start, barrier).violation), barrier, none, none.long(),
-            torch.arange(size, device=none.device),
+            none + torch.inf, none.long(), torch.arange(size, device=none.device),
         )  # fmt: skip
         for iteration in range(self.max_iterations + 1):
             lin = linearise(nlp, work.it)
@@ -152,7 +168,8 @@ class InteriorPoint(Method):
                 at = done.nonzero()[:, 0]
                 part = work.take(at)
                 iterations = torch.full_like(part.place, iteration)
-                out = replaced(out, part.place, Outcome(part.it, code[at], iterations))
+                minimum = is_minimum(nlp.take(at), part.it, lin.take(at), none[at] + least)
+                out = replaced(out, part.place, Outcome(part.it, code[at], iterations, minimum))
                 if bool(done.all()):
                     break
                 at = (~done).nonzero()[:, 0]
@@ -167,7 +184,13 @@ class InteriorPoint(Method):
         it = work.it
         final = residuals(nlp, it, lin)
         code = torch.full_like(work.failures, RUNNING)
-        code[(work.failures > 10) | (final.size > 1e12)] = Code.STALLED.value
+        better = final.error < 0.9 * work.least
+        work = work._replace(
+            least=torch.where(better, final.error, work.least),
+            waited=torch.where(better, 0, work.waited + 1),
+        )
+        hopeless = (work.failures > 10) | (final.size > 1e12) | (work.waited > PATIENCE)
+        code[hopeless] = Code.STALLED.value
         huge = torch.maximum(largest(it.u), largest(it.z)) > 1e10
         code[huge] = Code.UNBOUNDED.value
         code[~final.error.isfinite()] = Code.DIVERGED.value
@@ -187,7 +210,7 @@ class InteriorPoint(Method):
     def advance(self, nlp: Transcription, work: Work, lin: Linearisation) -> Work:
         """One step along the Newton direction, as far as it is good."""
         it, mu = work.it, work.mu
-        step, shift = convexified(stages(nlp, it, lin, mu), work.shift)
+        step, shift = convexified(stages(nlp, it, lin, mu), work.shift, self.sweep)
         change = direction(nlp, it, lin, mu, step)
         tau = (1 - mu).clamp(min=0.99)
         primal = torch.minimum(room(it.s, change.s, tau), room(it.s_end, change.s_end, tau))
@@ -209,15 +232,12 @@ class InteriorPoint(Method):
             alpha = torch.where(found, alpha, alpha / 2)
         failures = torch.where(found & (alpha > 1e-3), 0, work.failures + 1)
         insist = -10 * torch.maximum(shift, torch.full_like(shift, 1e-3))
-        return Work(
-            safeguarded(nlp, chosen, mu),
-            work.filter.extended(now, found & ~for_cost).cleared(~found),
-            mu,
-            torch.where(
-                found, torch.where(shift > 0, shift, work.shift.abs()), insist.clamp(min=-MOST)
-            ),
-            failures,
-            work.place,
+        needed = torch.where(shift > 0, shift, work.shift.abs())
+        return work._replace(
+            it=safeguarded(nlp, chosen, mu),
+            filter=work.filter.extended(now, found & ~for_cost).cleared(~found),
+            shift=torch.where(found, needed, insist.clamp(min=-MOST)),
+            failures=failures,
         )
 
 

@@ -100,6 +100,9 @@ class Residuals(NamedTuple):
 
 def linearise(nlp: Transcription, it: Iterate) -> Linearisation:
     """Values and derivatives at an iterate; the Hessian is that of the Lagrangian."""
+    if nlp.kernel is not None:
+        along, end = nlp.kernel.derivatives(nlp, it)
+        return of_derivatives(nlp, it, along, end)
     ones = nlp.scale[:, None]
     along = nlp.stage_derivatives(
         it.z[:-1],
@@ -107,6 +110,13 @@ def linearise(nlp: Transcription, it: Iterate) -> Linearisation:
         [it.costate[1:, :, : nlp.nx], ones.expand(nlp.n, -1, 1), it.y[..., nlp.along.bounded :]],
     )
     end = nlp.end_derivatives(it.z[-1:], [ones[None], it.nu, it.y_end[..., nlp.end.bounded :]])
+    return of_derivatives(nlp, it, along, end)
+
+
+def of_derivatives(
+    nlp: Transcription, it: Iterate, along: Derivatives, end: Derivatives
+) -> Linearisation:
+    """The linearisation that derivatives amount to."""
     return Linearisation(
         along,
         end,
@@ -164,7 +174,8 @@ def complementarity(nlp: Transcription, it: Iterate, mu: Tensor) -> Tensor:
 
 def apply(matrix: Tensor, vector: Tensor) -> Tensor:
     """`matrix @ vector` at each point."""
-    return (matrix @ vector.unsqueeze(-1)).squeeze(-1)
+    # Products of many small matrices are slower one by one than as sums of many entries.
+    return (matrix * vector.unsqueeze(-2)).sum(-1)
 
 
 def largest(value: Tensor) -> Tensor:

@@ -29,15 +29,17 @@ class Outcome(NamedTuple):
         it: The variables.
         code: The value of a `Code`, shape `(batch,)`.
         iterations: After how many iterations.
+        minimum: Whether the second-order condition holds.
     """
 
     it: Iterate
     code: Tensor
     iterations: Tensor
+    minimum: Tensor
 
     def take(self, at: Tensor) -> "Outcome":
         """Those of some of the instances."""
-        return Outcome(self.it.take(at), self.code[at], self.iterations[at])
+        return Outcome(self.it.take(at), *(value[at] for value in self[1:]))
 
 
 class Method(abc.ABC):

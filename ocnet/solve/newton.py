@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from .iterate import Iterate, Linearisation
-from .riccati import riccati, Stages, Step
+from .riccati import riccati, Stages, Step, Sweep
 from .transcription import Transcription
 
 
@@ -16,6 +16,9 @@ PENALTY = 1e2
 
 SOFT = 1e-6
 """How soft the terminal constraint is made where its rows depend on each other."""
+
+SLIGHT = 1e-7
+"""The negative curvature that rounding explains."""
 
 
 def stages(nlp: Transcription, it: Iterate, lin: Linearisation, mu: Tensor) -> Stages:
@@ -45,18 +48,19 @@ def stages(nlp: Transcription, it: Iterate, lin: Linearisation, mu: Tensor) -> S
     )
 
 
-def convexified(problem: Stages, shift: Tensor) -> tuple[Step, Tensor]:
+def convexified(problem: Stages, shift: Tensor, sweep: Sweep = "auto") -> tuple[Step, Tensor]:
     """Solves the problem with the least multiple of the identity that makes it convex.
 
     Arguments:
         problem: The linear-quadratic problem.
         shift: The multiple that each instance needed last; negative to insist on at least that.
+        sweep: How the stages are gone through.
 
     Returns:
         The step, and the multiple used.
     """
     used = (-shift).clamp(min=0)
-    step = riccati(shifted(problem, used))
+    step = riccati(shifted(problem, used), sweep)
     last = shift.abs()
     while not bool((step.convex | (used > MOST)).all()):
         failed = ~step.convex & (used <= MOST)
@@ -64,7 +68,7 @@ def convexified(problem: Stages, shift: Tensor) -> tuple[Step, Tensor]:
         first = torch.where(last > 0, (last / 3).clamp(min=LEAST), FIRST)
         more = used * torch.where(last > 0, 8.0, 100.0).to(used)
         used = torch.where(failed, torch.where(used > 0, more, first), used)
-        part = riccati(shifted(problem.take(at), used[at]))
+        part = riccati(shifted(problem.take(at), used[at]), sweep)
         step = step.updated(at, part)
     return step, used
 
@@ -107,5 +111,5 @@ def direction(
 def is_minimum(nlp: Transcription, it: Iterate, lin: Linearisation, mu: Tensor) -> Tensor:
     """Whether the second-order condition holds, but for curvature that rounding explains."""
     problem = stages(nlp, it, lin, mu)
-    slight = torch.full_like(mu, 1e-7)
+    slight = torch.full_like(mu, SLIGHT)
     return riccati(shifted(problem, slight)).convex

@@ -1,10 +1,16 @@
 """The Newton step of a discretised control problem by a Riccati sweep over its stages."""
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from . import scan
+
+
+Sweep = Literal["auto", "sequential", "scan"]
+"""How the stages are gone through."""
 
 
 class Stages(NamedTuple):
@@ -159,23 +165,76 @@ def gain(Q_uu: Any, Q_us: Any) -> tuple[Any, Any]:
     return -torch.cholesky_solve(Q_us, factor), torch.where(failed == 0, 1.0, -1.0).to(Q_uu)
 
 
-def riccati(stages: Stages) -> Step:
+def in_parallel(
+    cost: Tensor, map: Tensor, end: Tensor, nx: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The same as `sequential` by an associative scan, and where it can be trusted.
+
+    The scan eliminates the controls of every stage by itself and so divides by what may be
+    singular although the recursion is not. One step of the recursion, at all stages at once,
+    tells: the scan's matrices must satisfy it.
+    """
+    n = map.shape[-2]
+    P = scan.values(cost, map, end, nx)
+    Q = cost + map.mT @ (P[1:] @ map)
+    flat = Q.flatten(0, 1)
+    K, curvature = gain(flat[:, n:, n:], flat[:, n:, :n])
+    K, curvature = K.unflatten(0, Q.shape[:2]), curvature.unflatten(0, Q.shape[:2])
+    expected = Q[..., :n, :n] + Q[..., :n, n:] @ K
+    size = expected.abs().amax((2, 3))
+    error = (P[:-1] - expected).abs().amax((2, 3))
+    trusted = (error <= TRUSTED * torch.finfo(P.dtype).eps * size).all(0)
+    return torch.cat([expected, P[-1:]]), K, (curvature > 0).all(0), trusted
+
+
+def scan_is_faster(stages: Stages) -> bool:
+    """Whether the scan is faster: on a CPU measured for few instances with very many stages.
+
+    Elsewhere every operation waits to be launched, so that what counts is how many there are.
+    """
+    time, size = stages.hessian.shape[:2]
+    if stages.hessian.device.type == "cpu":
+        return time >= 512 and size <= 4
+    return time >= 64
+
+
+TRUSTED = 1e4
+"""The error of the scan at a stage, in units of rounding, up to which its values are used."""
+
+
+def riccati(stages: Stages, sweep: Sweep = "auto") -> Step:
     """Solves the linear-quadratic problem; where it is not convex the step is not to be used."""
+    if sweep == "scan" or (sweep == "auto" and scan_is_faster(stages)):
+        step, trusted = swept(stages, parallel=True)
+        at = (~trusted).nonzero()[:, 0]
+        return step if len(at) == 0 else step.updated(at, swept(stages.take(at), False)[0])
+    return swept(stages, parallel=False)[0]
+
+
+def swept(stages: Stages, parallel: bool) -> tuple[Step, Tensor]:
+    """The solution by one kind of sweep, and where it can be trusted."""
     nx, nz, _, _ = stages.sizes
     cost, map, end = homogeneous(stages)
+    trusted = torch.ones(len(end), dtype=torch.bool, device=end.device)
     # A stage that is not convex may well overflow; its step is not used.
     with np.errstate(all="ignore"):
-        P, K, convex = sequential(cost, map, end)
+        if parallel:
+            P, K, convex, trusted = in_parallel(cost, map, end, nx)
+        else:
+            P, K, convex = sequential(cost, map, end)
         start, unique = saddle_point(P[0], nx, nz)
         n = map.shape[-2]
-        maps, starts = steps_of(map[..., :n] + map[..., n:] @ K, start[None, ..., None])
-        path = starts
-        for M in maps:
-            path.append(M @ path[-1])
-    path = stacked(path)
+        closed = map[..., :n] + map[..., n:] @ K
+        if parallel:
+            path = scan.path(closed, start[..., None])
+        else:
+            maps, path = steps_of(closed, start[None, ..., None])
+            for M in maps:
+                path.append(M @ path[-1])
+            path = stacked(path)
     costate = (P[..., :nz, :] @ path).squeeze(-1)
     u = (K @ path[:-1]).squeeze(-1)
-    return Step(path[..., :nz, 0], u, costate, start[:, nz + 1 :], convex & unique)
+    return Step(path[..., :nz, 0], u, costate, start[:, nz + 1 :], convex & unique), trusted
 
 
 def saddle_point(P: Tensor, nx: int, nz: int) -> tuple[Tensor, Tensor]:

@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor
 
+from .inequality import Inequalities
 from .iterate import Iterate, largest, linearise, slacks, stationarity
 from .method import Code, Outcome
+from .newton import is_minimum
 from .optimality import violations
 from .start import adjoint
 from .transcription import Transcription
@@ -16,47 +18,54 @@ def check_fixed(nlp: Transcription, method: str) -> None:
         raise ValueError(f"{method} finds no free final time and no static parameters.")
 
 
-def rollout(nlp: Transcription, u: Tensor) -> tuple[Tensor, Tensor]:
-    """The states that the controls lead to, `(n + 1, batch, nx)`, and the cost, `(batch,)`."""
-    x, cost, path = nlp.x0, torch.zeros_like(nlp.scale), [nlp.x0]
-    for k in range(nlp.n):
-        F, c, _ = nlp.stages(x[None], u[k : k + 1], nlp.s[k : k + 1])
-        x, cost = F[0], cost + c[0, :, 0]
-        path.append(x)
-    return torch.stack(path), cost + nlp.ends(x[None])[0][0, :, 0]
+def rollout(nlp: Transcription, u: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+    """The extended states that the controls lead to, and the cost, `(batch,)`."""
+    z = nlp.rollout(torch.cat([nlp.x0, theta], -1), u)
+    _, c, _ = nlp.stages(z[:-1], u)
+    return z, c.sum((0, 2)) + nlp.ends(z[-1:])[0][0, :, 0]
 
 
 def outcome(
-    nlp: Transcription, u: Tensor, nu: Tensor, eta: Tensor, iterations: int, tolerance: float
-) -> Outcome:
-    """The outcome for given controls and multipliers of terminal and path constraint.
+    nlp: Transcription, u: Tensor, theta: Tensor, nu: Tensor, eta: Tensor, eta_end: Tensor,
+    iterations: int, tolerance: float,
+) -> Outcome:  # fmt: skip
+    """The outcome for given controls, constants and multipliers of all rows but bounds.
 
-    Multipliers of bounds are the slope of the Lagrangian where the control lies on one.
+    Multipliers of bounds are the slope of the Lagrangian where the variable lies on one.
     """
-    x, _ = rollout(nlp, u)
-    it = Iterate.without_multipliers(nlp, x, u)
-    y = it.y.clone()
-    y[..., nlp.along.bounded :] = eta
-    it = it._replace(nu=nu, y=y)
+    z, _ = rollout(nlp, u, theta)
+    it = Iterate.without_multipliers(nlp, z, u)
+    y, y_end = it.y.clone(), it.y_end.clone()
+    y[..., nlp.along.bounded :], y_end[..., nlp.end.bounded :] = eta, eta_end
+    it = it._replace(nu=nu, y=y, y_end=y_end)
     lin = linearise(nlp, it)
     it = it._replace(costate=adjoint(nlp, lin, it))
     _, slope, _ = stationarity(nlp, it, lin)
-    near = 1e-6
-    low, high = nlp.along.at_lower - nlp.nz, nlp.along.at_upper - nlp.nz
-    at_lower = u[..., low] <= nlp.along.lower + near
-    at_upper = u[..., high] >= nlp.along.upper - near
-    y = torch.cat(
+    y = torch.cat([of_bounds(nlp.along, u, slope, nlp.nz), eta], -1)
+    by_constants = it.costate[:1, :, nlp.nx :]
+    y_end = torch.cat([of_bounds(nlp.end, theta[None], by_constants, nlp.nx), eta_end], -1)
+    s, s_end = slacks(nlp, lin, 0.0)
+    # On a bound a slack of zero would leave no finite weight for the second-order condition.
+    it = it._replace(y=y, s=s.clamp(min=1e-12), y_end=y_end, s_end=s_end.clamp(min=1e-12))
+    it = it._replace(costate=adjoint(nlp, lin, it))
+    _, slope, _ = stationarity(nlp, it, lin)
+    good = (largest(slope) * nlp.n <= tolerance) & (violations(lin) <= tolerance)
+    good &= largest(it.costate[:1, :, nlp.nx :]) <= tolerance
+    code = torch.where(good, Code.CONVERGED.value, Code.EXHAUSTED.value)
+    if bool(good.any()):
+        good = is_minimum(nlp, it, lin, torch.full_like(nlp.scale, tolerance / 10))
+    return Outcome(it, code, torch.full_like(code, iterations), good)
+
+
+def of_bounds(rows: Inequalities, value: Tensor, slope: Tensor, first: int) -> Tensor:
+    """The multipliers of the bounds of variables, of which the first is number `first`."""
+    near, low, high = 1e-6, rows.at_lower - first, rows.at_upper - first
+    at_lower = value[..., low] <= rows.lower + near
+    at_upper = value[..., high] >= rows.upper - near
+    return torch.cat(
         [
             torch.where(at_lower, slope[..., low].clamp(min=0), 0.0),
             torch.where(at_upper, (-slope[..., high]).clamp(min=0), 0.0),
-            eta,
         ],
         -1,
     )
-    s, s_end = slacks(nlp, lin, 0.0)
-    # On a bound a slack of zero would leave no finite weight for the second-order condition.
-    it = it._replace(y=y, s=s.clamp(min=1e-12), s_end=s_end.clamp(min=1e-12))
-    _, slope, _ = stationarity(nlp, it, lin)
-    good = (largest(slope) * nlp.n <= tolerance) & (violations(lin) <= tolerance)
-    code = torch.where(good, Code.CONVERGED.value, Code.EXHAUSTED.value)
-    return Outcome(it, code, torch.full_like(code, iterations))

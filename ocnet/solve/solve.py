@@ -6,11 +6,11 @@ from ..control.base import equal_times
 from ..problem import Batch, Problem
 from ..solver import ExplicitRungeKutta, RK4
 from ..trajectory import Trajectory
+from .compiled import Kernel, kernel
 from .implicit import attach, needs_derivatives
 from .interior_point import InteriorPoint
-from .iterate import linearise, residuals
+from .iterate import linearise
 from .method import accuracy, Method, Outcome
-from .newton import is_minimum
 from .optimality import hamiltonian, multipliers, optimality, violations
 from .solution import as_control, Solution
 from .start import COLD, cold, WARM, warm
@@ -24,6 +24,7 @@ def solve(
     method: Method | None = None,
     solver: ExplicitRungeKutta | None = None,
     start: Solution | None = None,
+    compile: bool | None = None,
 ) -> Solution:
     """The control that minimises the cost of a problem, and what proves it.
 
@@ -37,6 +38,10 @@ def solve(
         method: How to solve it; `InteriorPoint()` by default.
         solver: The steps; `RK4(problem.n_steps)` by default.
         start: A solution of a similar problem to start from, on any grid.
+        compile: Whether to work in machine code made of the problem's formulas, which needs a C
+            compiler: where that can be done by default, always or never. The first solution of
+            a new problem waits for the compiler, later ones and later processes do not. What
+            cannot be compiled (`ocnet.solve.compiled`) is computed by torch.
 
     Raises:
         TypeError, ValueError: If the arguments do not fit together. A problem that cannot be
@@ -50,6 +55,8 @@ def solve(
             f"solver must be an explicit Runge-Kutta method, but got {type(solver).__name__}."
         )
     nlp = Transcription(batch, solver)
+    if compile is not False:
+        nlp.kernel = kernel(nlp) if compile else Kernel.of(nlp)
     it = cold(nlp) if start is None else warm(nlp, start)
     outcome = method.run(nlp, it, COLD if start is None else WARM)
     return assembled(nlp, batch, solver, method, outcome)
@@ -69,19 +76,16 @@ def assembled(
     """The solution that an outcome amounts to."""
     it, shape, problem = outcome.it, nlp.shape, nlp.problem
     tolerance = accuracy(method, it.z.dtype)
-    mu = torch.full_like(nlp.scale, tolerance / 10)
     with torch.no_grad():
         lin = linearise(nlp, it)
-        residual = residuals(nlp, it, lin)
-        minimum = is_minimum(nlp, it, lin, mu)
-        words = describe(nlp, it, lin, residual, outcome.code, minimum, tolerance)
+        words = describe(nlp, outcome, lin, tolerance)
         violation, conditions = violations(lin), optimality(nlp, it, lin)
         running, final = (v.sum((0, 2)) for v in (lin.along.values[1], lin.end.values[0]))
         energy = hamiltonian(nlp, it, lin)
         found = multipliers(nlp, it)
     cost = running + final
     if needs_derivatives(nlp):
-        it, cost = attach(nlp, it, lin, mu)
+        it, cost = attach(nlp, it, lin, torch.full_like(nlp.scale, tolerance / 10))
     x = it.z[..., : nlp.nx].reshape(nlp.n + 1, *shape, *problem.state_shape)
     u = it.u.reshape(nlp.n, *shape, *(problem.control_shape or ()))
     final_time = torch.full_like(cost, problem.t1)

@@ -40,12 +40,7 @@ def cold(nlp: Transcription) -> Iterate:
 
 def rolled_out(nlp: Transcription, z: Tensor, u: Tensor) -> Tensor:
     """The states that the controls lead to; where they grow huge, the initial state held."""
-    path, now = [z[0]], z[0]
-    for k in range(nlp.n):
-        x, _, _ = nlp.stages(now[None], u[k : k + 1], nlp.s[k : k + 1])
-        now = torch.cat([x[0], now[:, nlp.nx :]], -1)
-        path.append(now)
-    path = torch.stack(path)
+    path = nlp.rollout(z[0], u)
     tame = (path.abs() < 1e3 * (1 + z.abs())).all(-1).all(0)
     return torch.where(tame[:, None], path, z)
 
@@ -80,7 +75,14 @@ def cost_scale(nlp: Transcription, lin: Linearisation) -> Tensor:
 def adjoint(nlp: Transcription, lin: Linearisation, it: Iterate) -> Tensor:
     """Costates that make the Lagrangian stationary in the states, given the other multipliers."""
     without = it._replace(costate=torch.zeros_like(it.costate))
-    L_z, _, L_end = stationarity(nlp, without, lin)
+    path = recursion(nlp, lin, without) if nlp.kernel is None else nlp.kernel.adjoint(nlp, without)
+    tame = (path.abs() < 1e6).all(-1).all(0)
+    return torch.where(tame[:, None], path, 0.0)
+
+
+def recursion(nlp: Transcription, lin: Linearisation, it: Iterate) -> Tensor:
+    """The adjoint equation, stage after stage from the end; `it` has costates of zero."""
+    L_z, _, L_end = stationarity(nlp, it, lin)
     F_z = lin.along.jacobians[0][..., : nlp.nz]
     p = L_end[0]
     path = [p]
@@ -88,9 +90,7 @@ def adjoint(nlp: Transcription, lin: Linearisation, it: Iterate) -> Tensor:
         held = torch.cat([torch.zeros_like(p[:, : nlp.nx]), p[:, nlp.nx :]], -1)
         p = c + apply(A.mT, p[:, : nlp.nx]) + held
         path.append(p)
-    path = torch.stack(path[::-1])
-    tame = (path.abs() < 1e6).all(-1).all(0)
-    return torch.where(tame[:, None], path, 0.0)
+    return torch.stack(path[::-1])
 
 
 @torch.no_grad()

@@ -1,36 +1,39 @@
 """The word and the reason for how each instance ended."""
 
 import torch
-from torch import Tensor
 
-from .iterate import Iterate, Linearisation, Residuals
-from .method import Code
+from .iterate import Iterate, Linearisation, residuals
+from .method import Code, Outcome
 from .optimality import step_width
 from .transcription import Transcription
 
 
 def describe(
-    nlp: Transcription,
-    it: Iterate,
-    lin: Linearisation,
-    residual: Residuals,
-    code: Tensor,
-    minimum: Tensor,
-    tolerance: float,
+    nlp: Transcription, outcome: Outcome, lin: Linearisation, tolerance: float
 ) -> list[tuple[str, str]]:
-    """Status and reason of each instance.
+    """Status and reason of each instance; below the tolerance a violation is none."""
+    good = (outcome.code == Code.CONVERGED.value) & outcome.minimum
+    words = [("converged", f"all residuals are below {tolerance:.0e}")] * len(good)
+    at = (~good).nonzero()[:, 0]
+    if len(at) > 0:
+        others = explained(nlp.take(at), outcome.take(at), lin.take(at), tolerance)
+        for i, word in zip(at.tolist(), others, strict=True):
+            words[i] = word
+    return words
 
-    Arguments:
-        minimum: Whether the second-order condition holds.
-        tolerance: Below which a violation is none.
-    """
-    words = []
-    for i, value in enumerate(code.tolist()):
-        kind, violation = Code(value), float(residual.feasibility[i])
-        error = float(residual.error[i])
-        if kind is Code.CONVERGED and bool(minimum[i]):
-            words.append(("converged", f"all residuals are below {tolerance:.0e}"))
-        elif kind is Code.CONVERGED:
+
+def explained(
+    nlp: Transcription, outcome: Outcome, lin: Linearisation, tolerance: float
+) -> list[tuple[str, str]]:
+    """Status and reason of instances that are no converged minima."""
+    words, it = [], outcome.it
+    residual = residuals(nlp, it, lin)
+    errors, violations = residual.error.tolist(), residual.feasibility.tolist()
+    for i, (value, error, violation) in enumerate(
+        zip(outcome.code.tolist(), errors, violations, strict=True)
+    ):
+        kind = Code(value)
+        if kind is Code.CONVERGED:
             words.append(
                 ("saddle", "stationary, but the cost has negative curvature in some control")
             )

@@ -11,6 +11,42 @@ from .single_shooting import check_fixed, outcome, rollout
 from .transcription import Transcription
 
 
+class History:
+    """The last controls and what a sweep changed of them, for each instance.
+
+    Arguments:
+        most: How many are kept.
+        like: Controls, shape `(time, batch, nu)`.
+    """
+
+    def __init__(self, most: int, like: Tensor):
+        self.most = most
+        self.controls = self.changes = like.new_zeros(0, *like.shape)
+        self.known = like.new_zeros(0, like.shape[1], dtype=torch.bool)
+
+    def mixed(self, u: Tensor, swept: Tensor) -> Tensor:
+        """The combination of all sweeps whose changes cancel best."""
+        self.controls = torch.cat([self.controls, u[None]])[-self.most - 1 :]
+        self.changes = torch.cat([self.changes, (swept - u)[None]])[-self.most - 1 :]
+        new = self.known.new_ones(1, u.shape[1])
+        self.known = torch.cat([self.known, new])[-self.most - 1 :]
+        # Differences between neighbours, zero where one of them is forgotten.
+        pairs = (self.known[1:] & self.known[:-1])[:, None, :, None]
+        moved, turned = (v.diff(dim=0) * pairs for v in (self.controls, self.changes))
+        flat = turned.permute(2, 0, 1, 3).flatten(2)
+        rest = self.changes[-1].transpose(0, 1).flatten(1)
+        gram = flat @ flat.mT
+        size = gram.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
+        ridge = (1e-12 * size + 1e-300) * torch.eye(gram.shape[1]).to(gram)
+        share, _ = torch.linalg.solve_ex(gram + ridge, (flat @ rest.unsqueeze(-1)))
+        share = torch.nan_to_num(share).permute(1, 0, 2)[:, None]
+        return swept - ((moved + turned) * share).sum(0)
+
+    def forget(self, which: Tensor) -> None:
+        """Drops what is known of some instances."""
+        self.known = self.known & ~which
+
+
 @dataclass(frozen=True)
 class SuccessiveApproximation(Method):
     r"""E-MSA: states forward, costates backward, then the least Hamiltonian at every step alone.
@@ -23,24 +59,30 @@ class SuccessiveApproximation(Method):
        + \frac{\rho}{2h} \big| \nabla_x (c + p \cdot F)(x, v) - \nabla_x (c + p \cdot F)(x, u_k)
        \big|^2. $$
 
-    `rho` doubles whenever the cost rises. For problems without terminal, path and time freedom;
+    `rho` doubles whenever the cost rises. Sweeps are a fixed-point iteration; the last `memory`
+    of them are combined so that their changes cancel best (Anderson's mixing), where that lowers
+    the cost. For problems without terminal, path and time freedom;
     bounds are kept by projection.
 
     Arguments:
         n_steps: How many sweeps.
         rho: The weight of the extension to start with.
-        inner: L-BFGS iterations of each minimisation, which is over all steps at once.
+        inner: Newton iterations of each minimisation, at most.
+        memory: How many sweeps are combined; 0 for none.
         tolerance: Of the slope of the Hamiltonian.
 
     References:
         Q. Li, L. Chen, C. Tai, W. E, Maximum Principle Based Algorithms for Deep Learning,
         Journal of Machine Learning Research 18(165), 2018.
+        D. G. Anderson, Iterative Procedures for Nonlinear Integral Equations, Journal of the ACM
+        12(4), 1965.
     """
 
     n_steps: int = 500
     rho: float = 0.1
     inner: int = 20
-    tolerance: float = 1e-3
+    tolerance: float = 1e-6
+    memory: int = 10
 
     @property
     def accuracy(self) -> float | None:
@@ -51,50 +93,71 @@ class SuccessiveApproximation(Method):
         if nlp.n_psi + nlp.along.rows + nlp.end.rows:
             raise ValueError("SuccessiveApproximation knows bounds, but no other constraints.")
         nlp.scale = torch.ones_like(nlp.scale)
-        none, no_rows = nlp.x0.new_zeros(1, len(nlp.x0), 0), nlp.x0.new_zeros(nlp.n, 1, 0)
-        no_rows = no_rows.expand(-1, len(nlp.x0), -1)
+        theta = nlp.x0.new_zeros(len(nlp.x0), 0)
+        nothing = theta, theta[None], theta.expand(nlp.n, -1, -1), theta[None]
         u, rho = start.u.detach(), torch.full_like(nlp.scale, self.rho)
         with torch.no_grad():
-            x, cost = rollout(nlp, u)
-            now = outcome(nlp, u, none, no_rows, 0, self.tolerance)
+            x, cost = rollout(nlp, u, theta)
+            now = outcome(nlp, u, *nothing, 0, self.tolerance)
+        history = History(self.memory, u)
         for sweep in range(1, self.n_steps + 1):
             if bool((now.code == Code.CONVERGED.value).all()):
                 break
-            trial = self.minimised(nlp, x[:-1], now.it.costate[1:], u, rho)
+            swept = self.minimised(nlp, x[:-1], now.it.costate[1:], u, rho)
             with torch.no_grad():
-                x_new, cost_new = rollout(nlp, trial)
-                better = cost_new <= cost
-                rho = torch.where(better, rho / 1.2, 2 * rho)
-                u = torch.where(better[:, None], trial, u)
-                x = torch.where(better[:, None], x_new, x)
-                cost = torch.where(better, cost_new, cost)
-                now = outcome(nlp, u, none, no_rows, sweep, self.tolerance)
+                done = torch.zeros_like(cost, dtype=torch.bool)
+                for trial in (between(history.mixed(u, swept), *nlp.u_bounds), swept):
+                    x_new, cost_new = rollout(nlp, trial, theta)
+                    better = (cost_new <= cost + 1e-14 * cost.abs()) & ~done
+                    u = torch.where(better[:, None], trial, u)
+                    x = torch.where(better[:, None], x_new, x)
+                    cost = torch.where(better, cost_new, cost)
+                    done = done | better
+                    if bool(done.all()):
+                        break
+                # Another weight is another iteration: what was seen before does not belong to it.
+                rho = torch.where(done, rho, 2 * rho)
+                history.forget(~done)
+                now = outcome(nlp, u, *nothing, sweep, self.tolerance)
         return now
 
     def minimised(self, nlp: Transcription, x: Tensor, p: Tensor, u: Tensor, rho: Tensor) -> Tensor:
-        """The controls that minimise the extended Hamiltonian of every step."""
+        """The controls that minimise the extended Hamiltonian, every step by itself.
+
+        Newton's method with as much of the identity added to each Hessian as it needs.
+        """
         with torch.enable_grad():
-            here = self.terms(nlp, x, p, u)
-        F, _, slope = (value.detach() for value in here)
-        v = u.clone().requires_grad_()
-        optimizer = torch.optim.LBFGS(
-            [v], max_iter=self.inner, tolerance_grad=1e-12, line_search_fn="strong_wolfe"
-        )
+            F, _, slope = (value.detach() for value in self.terms(nlp, x, p, u))
         weight = rho[:, None] / (2 * nlp.points.h)
 
-        def closure() -> Tensor:
-            optimizer.zero_grad()
+        def extended(v: Tensor) -> Tensor:
             F_v, hamiltonian, slope_v = self.terms(nlp, x, p, v)
-            extension = weight * ((F_v - F) ** 2).sum(-1, keepdim=True)
-            extension = extension + weight * ((slope_v - slope) ** 2).sum(-1, keepdim=True)
-            total = (hamiltonian + extension).sum()
-            (v.grad,) = torch.autograd.grad(total, v)
-            return total.detach()
+            change = ((F_v - F) ** 2).sum(-1, True) + ((slope_v - slope) ** 2).sum(-1, True)
+            return (hamiltonian + weight * change)[..., 0]
 
-        with torch.enable_grad():
-            optimizer.step(closure)
-        low, high = nlp.u_bounds
-        return torch.minimum(torch.maximum(v.detach(), low), high)
+        v, damping = u.clone(), torch.zeros_like(x[..., 0])
+        eye = torch.eye(nlp.nu).to(u)
+        for _ in range(self.inner):
+            with torch.enable_grad():
+                v.requires_grad_()
+                value = extended(v)
+                (gradient,) = torch.autograd.grad(value.sum(), v, create_graph=True)
+                hessian = torch.stack(
+                    [torch.autograd.grad(g.sum(), v, retain_graph=True)[0]
+                     for g in gradient.unbind(-1)], -2
+                )  # fmt: skip
+            v, value, gradient = v.detach(), value.detach(), gradient.detach()
+            factor, failed = torch.linalg.cholesky_ex(hessian + damping[..., None, None] * eye)
+            step = -torch.cholesky_solve(gradient.unsqueeze(-1), factor).squeeze(-1)
+            with torch.enable_grad():
+                lower = extended(v + step).detach() <= value + 1e-15 * value.abs()
+            good = lower & (failed == 0)
+            least = 1e-3 * hessian.abs().amax((2, 3)) + 1e-12
+            damping = torch.where(good, damping / 10, torch.maximum(10 * damping, least))
+            v = torch.where(good.unsqueeze(-1), v + step, v)
+            if bool((good & (step.abs().amax(-1) <= 1e-12 * (1 + v.abs().amax(-1)))).all()):
+                break
+        return between(v, *nlp.u_bounds)
 
     @staticmethod
     def terms(nlp: Transcription, x: Tensor, p: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -106,3 +169,8 @@ class SuccessiveApproximation(Method):
             hamiltonian.sum(), x, create_graph=True, allow_unused=True, materialize_grads=True
         )
         return F, hamiltonian, slope
+
+
+def between(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """The closest value between bounds."""
+    return torch.minimum(torch.maximum(value, low), high)

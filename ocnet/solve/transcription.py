@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,6 +15,10 @@ from ..solver import ExplicitRungeKutta
 from .check import check_batch, check_bounds, depends_on_time, own_value
 from .inequality import Inequalities
 from .points import Points
+
+
+if TYPE_CHECKING:
+    from .compiled.kernel import Kernel
 
 
 CHUNK = 100_000
@@ -62,6 +66,7 @@ class Transcription:
         scale: What the cost is multiplied with, shape `(batch,)`.
         weight: That of the penalty which stands for the constraints, or None.
         anchor: The constants that the penalty holds on to, shape `(batch, nz - nx)`.
+        kernel: The problem's functions in machine code, or None.
     """
 
     def __init__(self, batch: Batch, solver: ExplicitRungeKutta):
@@ -75,6 +80,7 @@ class Transcription:
         self.nu = math.prod(problem.control_shape or ())
         self.s = self.x0.new_tensor(equal_times(problem.t0, problem.t1, self.n))
         self.weight: float | None = None
+        self.kernel: Kernel | None = None
         self.anchor = self.x0.new_zeros(len(self.x0), self.nz - self.nx)
         self.scale = self.x0.new_ones(len(self.x0))
         self.shared, self.own = self.sorted(parameters)
@@ -156,12 +162,14 @@ class Transcription:
         part.weight, part.anchor, part.n_psi = weight, anchor, 0
         part.along, part.end = copy.copy(self.along), copy.copy(self.end)
         part.along.rows = part.end.rows = 0
+        part.kernel = None if self.kernel is None else self.kernel.of(part)
         return part
 
     def penalised(self, cost: Tensor, rows: Sequence[Tensor], share: float) -> Tensor:
         """A cost with the penalty of rows that should be zero."""
         total = torch.cat([row**2 for row in rows], -1).sum(-1, keepdim=True)
-        return cost + (self.weight or 0.0) / 2 * share * total / self.scale[:, None]
+        weight = 0.0 if self.weight is None else self.weight
+        return cost + weight / 2 * share * total / self.scale[:, None]
 
     def constant_start(self, n: int) -> tuple[Tensor, Tensor]:
         """The initial state held, constants as they are, and no control, all between bounds."""
@@ -204,6 +212,17 @@ class Transcription:
         if not self.pointwise:
             return self.points.ending(z, None, {})
         return self.at_points(lambda z, target, own: self.points.ending(z, target, own), z)
+
+    def rollout(self, z: Tensor, u: Tensor) -> Tensor:
+        """The extended states that controls `(n, batch, nu)` lead to from `z`, `(n + 1, ...)`."""
+        if self.kernel is not None:
+            return self.kernel.rollout(self, z.expand(self.n + 1, -1, -1), u)
+        path = [z]
+        for k in range(self.n):
+            x, _, _ = self.stages(z[None], u[k : k + 1], self.s[k : k + 1])
+            z = torch.cat([x[0], z[:, self.nx :]], -1)
+            path.append(z)
+        return torch.stack(path)
 
     def at_points(self, function: Callable, *args: Tensor) -> tuple[Tensor, ...]:
         """`function` at each point by itself, so that each has its time and its parameters."""

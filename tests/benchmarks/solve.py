@@ -1,24 +1,32 @@
-"""`solve` against CasADi with IPOPT: time to a warm solve, to a first answer, and for a batch.
+"""`solve` against CasADi with IPOPT, side by side: single problems, a batch, first answers.
 
-    python -m tests.benchmarks.solve [--batch 4096] [--threads 2] [--device cpu]
+    python -m tests.benchmarks.solve [--batch 4096] [--threads 2] [--rounds 9]
 
-Both solve the same problem, forward Euler with 100 steps, in one process and in turns; the least
-time of several runs counts. CasADi (`pip install casadi`) is for this comparison only.
+Both solve the same problem, forward Euler with 100 steps, in one process and in turns; every ratio
+is the median over rounds, with the least and the largest in brackets. Then what an iteration costs
+with 100 to 10,000 steps, in machine code, by the sequential sweep of torch and by its scan.
+CasADi (`pip install casadi`) is for this comparison only.
 """
 
 import argparse
 import math
+import os
 import platform
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
 
 import casadi
 import torch
 
 from ocnet import Euler, Problem
-from ocnet.solve import solve
+from ocnet.solve import InteriorPoint, solve
 from problems.constrained import BoundedVanDerPol
 from problems.free_time import Brachistochrone, OrbitRaising
 
@@ -115,61 +123,97 @@ class Reference:
         upper = [*x0, *(-v for v in self.free), *self.u[1], self.T[1]]
         guess = [*(x0 * (N + 1)), *([0.0] * N), self.start]
         found = self.solver(x0=guess, lbx=lower, ubx=upper, lbg=0, ubg=0)
+        self.iterations = self.solver.stats()["iter_count"]
         return float(found["f"])
 
 
-def least_time(run: Callable[[], object], repeats: int) -> float:
-    """The least of several times, in seconds; the first run is not counted."""
+def seconds(run: Callable[[], object]) -> float:
+    """How long a call takes."""
+    start = time.perf_counter()
     run()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return min(times)
+    return time.perf_counter() - start
 
 
-def one_problem(name: str, repeats: int) -> None:
-    """Prints the warm time of one solve, for both."""
+class Comparison(NamedTuple):
+    """The times of several things, one row for each round."""
+
+    times: list[list[float]]
+
+    @classmethod
+    def of(cls, runs: list[Callable[[], object]], rounds: int) -> "Comparison":
+        """Runs all once unmeasured, then in turns, the order reversed every other round."""
+        for run in runs:
+            run()
+        times = []
+        for k in range(rounds):
+            order = range(len(runs)) if k % 2 else reversed(range(len(runs)))
+            found = {i: seconds(runs[i]) for i in order}
+            times.append([found[i] for i in range(len(runs))])
+        return cls(times)
+
+    def median(self, i: int) -> float:
+        """The median time of one thing."""
+        return median(row[i] for row in self.times)
+
+    def ratio(self, i: int, j: int, factor: float = 1.0) -> str:
+        """`factor` times the time of one over that of another: median, least and largest."""
+        ratios = [factor * row[i] / row[j] for row in self.times]
+        return f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+def one_problem(name: str, rounds: int) -> None:
+    """Prints the time of one solve from a cold start, solvers built, for both."""
     reference = Reference(name)
     problem = reference.problem
     x0 = problem.sample(1).x0[0]
+    start = time.perf_counter()
     ours = solve(problem.batch(x0), solver=Euler(N))
+    first = time.perf_counter() - start
     theirs = reference(x0.tolist())
-    casadi_time = least_time(lambda: reference(x0.tolist()), repeats)
-    cold = least_time(lambda: solve(problem.batch(x0), solver=Euler(N)), repeats)
-    warm = least_time(lambda: solve(problem.batch(x0), solver=Euler(N), start=ours), repeats)
+    found = Comparison.of(
+        [
+            lambda: reference(x0.tolist()),
+            lambda: solve(problem.batch(x0), solver=Euler(N)),
+            lambda: solve(problem.batch(x0), solver=Euler(N), start=ours),
+            lambda: solve(problem.batch(x0), solver=Euler(N), compile=False),
+        ],
+        rounds,
+    )
     print(
-        f"{name:16} casadi {1e3 * casadi_time:6.1f} ms, ocnet {1e3 * cold:6.1f} ms "
-        f"({cold / casadi_time:.1f} times), started warm {1e3 * warm:6.1f} ms, "
-        f"{int(ours.iterations)} iterations, costs {theirs:.8f} {float(ours.cost):.8f}",
+        f"{name}: casadi {1e3 * found.median(0):.1f} ms in {reference.iterations} iterations, "
+        f"ocnet {1e3 * found.median(1):.1f} ms in {int(ours.iterations)}: {found.ratio(1, 0)} "
+        f"times; from a solution {found.ratio(2, 0)}; by torch {found.ratio(3, 0)}; first call "
+        f"{first:.2f} s; costs {theirs:.8f} {float(ours.cost):.8f}",
         flush=True,
     )
 
 
-def many_problems(size: int, device: str) -> None:
+def many_problems(size: int, rounds: int) -> None:
     """Prints the throughput of a batch in one call against one problem after another."""
     generator = torch.Generator().manual_seed(0)
     x0 = 2 * torch.rand(size, 2, generator=generator) - 1
-    reference = Reference("van_der_pol")
-    few = x0[:64].tolist()
-    reference(few[0])
-    start = time.perf_counter()
-    costs = [reference(x) for x in few]
-    casadi_rate = len(few) / (time.perf_counter() - start)
-    start = time.perf_counter()
-    solution = solve(BoundedVanDerPol().batch(x0.to(device)), solver=Euler(N))
-    seconds = time.perf_counter() - start
-    difference = (solution.cost[:64].cpu() - torch.tensor(costs)).abs().max()
+    reference, few = Reference("van_der_pol"), min(256, size)
+    some = x0[:few].tolist()
+    solution = solve(BoundedVanDerPol().batch(x0), solver=Euler(N))
+    costs = torch.tensor([reference(x) for x in some])
+    found = Comparison.of(
+        [
+            lambda: [reference(x) for x in some],
+            lambda: solve(BoundedVanDerPol().batch(x0), solver=Euler(N)),
+        ],
+        rounds,
+    )
     print(
-        f"{size} van_der_pol: {seconds:.2f} s, {size / seconds:.0f}/s, casadi {casadi_rate:.0f}/s: "
-        f"{size / seconds / casadi_rate:.1f} times; {solution.status}; "
-        f"costs differ by {float(difference):.1e}",
+        f"{size} van_der_pol: ocnet {found.median(1):.2f} s, casadi one after another "
+        f"{found.median(0) * size / few:.1f} s: {found.ratio(0, 1, size / few)} times its "
+        f"throughput; {solution.status}, {float(solution.iterations.double().mean()):.1f} "
+        f"iterations; costs differ by {float((solution.cost[:few] - costs).abs().max()):.1e}",
         flush=True,
     )
 
 
 FIRST = {
+    "torch": "import torch",
     "ocnet": "import torch; torch.set_default_dtype(torch.float64); import ocnet; "
     "from problems.constrained import BoundedVanDerPol as P; "
     "print(float(ocnet.solve(P(), solver=ocnet.Euler(100)).cost))",
@@ -183,24 +227,53 @@ FIRST = {
 }
 
 
-def first_answer(repeats: int) -> None:
+def first_answer(rounds: int) -> None:
     """Prints the time from a cold process to the first answer."""
-    times = {}
-    for name, code in FIRST.items():
-        run = [sys.executable, "-c", code]
-        times[name] = least_time(
-            lambda run=run: subprocess.run(run, check=True, capture_output=True), repeats
-        )
-    shown = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in times.items())
-    print(f"first answer of a cold process: {shown}: {times['ocnet'] / times['casadi']:.1f} times")
+    with tempfile.TemporaryDirectory() as kept, tempfile.TemporaryDirectory() as empty:
+
+        def process(name: str, cache: str) -> None:
+            environment = {**os.environ, "OCNET_CACHE": cache}
+            run = [sys.executable, "-c", FIRST[name]]
+            subprocess.run(run, check=True, capture_output=True, env=environment)
+
+        def anew() -> None:
+            shutil.rmtree(empty)
+            process("ocnet", empty)
+
+        found = Comparison.of(
+            [
+                lambda: process("casadi", kept), lambda: process("ocnet", kept), anew,
+                lambda: process("torch", kept),
+            ],
+            rounds,
+        )  # fmt: skip
+        Path(empty).mkdir(exist_ok=True)
+    print(
+        f"first answer of a cold process: casadi {found.median(0):.2f} s, ocnet "
+        f"{found.median(1):.2f} s: {found.ratio(1, 0)} times; never compiled before "
+        f"{found.ratio(2, 0)}; `import torch` alone {found.ratio(3, 0)}",
+        flush=True,
+    )
 
 
-def iteration_time(n: int) -> float:
-    """Milliseconds of an iteration with `n` steps."""
-    problem = BoundedVanDerPol()
-    start = time.perf_counter()
-    solution = solve(problem, solver=Euler(n))
-    return 1e3 * (time.perf_counter() - start) / int(solution.iterations)
+def iteration_times() -> None:
+    """Prints what an iteration costs with more and more steps."""
+    ways = {
+        "compiled": {"compile": True},
+        "sequential": {"method": InteriorPoint(sweep="sequential"), "compile": False},
+        "scan": {"method": InteriorPoint(sweep="scan"), "compile": False},
+    }
+    before = dict.fromkeys(ways, math.nan)
+    for n in (100, 1000, 10_000):
+        parts = []
+        for name, options in ways.items():
+            run = lambda n=n, options=options: solve(BoundedVanDerPol(), solver=Euler(n), **options)
+            count = int(run().iterations)
+            cost = seconds(run) / count
+            growth = "" if math.isnan(before[name]) else f" ({cost / before[name]:.1f} times)"
+            parts.append(f"{name} {1e3 * cost:.2f} ms{growth}")
+            before[name] = cost
+        print(f"an iteration with {n} steps: {', '.join(parts)}", flush=True)
 
 
 def main() -> None:
@@ -208,19 +281,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--batch", type=int, default=4096)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
     torch.set_default_dtype(torch.float64)
     torch.set_num_threads(options.threads)
     print(f"{platform.processor() or platform.machine()}, {options.threads} threads, torch "
           f"{torch.__version__}, casadi {casadi.__version__}")  # fmt: skip
     for name in PROBLEMS:
-        one_problem(name, options.repeats)
-    many_problems(options.batch, options.device)
-    for n in (100, 1000, 10_000):
-        print(f"{n} steps: {iteration_time(n):.1f} ms an iteration", flush=True)
-    first_answer(3)
+        one_problem(name, options.rounds)
+    many_problems(options.batch, min(3, options.rounds))
+    iteration_times()
+    first_answer(min(2, options.rounds))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,12 @@
+"""Machine code for one problem: its functions as scalar formulas, differentiated and compiled.
+
+`expression` holds formulas and their derivatives, `symbol` writes down what torch is asked to
+compute by the rules in `formulas`, `emit` makes C of it, `build` compiles, and `kernel` calls.
+
+Not compiled are problems that branch on values, draw random numbers, use operations without a
+scalar formula, or are too large to be written out (`Unsupported` tells which), and everything
+that is not on a CPU.
+"""
+
+from .formulas import Unsupported as Unsupported
+from .kernel import Kernel as Kernel, kernel as kernel

@@ -1,0 +1,254 @@
+"""The C source of a problem's functions and derivatives, from what its Python functions do."""
+
+import copy
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .. import filter, interior_point, newton
+from ..check import own_value
+from ..transcription import Transcription
+from .expression import Graph, OPERATIONS
+from .formulas import Unsupported
+from .symbol import entries, Symbol
+
+
+HERE, FILES = Path(__file__).parent, ("riccati.h", "point.h", "newton.h", "interior_point.c")
+FIXED = ("h", "n", "scale", "weight")
+"""The parameters that every instance has: step width, steps, scale and weight of penalties."""
+
+MOST_PARAMETERS, MOST_NODES = 4096, 40_000
+"""What is still worth writing out as scalars."""
+
+
+def parameter_values(nlp: Transcription) -> dict[str, Tensor]:
+    """What each instance may have of its own, `(batch or 1, *shape)`, by name, in C's order.
+
+    Every parameter and buffer of the problem is read anew at every call: the compiled functions
+    hold none of their values.
+    """
+    one = nlp.x0.new_tensor
+    fixed = one([[nlp.points.h]]), one([[float(nlp.n)]]), nlp.scale, one([[nlp.weight or 0.0]])
+    values = {name: v.reshape(-1, 1) for name, v in zip(FIXED, fixed, strict=True)}
+    values["anchor"] = nlp.anchor
+    problem = nlp.problem
+    known = [name for name, _ in (*problem.named_parameters(), *problem.named_buffers())]
+    for name in dict.fromkeys([*known, *nlp.own, *nlp.shared]):
+        value = nlp.own.get(name)
+        if value is None:
+            value = nlp.shared.get(name, own_value(problem, name))[None]
+        if name not in nlp.points.static and value.dtype.is_floating_point:
+            values[f"own {name}"] = value.detach()
+    if nlp.target is not None and nlp.target.dtype.is_floating_point:
+        values["target"] = nlp.target.detach()
+    return values
+
+
+class Source(NamedTuple):
+    """C source, and the numbers that it reads behind an instance's parameters.
+
+    Problems that differ in numbers alone share the source, and so the machine code.
+    """
+
+    text: str
+    numbers: tuple[float, ...]
+
+
+def written(nlp: Transcription) -> Source:
+    """The whole C source of a discretised problem, for any number of steps.
+
+    Raises:
+        Unsupported: If the problem does what has no formula in scalars.
+    """
+    graph = Graph()
+    shapes = {name: value.shape[1:] for name, value in parameter_values(nlp).items()}
+    count = sum(shape.numel() for shape in shapes.values())
+    if count > MOST_PARAMETERS:
+        raise Unsupported(f"more than {MOST_PARAMETERS} parameters")
+    stage, end = traced(nlp, graph, shapes)
+    numbers = Numbers(count)
+    functions = [
+        *stage_functions(graph, numbers, nlp, *stage), *end_functions(graph, numbers, nlp, *end)
+    ]  # fmt: skip
+    files = [
+        (HERE / name).read_text()
+        for name in ("riccati.h", "point.h", "newton.h", "interior_point.c")
+    ]
+    return Source(
+        "\n".join([header(nlp, count + len(numbers.place)), *functions, *files]),
+        tuple(numbers.place),
+    )
+
+
+class Numbers:
+    """The numbers in formulas: C reads them from behind the `first` parameters.
+
+    Arguments:
+        first: How many parameters come before them.
+    """
+
+    def __init__(self, first: int):
+        self.first = first
+        self.place: dict[float, int] = {}
+
+    def code(self, value: float) -> str:
+        """What C writes for a number."""
+        if not math.isfinite(value):
+            return "NAN" if math.isnan(value) else "INFINITY" if value > 0 else "(-INFINITY)"
+        if value in (-1.0, 0.0, 0.5, 1.0, 2.0):
+            return f"({value!r})"
+        return f"p[{self.place.setdefault(value, self.first + len(self.place))}]"
+
+
+def traced(
+    nlp: Transcription, graph: Graph, shapes: dict[str, torch.Size]
+) -> tuple[list[list[int]], list[list[int]]]:
+    """The expressions of `F, c, g` and of `phi, psi, omega`."""
+    dtype = nlp.x0.dtype
+
+    def symbol(codes: Sequence[str], shape: Sequence[int]) -> Symbol:
+        ids = torch.tensor([graph.input(code) for code in codes], dtype=torch.int64)
+        return Symbol(ids.reshape(tuple(shape)), graph, dtype)
+
+    values, place = {}, 0
+    for name, shape in shapes.items():
+        size = shape.numel()
+        values[name] = symbol([f"p[{place + i}]" for i in range(size)], shape)
+        place += size
+    own = {name[4:]: value for name, value in values.items() if name.startswith("own ")}
+    target = values.get("target")
+    w = [f"w[{i}]" for i in range(nlp.nz + nlp.nu)]
+    z, u = symbol(w[: nlp.nz], [nlp.nz]), symbol(w[nlp.nz :], [nlp.nu])
+    time = symbol(["s"], [])
+    # The same formulas as everywhere, at one point whose parameters are symbols.
+    one = copy.copy(nlp)
+    one.points = points = copy.copy(nlp.points)
+    points.h, one.scale, one.anchor = values["h"][0], values["scale"], values["anchor"]
+    one.n = values["n"][0]  # pyright: ignore[reportAttributeAccessIssue]
+    one.weight = None if nlp.weight is None else values["weight"][0]  # pyright: ignore
+    one.stages_of_problem = lambda z, u, s: points.stage(z, u, time, target, own)
+    one.ends_of_problem = lambda z: points.ending(z, target, own)
+    with torch.no_grad():
+        outputs = [*one.stages(z, u), *one.ends(z)]
+    nodes = [entries(graph, value).reshape(-1).tolist() for value in outputs]
+    return nodes[:3], nodes[3:]
+
+
+def stage_functions(
+    graph: Graph, numbers: Numbers, nlp: Transcription, F: list[int], c: list[int], g: list[int]
+) -> list[str]:
+    """Values of a step, and its derivatives with the Hessian of `costate F + scale c + eta g`."""
+    d = nlp.nz + nlp.nu
+    point = "const real *restrict w, const real *restrict p, real s, "
+    weights = "const real *restrict costate, const real *restrict eta, "
+    names = ("F", "c", "g")
+    values: dict[str, list[int]] = dict(zip(names, (F, c, g), strict=True))
+    rows = {"costate": F, "p": c, "eta": g}
+    return [
+        function(graph, numbers, "stage_values", point, values),
+        function(
+            graph, numbers, "stage_derivatives", point + weights,
+            derivatives(graph, d, rows, names),
+        ),
+    ]  # fmt: skip
+
+
+def end_functions(
+    graph: Graph, numbers: Numbers, nlp: Transcription, phi: list[int], psi: list[int],
+    omega: list[int],
+) -> list[str]:  # fmt: skip
+    """Values at the end, its derivatives, and the Hessian of `scale phi + nu psi + eta omega`."""
+    point = "const real *restrict w, const real *restrict p, "
+    weights = "const real *restrict nu, const real *restrict eta, "
+    names = ("phi", "psi", "omega")
+    values: dict[str, list[int]] = dict(zip(names, (phi, psi, omega), strict=True))
+    rows = {"p": phi, "nu": psi, "eta": omega}
+    return [
+        function(graph, numbers, "end_values", point, values),
+        function(
+            graph, numbers, "end_derivatives", point + weights,
+            derivatives(graph, nlp.nz, rows, names),
+        ),
+    ]  # fmt: skip
+
+
+def derivatives(
+    graph: Graph, d: int, rows: dict[str, list[int]], names: Sequence[str]
+) -> dict[str, list[int]]:
+    """Values, Jacobians in `w`, and the Hessian of the sum of all rows by weight."""
+    variables = [graph.input(f"w[{i}]") for i in range(d)]
+    total = graph.zero
+    for weight, nodes in rows.items():
+        for i, node in enumerate(nodes):
+            factor = graph.input("p[2]" if weight == "p" else f"{weight}[{i}]")
+            total = graph.apply("add", total, graph.apply("mul", factor, node))
+    gradient = graph.gradient(total, variables)
+    hessian = [[graph.zero] * d for _ in range(d)]
+    everything = [node for nodes in rows.values() for node in nodes]
+    columns = []
+    for j, variable in enumerate(variables):
+        for i, node in enumerate(graph.tangents(gradient[j:], variable), start=j):
+            hessian[i][j] = hessian[j][i] = node
+        columns.append(graph.tangents(everything, variable))
+        if len(graph.nodes) > MOST_NODES:
+            raise Unsupported(f"more than {MOST_NODES} scalar operations")
+    outputs, first = dict(zip(names, rows.values(), strict=True)), 0
+    for name_of_rows, nodes in zip(names, rows.values(), strict=True):
+        here = range(first, first + len(nodes))
+        outputs[f"{name_of_rows}_w"] = [columns[j][i] for i in here for j in range(d)]
+        first += len(nodes)
+    outputs["H"] = [node for row in hessian for node in row]
+    return outputs
+
+
+def function(
+    graph: Graph, numbers: Numbers, name: str, arguments: str, outputs: dict[str, list[int]]
+) -> str:
+    """A C function that writes expressions to arrays."""
+    kept = [node for nodes in outputs.values() for node in nodes]
+    code, lines = {}, []
+    for node in graph.needed(kept):
+        kind, *rest = graph.nodes[node]
+        if kind == "constant":
+            code[node] = numbers.code(rest[0])
+        elif kind == "input":
+            code[node] = rest[0]
+        else:
+            formula = OPERATIONS[kind].code.format(*(code[a] for a in rest))
+            lines.append(f"  const real v{node} = {formula};")
+            code[node] = f"v{node}"
+    for array, nodes in outputs.items():
+        lines += [f"  {array}[{i}] = {code[node]};" for i, node in enumerate(nodes)]
+    arrays = ", ".join(f"real *restrict {array}" for array in outputs)
+    return f"static void {name}({arguments}{arrays}) {{\n" + "\n".join(lines) + "\n}\n"
+
+
+def header(nlp: Transcription, parameters: int) -> str:
+    """Sizes, constants and places of bounds."""
+    along, end = nlp.along, nlp.end
+    numbers = {
+        "NX": nlp.nx, "NZ": nlp.nz, "NU": nlp.nu, "NPSI": nlp.n_psi,
+        "NLO": len(along.lower), "NUP": len(along.upper), "NG": along.rows,
+        "ELO": len(end.lower), "EUP": len(end.upper), "NOM": end.rows,
+        "NP": parameters,
+        "FIRST": newton.FIRST, "LEAST": newton.LEAST, "MOST": newton.MOST,
+        "PENALTY": newton.PENALTY, "SOFT": newton.SOFT, "SLIGHT": newton.SLIGHT,
+        "PATIENCE": interior_point.PATIENCE,
+        "GAMMA": filter.GAMMA, "ARMIJO": filter.ARMIJO, "EPSILON": torch.finfo(nlp.x0.dtype).eps,
+    }  # fmt: skip
+    places = {
+        "AT_LOWER": along.at_lower, "AT_UPPER": along.at_upper,
+        "END_LOWER": end.at_lower, "END_UPPER": end.at_upper,
+    }  # fmt: skip
+    return "\n".join([
+        *(f"#include <{name}.h>" for name in ("math", "stdint", "stdlib", "string")),
+        "typedef double real;",
+        *(f"#define {name} {value}" for name, value in numbers.items()),
+        *(f"static const int {name}[] = {{{', '.join(map(str, [*at.tolist(), 0]))}}};"
+          for name, at in places.items()),
+        "",
+    ])  # fmt: skip

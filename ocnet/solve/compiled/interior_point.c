@@ -1,0 +1,221 @@
+/* The interior point iteration of one instance after the other: interior_point.py, compiled.
+
+   Before this file come the sizes, the constants and the problem's own functions. Both must take
+   the same steps: a change here is a change there. */
+
+enum { RUNNING = 0, CONVERGED, STALLED, UNBOUNDED, DIVERGED, EXHAUSTED };
+
+typedef struct {
+  real violation, cost, barrier; /* cost without the barrier, and the weighted sum of logarithms */
+} Merit;
+
+/* The longest step that keeps all values positive. */
+static real room(int count, const real *value, const real *change, real tau, real most) {
+  for (int i = 0; i < count; i++)
+    if (change[i] < 0) most = smaller(most, -tau * value[i] / change[i]);
+  return most;
+}
+
+/* The sum of logarithms by the logarithm of products, which are far fewer. */
+static real sum_of_logs(int count, const real *value) {
+  real sum = 0, product = 1;
+  for (int i = 0; i < count; i++) {
+    product *= value[i];
+    if (!(product > 1e-100 && product < 1e100)) sum += log(product), product = 1;
+  }
+  return sum + log(product);
+}
+
+static Merit merit(const Setting *S, const real *p, const Iterate *it) {
+  const int n = (int)S->n;
+  real violation = 0, cost = 0;
+  for (int k = 0; k < n; k++) {
+    real w[D], F[NX], c, g[ROOM(NG)], rows[ROOM(NR)];
+    joined(it, k, w);
+    stage_values(w, p, S->times[k], F, &c, g);
+    rows_along(S, w, g, rows);
+    cost += c;
+    for (int i = 0; i < NX; i++) violation += fabs(F[i] - it->z[(k + 1) * NZ + i]);
+    for (int r = 0; r < NR; r++) violation += fabs(rows[r] + it->s[k * NR + r]);
+  }
+  real phi, psi[ROOM(NPSI)], omega[ROOM(NOM)], rows[ROOM(NE)];
+  end_values(it->z + n * NZ, p, &phi, psi, omega);
+  rows_at_end(S, it->z + n * NZ, omega, rows);
+  for (int r = 0; r < NPSI; r++) violation += fabs(psi[r]);
+  for (int r = 0; r < NE; r++) violation += fabs(rows[r] + it->s_end[r]);
+  Merit m = {violation, p[SCALE] * (cost + phi), 0};
+  m.barrier = sum_of_logs(n * NR, it->s) / n + sum_of_logs(NE, it->s_end);
+  if (!isfinite(m.violation) || !isfinite(m.cost) || !isfinite(m.barrier))
+    m.violation = m.cost = INFINITY, m.barrier = 0;
+  return m;
+}
+
+/* Whether a step of length alpha is good, and whether for the cost's sake: filter.Filter.judge. */
+static int judge(
+    const Work *w, Merit now, Merit trial, real mu, real slope, real alpha, int *for_cost) {
+  const real cost = now.cost - mu * now.barrier, cost_new = trial.cost - mu * trial.barrier;
+  const real tiny = 10 * EPSILON * fabs(cost), descent = slope < 0 ? -slope : 0;
+  const int armijo = cost_new <= cost + ARMIJO * alpha * slope + tiny;
+  *for_cost = slope < 0 && alpha * pow(descent, 2.3) > pow(now.violation, 1.1)
+      && now.violation <= w->little;
+  int good = *for_cost ? armijo
+                       : trial.violation <= (1 - GAMMA) * now.violation
+          || cost_new <= cost - GAMMA * now.violation + tiny;
+  *for_cost = *for_cost && armijo;
+  good = good && trial.violation <= w->most && isfinite(cost_new);
+  for (int e = 0; e < w->entries && good; e++)
+    good = trial.violation <= (1 - GAMMA) * w->violations[e]
+        || cost_new <= w->costs[e] - GAMMA * w->violations[e];
+  return good;
+}
+
+/* Multipliers kept within a factor of 1e10 of mu w / s. */
+static void safeguard(int count, const real *s, real *y, real mu) {
+  for (int i = 0; i < count; i++) {
+    const real centre = mu / s[i];
+    y[i] = y[i] < 1e-10 * centre ? 1e-10 * centre : y[i] > 1e10 * centre ? 1e10 * centre : y[i];
+  }
+}
+
+static void swap(Work *w) {
+  Iterate it = w->it;
+  real *all = w->it_all;
+  w->it = w->trial, w->it_all = w->trial_all;
+  w->trial = it, w->trial_all = all;
+}
+
+/* One step along the Newton direction, as far as it is good: InteriorPoint.advance. */
+static void advance(
+    const Setting *S, const real *p, Work *w, real mu, real *shift, int *failures, Merit *now) {
+  const int n = (int)S->n;
+  real used;
+  set_stages(S, p, w, &w->it, mu);
+  int found = 0, for_cost = 0;
+  real alpha = 1;
+  if (convexified(n, w, *shift, &used)) {
+    const real slope = direction(S, p, w, mu);
+    const real tau = larger(1 - mu, 0.99);
+    alpha = room(n * NR, w->it.s, w->change.s, tau, 1);
+    alpha = room(NE, w->it.s_end, w->change.s_end, tau, alpha);
+    real dual = room(n * NR, w->it.y, w->change.y, tau, 1);
+    dual = room(NE, w->it.y_end, w->change.y_end, tau, dual);
+    const size_t size = size_of_iterate((size_t)n);
+    for (int attempt = 0; attempt < 24 && !found; attempt++) {
+      for (size_t i = 0; i < size; i++)
+        w->trial_all[i] = w->it_all[i] + alpha * w->change_all[i];
+      for (int i = 0; i < n * NR; i++) w->trial.y[i] = w->it.y[i] + dual * w->change.y[i];
+      for (int i = 0; i < NE; i++) w->trial.y_end[i] = w->it.y_end[i] + dual * w->change.y_end[i];
+      const Merit trial = merit(S, p, &w->trial);
+      found = judge(w, *now, trial, mu, slope, alpha, &for_cost);
+      if (found && !for_cost) {
+        w->violations[w->entries] = now->violation;
+        w->costs[w->entries++] = now->cost - mu * now->barrier;
+      }
+      if (found) *now = trial, swap(w);
+      else alpha /= 2;
+    }
+  }
+  if (found) {
+    *shift = used > 0 ? used : fabs(*shift);
+    *failures = alpha > 1e-3 ? 0 : *failures + 1;
+  } else {
+    w->entries = 0;
+    *shift = larger(-10 * larger(used, 1e-3), -MOST);
+    *failures += 1;
+  }
+  safeguard(n * NR, w->it.s, w->it.y, mu / n);
+  safeguard(NE, w->it.s_end, w->it.y_end, mu);
+}
+
+/* How the iterate stands: InteriorPoint.assess. */
+static int64_t assess(const Setting *S, Residuals r, Work *w, int failures) {
+  const int n = (int)S->n;
+  const real error = error_of(r, complementarity(S, &w->it, 0));
+  if (error < 0.9 * w->least) w->least = error, w->waited = 0;
+  else w->waited++;
+  real most = 0;
+  for (int i = 0; i < n * NU; i++) most = larger(most, fabs(w->it.u[i]));
+  for (int i = 0; i < (n + 1) * NZ; i++) most = larger(most, fabs(w->it.z[i]));
+  if (error <= S->tolerance) return CONVERGED;
+  if (!isfinite(error)) return DIVERGED;
+  if (most > 1e10) return UNBOUNDED;
+  return failures > 10 || r.size > 1e12 || w->waited > PATIENCE ? STALLED : RUNNING;
+}
+
+static int64_t solved(const Setting *S, const real *p, Work *w, int64_t *iterations) {
+  const real least = S->tolerance / 10;
+  real mu = NR + NE > 0 ? S->mu : least, shift = 0;
+  int failures = 0;
+  Merit now = merit(S, p, &w->it);
+  const real scale = larger(now.violation, 1);
+  w->entries = w->waited = 0, w->least = INFINITY;
+  w->most = 10 * scale, w->little = 1e-4 * scale;
+  for (*iterations = 0;; ++*iterations) {
+    linearise(S, p, &w->it, &w->lin);
+    const Residuals r = residuals(S, p, &w->it, &w->lin);
+    const int64_t code = assess(S, r, w, failures);
+    if (code != RUNNING) return code;
+    if (*iterations == S->max_iterations) return EXHAUSTED;
+    while (mu > least && error_of(r, complementarity(S, &w->it, mu)) <= 10 * mu) {
+      mu = larger(smaller(0.2 * mu, mu * sqrt(mu)), least);
+      w->entries = 0;
+    }
+    advance(S, p, w, mu, &shift, &failures, &now);
+  }
+}
+
+/* What Python calls; each works on `count` instances side by side. */
+
+void iterate(
+    const Setting *S, int64_t count, const real *params, real *its, int64_t *codes,
+    int64_t *iterations, int64_t *minimum) {
+  const size_t bytes = size_of_iterate((size_t)S->n) * sizeof(real);
+  Work w = prepared(S);
+  for (int64_t i = 0; i < count; i++, its += size_of_iterate((size_t)S->n)) {
+    memcpy(w.it_all, its, bytes);
+    codes[i] = solved(S, params + i * NP, &w, iterations + i);
+    set_stages(S, params + i * NP, &w, &w.it, S->tolerance / 10);
+    minimum[i] = riccati(&w.stages, (int)S->n, SLIGHT, &w.step);
+    memcpy(its, w.it_all, bytes);
+  }
+  free(w.memory);
+}
+
+void derivatives(const Setting *S, int64_t count, const real *params, real *its, real *out) {
+  for (int64_t i = 0; i < count; i++, its += size_of_iterate((size_t)S->n)) {
+    const Iterate it = iterate_at(its, (size_t)S->n);
+    Derivatives d = derivatives_at(out + i * size_of_derivatives((size_t)S->n), (size_t)S->n);
+    differentiate(S, params + i * NP, &it, &d);
+  }
+}
+
+/* The states that the controls lead to, in place of those after the first. */
+void rollout(const Setting *S, int64_t count, const real *params, real *its) {
+  for (int64_t i = 0; i < count; i++, its += size_of_iterate((size_t)S->n)) {
+    const Iterate it = iterate_at(its, (size_t)S->n);
+    for (int k = 0; k < S->n; k++) {
+      real w[D], c, g[ROOM(NG)], *next = it.z + (k + 1) * NZ;
+      joined(&it, k, w);
+      stage_values(w, params + i * NP, S->times[k], next, &c, g);
+      for (int j = NX; j < NZ; j++) next[j] = w[j];
+    }
+  }
+}
+
+/* The costates that make the Lagrangian stationary in the states, in place of those given. */
+void adjoint(const Setting *S, int64_t count, const real *params, real *its) {
+  real *memory = malloc(size_of_derivatives((size_t)S->n) * sizeof(real));
+  Derivatives d = derivatives_at(memory, (size_t)S->n);
+  for (int64_t i = 0; i < count; i++, its += size_of_iterate((size_t)S->n)) {
+    const real *p = params + i * NP;
+    const Iterate it = iterate_at(its, (size_t)S->n);
+    differentiate(S, p, &it, &d);
+    lagrangian_end(p, &it, &d, it.costate + S->n * NZ);
+    for (int k = (int)S->n - 1; k >= 0; k--) {
+      real L[D];
+      lagrangian(S, p, &it, &d, k, L);
+      memcpy(it.costate + k * NZ, L, NZ * sizeof(real));
+    }
+  }
+  free(memory);
+}

@@ -1,0 +1,223 @@
+"""A discretised problem's compiled functions: iteration, derivatives, rollout and adjoint."""
+
+import ctypes
+import itertools
+import math
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn, Tensor
+
+from ...problem import Problem
+from ..iterate import Iterate
+from ..transcription import Derivatives, Transcription
+from .build import library
+from .emit import parameter_values, Source, written
+from .formulas import Unsupported
+
+
+class Setting(ctypes.Structure):
+    """What all instances share, as C reads it."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("n", "max_iterations")),
+        *((name, ctypes.c_double) for name in ("tolerance", "mu")),
+        *((name, ctypes.c_void_p) for name in "times lower upper end_lower end_upper".split()),
+    ]
+
+
+class Kernel:
+    """The functions of one problem and Runge-Kutta method, for any number of steps.
+
+    They compute in double precision, whatever the precision of the problem.
+
+    Arguments:
+        source: The C source.
+    """
+
+    def __init__(self, source: Source):
+        self.library = library(source.text)
+        self.numbers = torch.tensor([source.numbers], dtype=torch.float64)
+
+    @staticmethod
+    def of(nlp: Transcription) -> "Kernel | None":
+        """The kernel of another problem; None if there can be none."""
+        try:
+            return kernel(nlp)
+        except Unsupported:
+            return None
+
+    def call(
+        self, name: str, nlp: Transcription, its: Tensor, *outputs: Tensor, tolerance: float = 0.0,
+        mu: float = 0.0, max_iterations: int = 0,
+    ) -> None:  # fmt: skip
+        """Runs a C function on all instances, on as many threads as torch uses."""
+        size = len(its)
+        values = [*parameter_values(nlp).values(), self.numbers]
+        params = torch.cat([v.to(its).reshape(len(v), -1).expand(size, -1) for v in values], 1)
+        arrays = [nlp.s, nlp.along.lower, nlp.along.upper, nlp.end.lower, nlp.end.upper]
+        arrays = [a.detach().double().contiguous() for a in arrays]
+        setting = Setting(nlp.n, max_iterations, tolerance, mu, *(a.data_ptr() for a in arrays))
+        function: Any = getattr(self.library, name)
+        whole = [params.contiguous(), its, *outputs]
+
+        def run(first: int, last: int) -> None:
+            pointers = [
+                ctypes.c_void_p(a.data_ptr() + first * a.stride(0) * a.element_size())
+                for a in whole
+            ]
+            function(ctypes.byref(setting), ctypes.c_int64(last - first), *pointers)
+
+        threads = torch.get_num_threads()
+        if size == 1 or threads == 1:
+            return run(0, size)
+        # Instances differ in their iterations: small shares keep all threads busy to the end.
+        cuts = [*range(0, size, max(1, size // (16 * threads))), size]
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(run, cuts[:-1], cuts[1:]))
+
+    def iterate(
+        self, nlp: Transcription, start: Iterate, tolerance: float, mu: float, max_iterations: int
+    ) -> tuple[Iterate, Tensor, Tensor, Tensor]:
+        """Where the iteration ends: variables, codes, iterations, and what is a minimum."""
+        its = packed(start)
+        codes, iterations, minimum = torch.empty(3, len(its), dtype=torch.int64).unbind()
+        self.call(
+            "iterate", nlp, its, codes, iterations, minimum,
+            tolerance=tolerance, mu=mu, max_iterations=max_iterations,
+        )  # fmt: skip
+        return unpacked(its, start), codes, iterations, minimum == 1
+
+    def rollout(self, nlp: Transcription, z: Tensor, u: Tensor) -> Tensor:
+        """The extended states `(n + 1, batch, nz)` from the first of `z` under the controls."""
+        it = Iterate.without_multipliers(nlp, z, u)
+        its = packed(it)
+        self.call("rollout", nlp, its)
+        return unpacked(its, it).z
+
+    def adjoint(self, nlp: Transcription, it: Iterate) -> Tensor:
+        """The costates that make the Lagrangian stationary in the states."""
+        its = packed(it)
+        self.call("adjoint", nlp, its)
+        return unpacked(its, it).costate
+
+    def derivatives(self, nlp: Transcription, it: Iterate) -> tuple[Derivatives, Derivatives]:
+        """The derivatives along the path and at the end."""
+        n, nx, nz, d = nlp.n, nlp.nx, nlp.nz, nlp.nz + nlp.nu
+        rows, rows_end = (nx, 1, nlp.along.rows), (1, nlp.n_psi, nlp.end.rows)
+        shapes = [(n, r) for r in rows] + [(n, r, d) for r in rows] + [(n, d, d)]
+        shapes += [(1, r) for r in rows_end] + [(1, r, nz) for r in rows_end] + [(1, nz, nz)]
+        its = packed(it)
+        out = its.new_empty(len(its), sum(map(math.prod, shapes)))
+        self.call("derivatives", nlp, its, out)
+        values = split(out.to(it.z.dtype), shapes)
+        return tuple(
+            Derivatives(tuple(v[:3]), tuple(v[3:6]), v[6]) for v in (values[:7], values[7:])
+        )  # pyright: ignore[reportReturnType]
+
+
+def packed(it: Iterate) -> Tensor:
+    """The variables instance by instance, `(batch, variables)`, in double precision."""
+    size = it.z.shape[1]
+    return torch.cat([v.detach().transpose(0, 1).reshape(size, -1) for v in it], 1).double()
+
+
+def split(values: Tensor, shapes: list[tuple[int, ...]]) -> list[Tensor]:
+    """Arrays that lie side by side for each instance, each `(time, batch, ...)`."""
+    parts = values.split([math.prod(shape) for shape in shapes], 1)
+    return [
+        part.reshape(len(values), *shape).transpose(0, 1)
+        for part, shape in zip(parts, shapes, strict=True)
+    ]
+
+
+def unpacked(its: Tensor, like: Iterate) -> Iterate:
+    """Variables with time first, from those instance by instance."""
+    return Iterate(*split(its.to(like.z.dtype), [(v.shape[0], v.shape[2]) for v in like]))
+
+
+known: WeakKeyDictionary = WeakKeyDictionary()
+"""The kernels of problems that still exist."""
+
+
+def kernel(nlp: Transcription) -> Kernel:
+    """The compiled functions of a discretised problem.
+
+    Tracing takes longer than a small problem's solution, so a kernel is used again; but only if
+    nothing that the problem holds has changed (`held`), and after it has given what the problem
+    gives now at a few points: numbers that are no parameters of the problem are part of it.
+
+    Raises:
+        Unsupported: With the reason why there can be none.
+    """
+    if nlp.x0.device.type != "cpu" or nlp.x0.dtype not in (torch.float32, torch.float64):
+        raise Unsupported(f"{nlp.x0.dtype} on {nlp.x0.device.type}")
+    along, end = nlp.along, nlp.end
+    places = (along.at_lower, along.at_upper, end.at_lower, end.at_upper)
+    key = (
+        nlp.points.tableau, nlp.weight is None, nlp.x0.dtype,
+        tuple((name, v.shape[1:]) for name, v in parameter_values(nlp).items()),
+        tuple(tuple(at.tolist()) for at in places), nlp.n_psi, along.rows, end.rows,
+        tuple(nlp.points.static), held(nlp.problem),
+    )  # fmt: skip
+    of_problem = known.setdefault(nlp.problem, {})
+    if key in of_problem and agrees(of_problem[key], nlp):
+        return of_problem[key]
+    try:
+        of_problem[key] = made = Kernel(written(nlp))
+    except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
+        raise Unsupported(f"{type(nlp.problem).__name__} is not compiled: {error}") from error
+    if not agrees(made, nlp):
+        raise Unsupported(f"{type(nlp.problem).__name__}'s formulas change from call to call")
+    return made
+
+
+def held(problem: nn.Module) -> tuple:
+    """What a problem and its parts hold beside parameters and buffers, as a key."""
+    parts = [vars(part) for part in problem.modules()]
+    parts += [vars(kind) for kind in type(problem).__mro__ if issubclass(kind, Problem)]
+    return tuple(
+        (name, repr(value) if isinstance(value, PLAIN) else id(value), version(value))
+        for part in parts
+        for name, value in part.items()
+        if not name.startswith("__") and name not in INNER
+    )
+
+
+PLAIN = (bool, int, float, complex, str, tuple, list, dict, set, type(None))
+"""What is told by its value, not by which object it is."""
+
+INNER = frozenset(vars(nn.Module())) | {"_abc_impl"}
+"""What every module holds."""
+
+
+def version(value: object) -> int:
+    """How often a tensor was written to."""
+    return value._version if isinstance(value, Tensor) else 0
+
+
+def agrees(kernel: Kernel, nlp: Transcription) -> bool:
+    """Whether the compiled functions have the problem's values at a few points."""
+    part = nlp.take(torch.arange(min(2, len(nlp.x0))))
+    z, u = part.constant_start(nlp.n)
+    aside = lambda v: v + 0.1 * (1 + v.abs()) * wave(v)
+    it = Iterate.without_multipliers(part, aside(z), aside(u))
+    along, end = kernel.derivatives(part, it)
+    at = torch.tensor([0, nlp.n // 3, nlp.n - 1])
+    expected = part.stages(it.z[at], it.u[at], part.s[at])
+    found = [value[at] for value in along.values]
+    pairs = itertools.chain(
+        zip(found, expected, strict=True), zip(end.values, part.ends(it.z[-1:]), strict=True)
+    )
+    tolerance = 1e-9 if nlp.x0.dtype == torch.float64 else 1e-3
+    return all(
+        torch.allclose(a, b.detach(), rtol=tolerance, atol=tolerance, equal_nan=True)
+        for a, b in pairs
+    )
+
+
+def wave(like: Tensor) -> Tensor:
+    """Numbers between -1 and 1 without a pattern that a formula could share."""
+    return torch.arange(1, like.numel() + 1).to(like).mul(0.7310585).cos().reshape(like.shape)

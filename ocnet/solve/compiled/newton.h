@@ -1,0 +1,176 @@
+/* Linearisation, residuals and Newton step of one instance; newton.py has the formulas. */
+
+typedef struct {
+  real *rows, *rows_end, *defect;
+  Derivatives d;
+} Linearisation;
+
+/* Everything that an instance needs, in one piece of memory. */
+typedef struct {
+  Iterate it, trial, change;
+  real *it_all, *trial_all, *change_all;
+  Linearisation lin;
+  Stages stages;
+  Step step;
+  real *violations, *costs; /* the filter */
+  int entries, waited; /* since the least residual so far */
+  real most, little, least;
+  void *memory;
+} Work;
+
+static Work prepared(const Setting *S) {
+  const size_t n = (size_t)S->n, size = size_of_iterate(n);
+  const size_t total = 3 * size + size_of_derivatives(n) + n * (NR + NX + D) + NE
+      + (n + 1) * (2 * NZ + NS * NS) + n * (NU + NU * NS) + 2 * (S->max_iterations + 2);
+  Work w;
+  real *m = malloc(total * sizeof(real));
+  w.memory = m;
+  w.it_all = m, w.it = iterate_at(m, n), m += size;
+  w.trial_all = m, w.trial = iterate_at(m, n), m += size;
+  w.change_all = m, w.change = iterate_at(m, n), m += size;
+  w.lin.d = derivatives_at(m, n), m += size_of_derivatives(n);
+  w.lin.rows = m, m += n * NR;
+  w.lin.rows_end = m, m += NE;
+  w.lin.defect = m, m += n * NX;
+  w.stages.q = m, m += n * D;
+  w.step.z = m, m += (n + 1) * NZ;
+  w.step.costate = m, m += (n + 1) * NZ;
+  w.step.P = m, m += (n + 1) * NS * NS;
+  w.step.u = m, m += n * NU;
+  w.step.K = m, m += n * NU * NS;
+  w.violations = m, m += S->max_iterations + 2;
+  w.costs = m;
+  return w;
+}
+
+static void linearise(const Setting *S, const real *p, const Iterate *it, Linearisation *lin) {
+  const int n = (int)S->n;
+  differentiate(S, p, it, &lin->d);
+  for (int k = 0; k < n; k++) {
+    real w[D];
+    joined(it, k, w);
+    rows_along(S, w, lin->d.g + k * NG, lin->rows + k * NR);
+    for (int i = 0; i < NX; i++)
+      lin->defect[k * NX + i] = lin->d.F[k * NX + i] - it->z[(k + 1) * NZ + i];
+  }
+  rows_at_end(S, it->z + n * NZ, lin->d.omega, lin->rows_end);
+}
+
+static real complementarity(const Setting *S, const Iterate *it, real mu) {
+  const int n = (int)S->n;
+  real most = 0;
+  for (int i = 0; i < n * NR; i++) most = larger(most, fabs(n * it->s[i] * it->y[i] - mu));
+  for (int i = 0; i < NE; i++) most = larger(most, fabs(it->s_end[i] * it->y_end[i] - mu));
+  return most;
+}
+
+typedef struct {
+  real stationarity, feasibility, size;
+} Residuals;
+
+static Residuals residuals(
+    const Setting *S, const real *p, const Iterate *it, const Linearisation *lin) {
+  const int n = (int)S->n;
+  real along_path = 0, at_end = 0, feasible = 0, total = 0, weighted = 0;
+  for (int k = 0; k < n; k++) {
+    real L[D];
+    lagrangian(S, p, it, &lin->d, k, L);
+    for (int i = 0; i < NZ; i++) along_path = larger(along_path, fabs(L[i] - it->costate[k * NZ + i]));
+    for (int i = NZ; i < D; i++) along_path = larger(along_path, fabs(L[i]));
+  }
+  real L[NZ];
+  lagrangian_end(p, it, &lin->d, L);
+  for (int i = 0; i < NZ; i++) at_end = larger(at_end, fabs(L[i] - it->costate[n * NZ + i]));
+  for (int i = 0; i < n * NX; i++) feasible = larger(feasible, fabs(lin->defect[i]));
+  for (int i = 0; i < NPSI; i++) feasible = larger(feasible, fabs(lin->d.psi[i]));
+  for (int i = 0; i < n * NR; i++) feasible = larger(feasible, fabs(lin->rows[i] + it->s[i]));
+  for (int i = 0; i < NE; i++) feasible = larger(feasible, fabs(lin->rows_end[i] + it->s_end[i]));
+  for (int i = 0; i < (n + 1) * NZ; i++) total += fabs(it->costate[i]);
+  for (int i = 0; i < NPSI; i++) total += fabs(it->nu[i]);
+  for (int i = 0; i < n * NR; i++) weighted += fabs(it->y[i]);
+  for (int i = 0; i < NE; i++) total += fabs(it->y_end[i]);
+  const int count = (n + 1) * NZ + NPSI + n * NR + NE;
+  Residuals r = {larger(n * along_path, at_end), feasible,
+                 larger((total + n * weighted) / count / 100, 1)};
+  return r;
+}
+
+static real error_of(Residuals r, real products) {
+  return larger(larger(r.stationarity, products) / r.size, r.feasibility);
+}
+
+/* Gradient and Hessian of the Newton step's problem, slacks eliminated: newton.stages. */
+static void set_stages(const Setting *S, const real *p, Work *w, const Iterate *it, real mu) {
+  const int n = (int)S->n;
+  Derivatives *d = &w->lin.d;
+  Stages *q = &w->stages;
+  q->H = d->H, q->A = d->A, q->defect = w->lin.defect;
+  q->E = d->psi_z, q->psi = d->psi, q->nu = it->nu;
+  for (int k = 0; k < n; k++) {
+    const real *s = it->s + k * NR, *y = it->y + k * NR, *rows = w->lin.rows + k * NR;
+    real pull[ROOM(NR)], weight[ROOM(NR)];
+    for (int r = 0; r < NR; r++) {
+      const real over = 1 / s[r];
+      weight[r] = y[r] * over;
+      pull[r] = (mu / n + y[r] * (rows[r] + s[r])) * over;
+    }
+    real *gradient = q->q + k * D;
+    for (int i = 0; i < D; i++) gradient[i] = p[SCALE] * d->c_w[k * D + i];
+    pull_back(d->g_w + k * NG * D, pull, gradient);
+    gram(d->g_w + k * NG * D, weight, d->H + k * D * D);
+  }
+  real pull[ROOM(NE)], weight[ROOM(NE)];
+  for (int r = 0; r < NE; r++) {
+    weight[r] = it->y_end[r] / it->s_end[r];
+    pull[r] = (mu + it->y_end[r] * (w->lin.rows_end[r] + it->s_end[r])) / it->s_end[r];
+  }
+  for (int i = 0; i < NZ; i++) q->q_end[i] = p[SCALE] * d->phi_z[i];
+  memcpy(q->H_end, d->H_end, sizeof(q->H_end));
+  pull_back_end(d->omega_z, pull, q->q_end);
+  gram_end(d->omega_z, weight, q->H_end);
+}
+
+/* The step with the least multiple of the identity that makes it convex: newton.convexified. */
+static int convexified(int n, Work *w, real shift, real *used) {
+  const real last = fabs(shift);
+  *used = shift < 0 ? -shift : 0;
+  while (!riccati(&w->stages, n, *used, &w->step)) {
+    if (*used > MOST) return 0;
+    if (*used > 0) *used *= last > 0 ? 8 : 100;
+    else *used = last > 0 ? larger(last / 3, LEAST) : FIRST;
+  }
+  return 1;
+}
+
+/* The change of all variables: newton.direction. Returns the slope of the barrier function. */
+static real direction(const Setting *S, const real *p, Work *w, real mu) {
+  const int n = (int)S->n;
+  const Iterate *it = &w->it, *ch = &w->change;
+  const Derivatives *d = &w->lin.d;
+  real slope = 0, shrink = 0, shrink_end = 0;
+  memcpy(ch->z, w->step.z, (size_t)(n + 1) * NZ * sizeof(real));
+  memcpy(ch->u, w->step.u, (size_t)n * NU * sizeof(real));
+  for (int i = 0; i < (n + 1) * NZ; i++) ch->costate[i] = w->step.costate[i] - it->costate[i];
+  for (int r = 0; r < NPSI; r++) ch->nu[r] = w->step.nu[r] - it->nu[r];
+  for (int k = 0; k < n; k++) {
+    real dw[D], change[ROOM(NR)];
+    joined(ch, k, dw);
+    along(d->g_w + k * NG * D, dw, change);
+    for (int i = 0; i < D; i++) slope += p[SCALE] * d->c_w[k * D + i] * dw[i];
+    for (int r = k * NR; r < (k + 1) * NR; r++) {
+      const real over = 1 / it->s[r];
+      ch->s[r] = -(w->lin.rows[r] + it->s[r]) - change[r - k * NR];
+      ch->y[r] = (mu / n - it->y[r] * ch->s[r]) * over - it->y[r];
+      shrink += ch->s[r] * over;
+    }
+  }
+  real change[ROOM(NE)];
+  along_end(d->omega_z, ch->z + n * NZ, change);
+  for (int i = 0; i < NZ; i++) slope += p[SCALE] * d->phi_z[i] * ch->z[n * NZ + i];
+  for (int r = 0; r < NE; r++) {
+    ch->s_end[r] = -(w->lin.rows_end[r] + it->s_end[r]) - change[r];
+    ch->y_end[r] = (mu - it->y_end[r] * ch->s_end[r]) / it->s_end[r] - it->y_end[r];
+    shrink_end += ch->s_end[r] / it->s_end[r];
+  }
+  return slope - mu * (shrink / n + shrink_end);
+}

@@ -1,0 +1,176 @@
+/* Variables, inequalities and derivatives of one instance; iterate.py has the formulas. */
+
+#define NB (NLO + NUP)           /* bounds of a stage */
+#define NR (NB + NG)             /* its inequalities */
+#define NBE (ELO + EUP)          /* bounds at the end */
+#define NE (NBE + NOM)           /* inequalities there */
+#define H_STEP 0                 /* the parameters that every instance has */
+#define SHARE 1
+#define SCALE 2
+
+typedef struct {
+  int64_t n, max_iterations;
+  real tolerance, mu;
+  const real *times, *lower, *upper, *end_lower, *end_upper;
+} Setting;
+
+/* One instance's variables, side by side in memory. */
+typedef struct {
+  real *z, *u, *costate, *nu, *s, *y, *s_end, *y_end;
+} Iterate;
+
+static size_t size_of_iterate(size_t n) {
+  return 2 * (n + 1) * NZ + n * (NU + 2 * NR) + NPSI + 2 * NE;
+}
+
+static Iterate iterate_at(real *memory, size_t n) {
+  Iterate it;
+  it.z = memory;
+  it.u = it.z + (n + 1) * NZ;
+  it.costate = it.u + n * NU;
+  it.nu = it.costate + (n + 1) * NZ;
+  it.s = it.nu + NPSI;
+  it.y = it.s + n * NR;
+  it.s_end = it.y + n * NR;
+  it.y_end = it.s_end + NE;
+  return it;
+}
+
+/* Values and derivatives, side by side in memory, and what follows from them. */
+typedef struct {
+  real *F, *c, *g, *A, *c_w, *g_w, *H;
+  real *phi, *psi, *omega, *phi_z, *psi_z, *omega_z, *H_end;
+} Derivatives;
+
+static size_t size_of_derivatives(size_t n) {
+  return n * (NX + 1 + NG + (NX + 1 + NG + D) * D) + 1 + NPSI + NOM + (1 + NPSI + NOM + NZ) * NZ;
+}
+
+static Derivatives derivatives_at(real *memory, size_t n) {
+  Derivatives d;
+  d.F = memory;
+  d.c = d.F + n * NX;
+  d.g = d.c + n;
+  d.A = d.g + n * NG;
+  d.c_w = d.A + n * NX * D;
+  d.g_w = d.c_w + n * D;
+  d.H = d.g_w + n * NG * D;
+  d.phi = d.H + n * D * D;
+  d.psi = d.phi + 1;
+  d.omega = d.psi + NPSI;
+  d.phi_z = d.omega + NOM;
+  d.psi_z = d.phi_z + NZ;
+  d.omega_z = d.psi_z + NPSI * NZ;
+  d.H_end = d.omega_z + NOM * NZ;
+  return d;
+}
+
+static inline real larger(real a, real b) { return a >= b || a != a ? a : b; }
+static inline real smaller(real a, real b) { return a <= b || a != a ? a : b; }
+
+static inline void joined(const Iterate *it, int k, real *w) {
+  for (int i = 0; i < NZ; i++) w[i] = it->z[k * NZ + i];
+  for (int i = 0; i < NU; i++) w[NZ + i] = it->u[k * NU + i];
+}
+
+static inline void rows_along(const Setting *S, const real *w, const real *g, real *rows) {
+  for (int r = 0; r < NLO; r++) rows[r] = S->lower[r] - w[AT_LOWER[r]];
+  for (int r = 0; r < NUP; r++) rows[NLO + r] = w[AT_UPPER[r]] - S->upper[r];
+  for (int r = 0; r < NG; r++) rows[NB + r] = g[r];
+}
+
+static inline void rows_at_end(const Setting *S, const real *z, const real *omega, real *rows) {
+  for (int r = 0; r < ELO; r++) rows[r] = S->end_lower[r] - z[END_LOWER[r]];
+  for (int r = 0; r < EUP; r++) rows[ELO + r] = z[END_UPPER[r]] - S->end_upper[r];
+  for (int r = 0; r < NOM; r++) rows[NBE + r] = omega[r];
+}
+
+/* out += D' v along the path; at_end the same for the final state. */
+static inline void pull_back(const real *g_w, const real *v, real *out) {
+  for (int r = 0; r < NLO; r++) out[AT_LOWER[r]] -= v[r];
+  for (int r = 0; r < NUP; r++) out[AT_UPPER[r]] += v[NLO + r];
+  for (int r = 0; r < NG; r++)
+    for (int i = 0; i < D; i++) out[i] += g_w[r * D + i] * v[NB + r];
+}
+
+static inline void pull_back_end(const real *omega_z, const real *v, real *out) {
+  for (int r = 0; r < ELO; r++) out[END_LOWER[r]] -= v[r];
+  for (int r = 0; r < EUP; r++) out[END_UPPER[r]] += v[ELO + r];
+  for (int r = 0; r < NOM; r++)
+    for (int i = 0; i < NZ; i++) out[i] += omega_z[r * NZ + i] * v[NBE + r];
+}
+
+/* out = D dw. */
+static inline void along(const real *g_w, const real *dw, real *out) {
+  for (int r = 0; r < NLO; r++) out[r] = -dw[AT_LOWER[r]];
+  for (int r = 0; r < NUP; r++) out[NLO + r] = dw[AT_UPPER[r]];
+  for (int r = 0; r < NG; r++) {
+    out[NB + r] = 0;
+    for (int i = 0; i < D; i++) out[NB + r] += g_w[r * D + i] * dw[i];
+  }
+}
+
+static inline void along_end(const real *omega_z, const real *dz, real *out) {
+  for (int r = 0; r < ELO; r++) out[r] = -dz[END_LOWER[r]];
+  for (int r = 0; r < EUP; r++) out[ELO + r] = dz[END_UPPER[r]];
+  for (int r = 0; r < NOM; r++) {
+    out[NBE + r] = 0;
+    for (int i = 0; i < NZ; i++) out[NBE + r] += omega_z[r * NZ + i] * dz[i];
+  }
+}
+
+/* H += D' diag(weight) D. */
+static inline void gram(const real *g_w, const real *weight, real *H) {
+  for (int r = 0; r < NLO; r++) H[AT_LOWER[r] * (D + 1)] += weight[r];
+  for (int r = 0; r < NUP; r++) H[AT_UPPER[r] * (D + 1)] += weight[NLO + r];
+  for (int r = 0; r < NG; r++)
+    for (int i = 0; i < D; i++)
+      for (int j = 0; j < D; j++)
+        H[i * D + j] += weight[NB + r] * g_w[r * D + i] * g_w[r * D + j];
+}
+
+static inline void gram_end(const real *omega_z, const real *weight, real *H) {
+  for (int r = 0; r < ELO; r++) H[END_LOWER[r] * (NZ + 1)] += weight[r];
+  for (int r = 0; r < EUP; r++) H[END_UPPER[r] * (NZ + 1)] += weight[ELO + r];
+  for (int r = 0; r < NOM; r++)
+    for (int i = 0; i < NZ; i++)
+      for (int j = 0; j < NZ; j++)
+        H[i * NZ + j] += weight[NBE + r] * omega_z[r * NZ + i] * omega_z[r * NZ + j];
+}
+
+/* All derivatives at an iterate. */
+static void differentiate(const Setting *S, const real *p, const Iterate *it, Derivatives *d) {
+  const int n = (int)S->n;
+  for (int k = 0; k < n; k++) {
+    real w[D];
+    joined(it, k, w);
+    stage_derivatives(
+        w, p, S->times[k], it->costate + (k + 1) * NZ, it->y + k * NR + NB, d->F + k * NX,
+        d->c + k, d->g + k * NG, d->A + k * NX * D, d->c_w + k * D, d->g_w + k * NG * D,
+        d->H + k * D * D);
+  }
+  end_derivatives(
+      it->z + n * NZ, p, it->nu, it->y_end + NBE, d->phi, d->psi, d->omega, d->phi_z, d->psi_z,
+      d->omega_z, d->H_end);
+}
+
+/* The gradient of the Lagrangian in w at step k, but for the costate of this step. */
+static inline void lagrangian(
+    const Setting *S, const real *p, const Iterate *it, const Derivatives *d, int k, real *L) {
+  const real *A = d->A + k * NX * D, *next = it->costate + (k + 1) * NZ;
+  for (int i = 0; i < D; i++) {
+    L[i] = p[SCALE] * d->c_w[k * D + i];
+    for (int l = 0; l < NX; l++) L[i] += A[l * D + i] * next[l];
+  }
+  for (int i = NX; i < NZ; i++) L[i] += next[i];
+  pull_back(d->g_w + k * NG * D, it->y + k * NR, L);
+}
+
+static inline void lagrangian_end(
+    const real *p, const Iterate *it, const Derivatives *d, real *L) {
+  for (int i = 0; i < NZ; i++) {
+    L[i] = p[SCALE] * d->phi_z[i];
+    for (int r = 0; r < NPSI; r++) L[i] += d->psi_z[r * NZ + i] * it->nu[r];
+  }
+  pull_back_end(d->omega_z, it->y_end, L);
+}
