@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn, Tensor
+from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .._types import State, Time
@@ -46,14 +47,22 @@ def linearise(problem: Problem, t: Time, x: State, u: Tensor) -> Linearisation:
             Python, or use a tensor with a gradient that is no parameter of the problem.
     """
     dynamics = Dynamics(problem)
-    parameters = {k: z for k, z in dynamics.named_parameters() if z.requires_grad}
+    parameters = [z for z in dynamics.parameters() if z.requires_grad]
+    position = {id(z): i for i, z in enumerate(parameters)}
+    # A parameter may belong to several modules, and a module may be found under several names:
+    # then it is named once, because `functional_call` would not put its own parameters back.
+    names = {
+        f"{prefix}.{name}": id(z)
+        for prefix, module in dynamics.named_modules()
+        for name, z in module.named_parameters(recurse=False)
+    }
 
     def step(
         t: Tensor, p: Tensor, x: Tensor, u: Tensor, *theta: Tensor
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         def f(x: Tensor, u: Tensor, *theta: Tensor) -> Tensor:
-            named = dict(zip(parameters, theta, strict=True))
-            return torch.func.functional_call(dynamics, named, (t, x, u))
+            named = {k: theta[position[i]] for k, i in names.items() if i in position}
+            return functional_call(dynamics, named, (t, x, u), tie_weights=False)
 
         value, pull_back, *_ = torch.func.vjp(f, x, u, *theta)
         return value, pull_back(p)
@@ -61,7 +70,7 @@ def linearise(problem: Problem, t: Time, x: State, u: Tensor) -> Linearisation:
     # Functionalised, a recording has no operation that writes in place. Fresh tensors, because a
     # tensor is known by its identity: the caller's may be one that the dynamics use besides.
     t, x, u, p = (fresh(z) for z in (t, x, u, x))
-    theta = [parameter.detach() for parameter in parameters.values()]
+    theta = [z.detach() for z in parameters]
     with Recorder() as recorder:
         inputs = {"t": (t, CONTROL), "u": (u, CONTROL), "x": (x, STATE), "p": (p, COSTATE)}
         for name, (z, phase) in inputs.items():
@@ -71,7 +80,7 @@ def linearise(problem: Problem, t: Time, x: State, u: Tensor) -> Linearisation:
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f'gradient="costate" cannot record the dynamics: {reason}') from error
-    return recorder.split(f, products, list(parameters.values()))
+    return recorder.split(f, products, parameters)
 
 
 class Dynamics(nn.Module):

@@ -58,6 +58,7 @@ def rows(path: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.filterwarnings("ignore:.*online softmax.*:UserWarning")
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 @pytest.mark.parametrize(
     "option",
     [pytest.param(name, marks=pytest.mark.slow if name == "compile" else ()) for name in OPTIONS],

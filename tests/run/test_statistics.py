@@ -33,13 +33,15 @@ def test_so_do_the_read_outs_of_a_stage_cost(heads: str) -> None:
         network = resnet(4, (4, 8), size=8, gamma=0.1, heads=heads)  # pyright: ignore
         images = torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(1))
         network.solver = Euler(4, gradient=gradient)
+        norms = [m for m in network.modules() if hasattr(m, "momentum")]
+        follows = [m.track_running_stats for m in norms]
         labels = torch.arange(6)
         trajectory = network.trajectory(images, labels)
         cost = trajectory.running_cost + network.problem.terminal_cost(
             trajectory.states[-1], labels
         )
         cost.mean().backward()
-        assert all(m.track_running_stats for m in network.modules() if hasattr(m, "momentum"))
+        assert [m.track_running_stats for m in norms] == follows
         return dict(network.named_buffers())
 
     torch.testing.assert_close(after("checkpoint"), after("backprop"), rtol=0, atol=0)

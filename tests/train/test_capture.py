@@ -67,7 +67,7 @@ def trained(
     problem = Blobs(dropout=0.0)
     control = problem.initial_control(3)
     parameters = [*control.parameters(), *problem.parameters()]
-    made = Config("", optimizer=optimizer, lr=0.1).make_optimizer(parameters)
+    made = Config("", optimizer=optimizer, lr=0.1).make_optimizer(problem, control)
     engine = Engine("cpu", capture=monkeypatch is not None, accumulate=2)
 
     def live() -> list[Tensor]:
@@ -151,8 +151,9 @@ def test_what_forbids_it_is_said(
     optimizer: str,
     reason: str | None,
 ) -> None:
-    made = Config("", optimizer=optimizer).make_optimizer([nn.Parameter(torch.ones(1))])
-    control = Blobs().initial_control(2)
+    problem = Blobs()
+    control = problem.initial_control(2)
+    made = Config("", optimizer=optimizer).make_optimizer(problem, control)
     found = obstacle(device, precision, processes, control, solver, made)
     assert (found is None) == (reason is None)
     if reason is not None:
