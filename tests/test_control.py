@@ -19,6 +19,7 @@ from ocnet import (
     PiecewiseConstant,
     PiecewiseLinear,
 )
+from ocnet.control.base import unbound
 
 
 T0, T1 = -1.0, 0.5
@@ -139,3 +140,17 @@ def test_rejects_bad_arguments(make: Callable[[], Control], message: str) -> Non
 def test_rejects_a_count_that_is_no_integer() -> None:
     with pytest.raises(TypeError, match="n_intervals must be an integer, but got 2.5"):
         PiecewiseConstant(0.0, 1.0, 2.5, 1)  # pyright: ignore
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 15, 16, 17, 400])
+def test_rows_come_apart_in_few_at_a_time(n: int) -> None:
+    """No function of the graph has more than about `sqrt(n)` outputs."""
+    z = torch.randn(n, 3, requires_grad=True)
+    rows = unbound(z)
+    assert len(rows) == n
+    if n:
+        assert torch.equal(torch.stack(rows), z)
+        blocks = [row.grad_fn for row in rows]
+        assert max(blocks.count(block) for block in set(blocks)) <= n**0.5 + 1
+        torch.stack(rows).square().sum().backward()
+        torch.testing.assert_close(z.grad, 2 * z.detach())

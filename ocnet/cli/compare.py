@@ -19,6 +19,7 @@ from ..solver import Euler, Heun, RK4, RK38, Solver, TorchDiffEq
 from ..solver.ode import FIXED
 from ..train import History, train
 from .options import (
+    default_dtype,
     device_from,
     DeviceOption,
     new_folder,
@@ -93,9 +94,7 @@ def compare_command(
     if out is not None:
         out = new_folder(out)
 
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(DTYPES[dtype])
-    try:
+    with default_dtype(DTYPES[dtype]):
         torch.manual_seed(seed)
         generator = torch.Generator().manual_seed(seed)
         problem = problem_from(spec, settings, load_trainable_problem).to(target)
@@ -110,8 +109,6 @@ def compare_command(
             seed=seed,
             progress=True,
         )
-    finally:
-        torch.set_default_dtype(before)
     typer.echo(comparison.text())
     if out is not None:
         write(out, comparison, fit.histories)

@@ -4,7 +4,8 @@ import functools
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -69,6 +70,17 @@ def device_from(name: str) -> torch.device:
     except (RuntimeError, AssertionError, ValueError):
         raise typer.BadParameter(f"--device {name} is not on this machine.") from None
     return torch.device(name)
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Makes new tensors of this type while it lasts: problems make theirs in the default one."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def new_folder(out: Path) -> Path:

@@ -13,6 +13,7 @@ from ..report import Section, write_report
 from ..solve import Adam, InteriorPoint, LBFGS, Solution, solve, SuccessiveApproximation
 from ..solver import Euler, Heun, RK4, RK38
 from .options import (
+    default_dtype,
     device_from,
     DeviceOption,
     new_folder,
@@ -60,20 +61,15 @@ def solve_command(
         if value not in known:
             raise typer.BadParameter(f"--{name} must be one of {', '.join(known)}, not {value!r}.")
     target = device_from(device)
-    problem_from(spec, settings)
-    if out is not None:
-        out = new_folder(out)
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
+    with default_dtype(torch.float64):
         problem = problem_from(spec, settings).to(target)
         n = problem.n_steps if steps is None else steps
+        if out is not None:
+            out = new_folder(out)
         found = solve(problem, method=METHODS[method](), solver=SOLVERS[solver](n))
         rows = summary(found)
         if certify and found.status == "converged" and n % 4 == 0:
             rows += certificate(found)
-    finally:
-        torch.set_default_dtype(before)
     name = type(problem).__name__
     typer.echo(f"{name}, {found.solver!r}: {found.status} ({found.reason})")
     typer.echo(tabulate(rows, tablefmt="plain", disable_numparse=True))
