@@ -117,14 +117,15 @@ def test_a_neural_ode_goes_on_after_ctrl_c(
     """Its solver is torchdiffeq's, with steps that adapt; it ends as if nothing had happened."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     command = [
-        "train", "tests.run.blobs:Pausing", "--set", "dropout=0.0", "--solver", "dopri5",
-        "--gradient", gradient, "--epochs", "2", "--batch-size", "8", "--ema", "0.5",
+        "train", "tests.run.blobs:Pausing", "--set", "dropout=0.0", "--set", "norm=False",
+        "--set", "width=2", "--set", "n=16", "--solver", "dopri5", "--gradient", gradient,
+        "--epochs", "2", "--batch-size", "8", "--ema", "0.5",
         "--device", "cpu", "--out",
     ]  # fmt: skip
     assert ocnet(*command, whole).exit_code == 0
-    monkeypatch.setenv("PAUSE", "6")
+    monkeypatch.setenv("PAUSE", "3")
     stopped = ocnet(*command, broken)
-    assert stopped.exit_code == 130 and "SIGINT at step 6; the run is saved" in stopped.output
+    assert stopped.exit_code == 130 and "SIGINT at step 3; the run is saved" in stopped.output
     monkeypatch.delenv("PAUSE")
     assert ocnet("resume", broken).exit_code == 0
     last = RunFolder(whole).saved()[-1].relative_to(whole)
