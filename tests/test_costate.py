@@ -344,15 +344,21 @@ def test_needs_no_recording_without_gradients(generator: torch.Generator) -> Non
     assert torch.equal(actual, expected)
 
 
-def test_leaves_shared_modules_as_they_are(generator: torch.Generator) -> None:
+class Shared(Tracking):
     """One module under two names, and one parameter in two modules."""
-    problem = Tracking(generator)
-    problem.same = problem.readout
-    problem.other = nn.Linear(D, 2, dtype=torch.float64)
-    problem.other.weight = problem.readout.weight
-    problem.dynamics = lambda t, x, u: (
-        x * problem.other.weight.sum() + (problem.same(x) @ u[:2, :D])
-    )
+
+    def __init__(self, generator: torch.Generator):
+        super().__init__(generator)
+        self.same = self.readout
+        self.other = nn.Linear(D, 2, dtype=torch.float64)
+        self.other.weight = self.readout.weight
+
+    def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
+        return x * self.other.weight.sum() + self.same(x) @ u[:2, :D]
+
+
+def test_leaves_shared_modules_as_they_are(generator: torch.Generator) -> None:
+    problem = Shared(generator)
     before = {k: id(z) for k, z in problem.named_parameters(remove_duplicate=False)}
     control = random_control(ocnet.PiecewiseConstant, generator)
     assert_equal_to_backprop(problem, control, Heun, problem.sample(4, generator))
