@@ -70,6 +70,16 @@ def torch_factors(make: Callable, n: int) -> list[float]:
     return rates
 
 
+def test_a_rate_in_a_tensor_stays_in_its_place() -> None:
+    """A recorded step reads it from there."""
+    rate = torch.tensor(0.5)
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=rate)
+    rate = optimizer.param_groups[0]["lr"]
+    Cosine(4, warmup=2).apply(optimizer, 0)
+    assert optimizer.param_groups[0]["lr"] is rate
+    assert rate.item() == pytest.approx(0.25)
+
+
 def test_schedules_are_those_of_torch() -> None:
     from torch.optim import lr_scheduler
 
