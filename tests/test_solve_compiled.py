@@ -1,5 +1,6 @@
 """Compiled problems against the same problems by torch, and formulas against autograd."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -256,6 +257,28 @@ def test_what_is_compiled_follows_a_change_that_few_points_show() -> None:
     near, expected = both(problem)
     torch.testing.assert_close(near, expected, rtol=1e-8, atol=1e-9)
     assert not torch.allclose(near, far, rtol=1e-5)
+
+
+WIND = [0.0]
+
+
+class Gale(Slide):
+    """What it depends on is no part of the problem."""
+
+    def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
+        return super().dynamics(t, x, u) + WIND[0]
+
+
+@compiles
+def test_what_is_compiled_follows_a_change_outside_the_problem(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    problem = Gale()
+    calm, _ = both(problem)
+    monkeypatch.setattr(sys.modules[__name__], "WIND", [0.5])
+    windy, expected = both(problem)
+    torch.testing.assert_close(windy, expected, rtol=1e-8, atol=1e-9)
+    assert not torch.allclose(windy, calm, rtol=1e-3)
 
 
 @compiles
