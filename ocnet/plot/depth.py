@@ -39,7 +39,7 @@ def changes(profiles: Mapping[str, DepthProfile]) -> Figure:
     change.set(xlabel=DEPTH, ylabel=r"$|\hat y_{k+1} - \hat y_k|$", yscale="log")
     plain_log_ticks(change.yaxis)
     weights.set(xlabel=DEPTH, ylabel=r"$|w_{F,k}|$")
-    weights.set_ylim(bottom=0)
+    weights.set_ylim(0, 1.05 * weights.dataLim.y1)
     finish(figure)
     return figure
 
@@ -51,7 +51,8 @@ def turnpike(profiles: Mapping[str, DepthProfile]) -> Figure:
     for i, (name, profile) in enumerate(profiles.items()):
         k = np.arange(profile.depth)
         fit = profile.turnpike
-        ax.plot(k, profile.distance[:-1], label=f"{name}: rate {fit.rate:.3g}", lw=1.6, **look(i))
+        label = f"{name} (thin: fitted rate {fit.rate:.3g})"
+        ax.plot(k, profile.distance[:-1], label=label, lw=1.6, **look(i))
         ax.plot(k, fit.factor * np.exp(-fit.rate * k), lw=0.8, color=look(i)["color"])
     ax.set(xlabel=DEPTH, ylabel="distance to $x_N$, relative", yscale="log")
     plain_log_ticks(ax.yaxis)
