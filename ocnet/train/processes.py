@@ -1,5 +1,6 @@
 """The processes that train together: torchrun starts them, torch.distributed connects them."""
 
+import gc
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,9 @@ def processes(device: torch.device) -> Iterator[None]:
     try:
         yield
     finally:
+        # What still holds the group keeps its threads running, and a process that ends with
+        # threads running is aborted.
+        gc.collect()
         distributed.destroy_process_group()
 
 
