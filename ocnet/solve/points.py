@@ -9,7 +9,7 @@ from torch.func import functional_call
 
 from ..problem import Problem
 from ..solver import Tableau
-from ..solver.runge_kutta import weighted
+from ..solver.tableau import weighted
 from .check import own_value
 
 

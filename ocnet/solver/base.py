@@ -2,6 +2,7 @@
 
 import abc
 import copy
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from torch import nn, Tensor
@@ -91,6 +92,31 @@ def uniform_grid(problem: Problem, n: int) -> Grid:
     ]
     times = sorted({*times, *ends})
     return Grid(times, {times.index(p.start): p for p in problem.projections})
+
+
+class Segment(NamedTuple):
+    """Steps without a projection between them.
+
+    Attributes:
+        start, end: The indices of the first step, and of the first one behind the segment.
+        projection: The projection that the segment, then a single step, crosses.
+    """
+
+    start: int
+    end: int
+    projection: Projection | None
+
+
+def segments(grid: Grid) -> Iterator[Segment]:
+    """The stretches between projections, and the projections."""
+    start = 0
+    for k, projection in sorted(grid.projections.items()):
+        if start < k:
+            yield Segment(start, k, None)
+        yield Segment(k, k + 1, projection)
+        start = k + 1
+    if start < len(grid.times) - 1:
+        yield Segment(start, len(grid.times) - 1, None)
 
 
 def vector_field(problem: Problem, t: Time, x: State, u: ControlValue, shape: tuple) -> State:

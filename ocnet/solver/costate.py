@@ -11,9 +11,9 @@ from torch.autograd.function import once_differentiable
 from .._types import Cost, State
 from ..control import Control, OpenLoop
 from ..control.base import unbound
-from ..problem import Problem, Projection
+from ..problem import Problem
 from ..trajectory import Trajectory
-from .base import check_control_value, check_running_cost, Grid, project
+from .base import check_control_value, check_running_cost, Grid, project, segments
 from .linearisation import Linearisation, linearise
 from .sweep import advance, compiled, retreat
 from .tableau import Tableau
@@ -24,19 +24,6 @@ CHUNK = 2**19
 
 COMPILED_EVALUATIONS = 16
 """How many evaluations of the dynamics are compiled together: the compile time grows with it."""
-
-
-class Segment(NamedTuple):
-    """Steps without a projection between them.
-
-    Attributes:
-        start, end: The indices of the first step, and of the first one behind the segment.
-        projection: The projection that the segment, then a single step, crosses.
-    """
-
-    start: int
-    end: int
-    projection: Projection | None
 
 
 class Steps(NamedTuple):
@@ -131,18 +118,6 @@ def solve_by_costate(
     check_running_cost(problem, cost, x)
     times = x0.new_tensor(grid.times)
     return Trajectory(times, tuple(states), u[0].unbind(), cost, evaluations)
-
-
-def segments(grid: Grid) -> Iterator[Segment]:
-    """The stretches between projections, and the projections."""
-    start = 0
-    for k, projection in sorted(grid.projections.items()):
-        if start < k:
-            yield Segment(start, k, None)
-        yield Segment(k, k + 1, projection)
-        start = k + 1
-    if start < len(grid.times) - 1:
-        yield Segment(start, len(grid.times) - 1, None)
 
 
 def running_cost(

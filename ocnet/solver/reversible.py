@@ -31,8 +31,7 @@ from ..control import Control, Feedback, Layers, OpenLoop
 from ..control.base import Law
 from ..problem import Node, Problem
 from ..trajectory import Trajectory
-from .base import check_control_value, check_running_cost, Grid, project
-from .costate import segments
+from .base import check_control_value, check_running_cost, Grid, project, segments
 from .recompute import frozen, tracking
 from .stages import slope, Stage
 from .tableau import Tableau

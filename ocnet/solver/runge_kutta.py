@@ -26,7 +26,7 @@ from .costate import solve_by_costate
 from .recompute import frozen, tracking
 from .reversible import solve_reversibly
 from .stages import slope, Stage
-from .tableau import EULER, HEUN, KUTTA, KUTTA_38, Tableau as Tableau, weighted as weighted
+from .tableau import EULER, HEUN, KUTTA, KUTTA_38, Tableau as Tableau
 
 
 Gradient = Literal["backprop", "checkpoint", "costate", "reversible"]

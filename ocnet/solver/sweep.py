@@ -85,13 +85,16 @@ def retreat(
                 m_i = moved(m_i, weighted(column, g), h[k])
             g_i = linear.costate(m_i, *known[i][k])
             g.append(g_i + q[i][k] if len(q[i]) else g_i)
-            m[i].append(h[k] * m_i)
+            m[i].append(m_i)
         p = moved(p, weighted([1.0] * s, g), h[k])
 
     of_u, of_theta = [], [torch.zeros_like(theta) for theta in linear.parameters]
+    widths = h if isinstance(h, Tensor) else X[0].new_tensor(h)
+    widths = widths.reshape(-1, *[1] * (X[0].dim() - 1))
     for i in range(s):
         stacked = (stack(z) for z in (*values[i], *residuals[i]))
-        part, *sums = torch.vmap(linear.gradient)(torch.stack(m[i][::-1]), X[i], *stacked)
+        m_i = widths * torch.stack(m[i][::-1])
+        part, *sums = torch.vmap(linear.gradient)(m_i, X[i], *stacked)
         of_u.append(part)
         of_theta = [total + new.sum(0) for total, new in zip(of_theta, sums, strict=True)]
     return p, of_u, of_theta
