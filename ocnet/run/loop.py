@@ -273,6 +273,11 @@ def signals() -> Iterator[list[int]]:
     before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield received
+    except BaseException:
+        if world_size() > 1:
+            # torchrun asks the others to end as soon as one is lost: each first says why it ends.
+            before[signal.SIGTERM] = signal.SIG_IGN
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
