@@ -22,7 +22,7 @@ from .tableau import Tableau
 CHUNK = 2**19
 """How many numbers of state or parameters the gradients over all steps take at once."""
 
-COMPILED_EVALUATIONS = 16
+COMPILED_EVALUATIONS = 32
 """How many evaluations of the dynamics are compiled together: the compile time grows with it."""
 
 
@@ -47,22 +47,25 @@ class Steps(NamedTuple):
 
     def chunks(self, x: Tensor) -> Iterator[tuple[slice, Sequence[float] | Tensor]]:
         """The steps to take at once, with their widths, a tensor like `x` for compiled code."""
-        size = CHUNK // max(1, x.numel(), *(theta.numel() for theta in self.linear.parameters))
+        n = len(self.h)
         if self.compile:
-            size = COMPILED_EVALUATIONS // len(self.t)
-        size = max(1, size)
-        for start in range(0, len(self.h), size):
-            h = self.h[start : start + size]
-            # The steps left over are not compiled: no time to compile depends on the depth.
-            whole = self.compile and len(h) == size
-            yield slice(start, start + size), x.new_tensor(h) if whole else h
+            most = min(n, max(1, COMPILED_EVALUATIONS // len(self.t)))
+            # The steps left over are not compiled, so that no time to compile depends on the depth.
+            size = min(range(most, most // 2, -1), key=lambda size: n % size)
+            h = x.new_tensor(self.h)
+        else:
+            size = CHUNK // max(1, x.numel(), *(theta.numel() for theta in self.linear.parameters))
+            size, h = max(1, size), self.h
+        for start in range(0, n, size):
+            chunk = slice(start, start + size)
+            yield chunk, (h if start + size <= n else self.h)[chunk]
 
-    def run(self, recursion: Callable, *args: Any) -> Any:
+    def run(self, recursion: Callable, h: Sequence[float] | Tensor, *args: Any) -> Any:
         """`advance` or `retreat`, in compiled code if the widths of the steps are a tensor."""
         function = partial(recursion, self.tableau, self.linear)
-        if not isinstance(args[-1], Tensor):
-            return function(*args)
-        return compiled(function, (recursion, self.tableau, self.linear.key), *args)
+        if not isinstance(h, Tensor):
+            return function(h, *args)
+        return compiled(function, (recursion, self.tableau, self.linear.key), h, *args)
 
 
 def solve_by_costate(
@@ -156,9 +159,7 @@ class Recursion(torch.autograd.Function):
         parts, ctx.chunks = [], []
         for chunk, h in steps.chunks(x):
             known = [[value[chunk] for value in of_stage] for of_stage in values]
-            if not steps.compile:
-                known = [[value.unbind() for value in of_stage] for of_stage in known]
-            x, X, residuals = steps.run(advance, x, known, h)
+            x, X, residuals = steps.run(advance, h, x, known)
             parts.append(X)
             ctx.chunks.append((chunk, h, known, residuals))
         stacked = joined(parts)
@@ -175,13 +176,14 @@ class Recursion(torch.autograd.Function):
         p, *q = gradients
         steps, X = ctx.steps, [X_i.detach() for X_i in ctx.saved_tensors]
         widths = X[0].new_tensor(steps.h).reshape(-1, *[1] * (X[0].dim() - 1))
-        q_h = [[] if q_i is None else q_i / widths for q_i in q]
+        q_h = [[] if q_i is None else [q_i / widths] for q_i in q]
         p = torch.zeros_like(X[0][0]) if p is None else p.contiguous()
         of_theta = [torch.zeros_like(theta) for theta in steps.linear.parameters]
         parts = []
         for chunk, h, *known in reversed(ctx.chunks):
-            at = [[z[chunk] for z in of_stages] for of_stages in (q_h, X)]
-            p, of_u, sums = steps.run(retreat, p, *at, *known, h)
+            stacked = [[X_i[chunk], *v, *r] for X_i, v, r in zip(X, *known, strict=True)]
+            sources = [[q_i[chunk] for q_i in of_stage] for of_stage in q_h]
+            p, of_u, sums = steps.run(retreat, h, p, sources, stacked)
             parts.append(of_u)
             of_theta = [total + new for total, new in zip(of_theta, sums, strict=True)]
         return None, p, *joined(parts[::-1]), *of_theta

@@ -1,8 +1,9 @@
 """The dynamics and their linearisation, recorded at one step and split by what they depend on."""
 
+import functools
 import itertools
 from collections.abc import Callable, Hashable, Sequence
-from types import BuiltinFunctionType
+from types import BuiltinFunctionType, CodeType
 from typing import Any, NamedTuple
 
 import torch
@@ -67,8 +68,9 @@ def linearise(problem: Problem, t: Time, x: State, u: Tensor) -> Linearisation:
         value, pull_back, *_ = torch.func.vjp(f, x, u, *theta)
         return value, pull_back(p)
 
-    # Functionalised, a recording has no operation that writes in place. Fresh tensors, because a
-    # tensor is known by its identity: the caller's may be one that the dynamics use besides.
+    # Functionalised, a recording has no operation that writes in place, and Python cannot read a
+    # tensor's numbers behind its back. Fresh tensors, because a tensor is known by its identity: the
+    # caller's may be one that the dynamics use besides.
     t, x, u, p = (fresh(z) for z in (t, x, u, x))
     theta = [z.detach() for z in parameters]
     with Recorder() as recorder:
@@ -238,8 +240,14 @@ def source(inputs: list[str], body: list[Operation], result: str) -> str:
 def defined(text: str, constants: dict[str, Any]) -> Callable:
     """The function that a source defines."""
     namespace = dict(constants)
-    exec(text, namespace)
+    exec(code(text), namespace)
     return namespace["step"]
+
+
+@functools.lru_cache(maxsize=256)
+def code(text: str) -> CodeType:
+    """A source, compiled: at every solve it is most often that of the one before."""
+    return compile(text, "<recording>", "exec")
 
 
 def listed(names: list[str]) -> str:

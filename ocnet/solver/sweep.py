@@ -1,108 +1,108 @@
 """Runge-Kutta steps forward in depth and costate steps back, as they are or compiled."""
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_unflatten, TreeSpec
 
 from .linearisation import Linearisation
 from .tableau import Tableau, weighted
 
 
-Steps = Sequence[Any] | Tensor
-"""What belongs to consecutive steps, each under its index: a list, or one stacked tensor."""
+Stages = Sequence[Sequence[Tensor]]
+"""Tensors that belong to a stage of the method and to one quantity there, stacked over the steps."""
 
 
 def advance(
-    tableau: Tableau,
-    linear: Linearisation,
-    x: Tensor,
-    values: Sequence[Sequence[Steps]],
-    h: Steps,
-) -> tuple[Tensor, list[Tensor], Sequence[Sequence[Steps]]]:
+    tableau: Tableau, linear: Linearisation, h: Sequence[float] | Tensor, x: Tensor, values: Stages
+) -> tuple[Tensor, list[Tensor], list[list[Tensor]]]:
     """Steps of an explicit Runge-Kutta method.
 
     Arguments:
         tableau: The method.
         linear: The dynamics, `f` of stage `i` from `linear.state(X_i, *values[i])`.
+        h: The widths of the steps.
         x: The state at the start.
-        values: For each stage, what the dynamics take from time and control.
-        h: The widths of the steps; if they are stacked, so are the residuals.
+        values: What the dynamics take from time and control.
 
     Returns:
-        The state at the end, `X_i` of all steps for each stage, and the residuals of each stage.
+        The state at the end, then, for each stage and stacked over the steps, `X_i` and the
+        residuals.
     """
     X, residuals = ([[] for _ in values] for _ in range(2))
-    for k in range(len(h)):
+    steps = [unbound(of_stage) for of_stage in values]
+    for k, h_k in enumerate(each(h)):
         slopes = []
         for i, a in enumerate(tableau.a):
-            X_i = moved(x, weighted(a, slopes), h[k]) if slopes else x
-            f, residual = linear.state(X_i, *[value[k] for value in values[i]])
+            X_i = moved(x, weighted(a, slopes), h_k) if slopes else x
+            f, residual = linear.state(X_i, *[value[k] for value in steps[i]])
             X[i].append(X_i)
             residuals[i].append(residual)
             slopes.append(f)
-        x = moved(x, weighted(tableau.b, slopes), h[k])
-    collect = torch.stack if isinstance(h, Tensor) else list
-    collected = [[collect(r) for r in zip(*of_stage, strict=True)] for of_stage in residuals]
-    return x, [torch.stack(X_i) for X_i in X], collected
+        x = moved(x, weighted(tableau.b, slopes), h_k)
+    stacked = [[torch.stack(r) for r in zip(*of_stage, strict=True)] for of_stage in residuals]
+    return x, [torch.stack(X_i) for X_i in X], stacked
 
 
 def retreat(
     tableau: Tableau,
     linear: Linearisation,
+    h: Sequence[float] | Tensor,
     p: Tensor,
-    q: Sequence[Steps],
-    X: Sequence[Tensor],
-    values: Sequence[Sequence[Steps]],
-    residuals: Sequence[Sequence[Steps]],
-    h: Steps,
+    q: Stages,
+    known: Stages,
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """Steps of the costate recursion, from the last to the first, and the gradients of the rest.
 
     Arguments:
-        tableau, linear, values, h: As of `advance`.
+        tableau, linear, h: As of `advance`.
         p: The costate at the end.
-        q: For each stage, the source terms over `h`; empty if there are none.
-        X, residuals: What `advance` returned.
+        q: The source terms over `h`, one or none for a stage.
+        known: What the products take besides the costate, `X_i, *values[i], *residuals[i]`.
 
     Returns:
         The costate at the start, `h f_u' m_i` of all steps for each stage, and `h f_theta' m_i`
         summed over all of them.
     """
     s = len(q)
-    known = [list(zip(X[i].unbind(), *values[i], *residuals[i], strict=True)) for i in range(s)]
+    steps = [list(zip(*unbound(of_stage), strict=True)) for of_stage in known]
+    sources = [unbound(of_stage) for of_stage in q]
     m = [[] for _ in q]
-    for k in reversed(range(len(h))):
+    for k, h_k in reversed([*enumerate(each(h))]):
         g: list[Tensor] = []
         for i in reversed(range(s)):
             # Stage `i` feeds those behind it, which come first here.
             column = [a[i] for a in tableau.a[:i:-1]]
             m_i = p if tableau.b[i] == 1 else tableau.b[i] * p
             if any(column):
-                m_i = moved(m_i, weighted(column, g), h[k])
-            g_i = linear.costate(m_i, *known[i][k])
-            g.append(g_i + q[i][k] if len(q[i]) else g_i)
+                m_i = moved(m_i, weighted(column, g), h_k)
+            g_i = linear.costate(m_i, *steps[i][k])
+            g.append(sum((source[k] for source in sources[i]), g_i))
             m[i].append(m_i)
-        p = moved(p, weighted([1.0] * s, g), h[k])
+        p = moved(p, weighted([1.0] * s, g), h_k)
 
     of_u, of_theta = [], [torch.zeros_like(theta) for theta in linear.parameters]
-    widths = h if isinstance(h, Tensor) else X[0].new_tensor(h)
-    widths = widths.reshape(-1, *[1] * (X[0].dim() - 1))
-    for i in range(s):
-        stacked = (stack(z) for z in (*values[i], *residuals[i]))
-        m_i = widths * torch.stack(m[i][::-1])
-        part, *sums = torch.vmap(linear.gradient)(m_i, X[i], *stacked)
+    widths = h if isinstance(h, Tensor) else p.new_tensor(h)
+    widths = widths.reshape(-1, *[1] * p.dim())
+    for m_i, of_stage in zip(m, known, strict=True):
+        part, *sums = torch.vmap(linear.gradient)(widths * torch.stack(m_i[::-1]), *of_stage)
         of_u.append(part)
         of_theta = [total + new.sum(0) for total, new in zip(of_theta, sums, strict=True)]
     return p, of_u, of_theta
 
 
-def stack(steps: Steps) -> Tensor:
-    """What belongs to the steps, in one tensor."""
-    return steps if isinstance(steps, Tensor) else torch.stack(list(steps))
+def unbound(stacked: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
+    """For each quantity, a tensor for each step."""
+    return [z.unbind() for z in stacked]
+
+
+def each(h: Sequence[float] | Tensor) -> Sequence[Any]:
+    """The width of each step."""
+    return h.unbind() if isinstance(h, Tensor) else h
 
 
 def moved(x: Tensor, z: Tensor, h: float | Tensor) -> Tensor:
@@ -110,8 +110,26 @@ def moved(x: Tensor, z: Tensor, h: float | Tensor) -> Tensor:
     return x + h * z if isinstance(h, Tensor) else x.add(z, alpha=h)
 
 
-COMPILED: dict[Hashable, tuple[Callable, Any]] = {}
-"""The compiled functions of this process, with the structure of what they return."""
+class Compiled(NamedTuple):
+    """A compiled function.
+
+    Attributes:
+        run: `(*inputs, *steps) -> outputs`.
+        stacked: The inputs whose steps are inputs of their own.
+        returned: The structure of the outputs.
+    """
+
+    run: Callable[..., Sequence[Tensor]]
+    stacked: list[int]
+    returned: TreeSpec
+
+
+OPTIONS = {"cpp.min_chunk_size": 2**15}
+"""A thread gets at least as many numbers as in PyTorch's own operations: to start one takes longer
+than most steps."""
+
+COMPILED: dict[Hashable, Compiled] = {}
+"""The compiled functions of this process."""
 
 
 def compiled(function: Callable, key: Hashable, *args: Any) -> Any:
@@ -125,16 +143,66 @@ def compiled(function: Callable, key: Hashable, *args: Any) -> Any:
     Raises:
         RuntimeError: If they cannot be compiled, most often because there is no C++ compiler.
     """
-    leaves, structure = tree_flatten(args)
-    key = (key, *((z.shape, z.stride(), z.dtype, z.device) for z in leaves))
+    inputs, structure = tree_flatten(args)
+    key = (key, structure, *((z.shape, z.stride(), z.dtype, z.device) for z in inputs))
     if key not in COMPILED:
-        graph = make_fx(lambda *z: tree_flatten(function(*tree_unflatten(z, structure)))[0])
-        returned = tree_flatten(function(*args))[1]
-        COMPILED[key] = torch.compile(graph(*leaves), dynamic=False), returned
-    run, returned = COMPILED[key]
-    try:
-        return tree_unflatten(run(*leaves), returned)
-    except RuntimeError as error:
-        del COMPILED[key]
-        reason = " ".join(str(error).splitlines()[:2])
-        raise RuntimeError(f"compile=True cannot compile the dynamics: {reason}") from error
+        try:
+            COMPILED[key] = compile_anew(function, args)
+        except RuntimeError as error:
+            reason = " ".join(str(error).splitlines()[:2])
+            raise RuntimeError(f"compile=True cannot compile the dynamics: {reason}") from error
+    run, stacked, returned = COMPILED[key]
+    return tree_unflatten(run(*inputs, *of_steps(inputs, stacked)), returned)
+
+
+def compile_anew(function: Callable, args: Sequence[Any]) -> Compiled:
+    """`function`, compiled for arguments like these."""
+    # It takes a second to import.
+    import torch._inductor
+
+    inputs, structure = tree_flatten(args)
+    returned: list[TreeSpec] = []
+
+    def flat(*inputs: Tensor) -> list[Tensor]:
+        outputs, spec = tree_flatten(function(*tree_unflatten(inputs, structure)))
+        returned.append(spec)
+        return outputs
+
+    graph = make_fx(flat)(*inputs)
+    stacked = separate(graph)
+    run = torch._inductor.compile(graph, [*inputs, *of_steps(inputs, stacked)], OPTIONS)
+    return Compiled(run, stacked, returned[0])
+
+
+def of_steps(inputs: Sequence[Tensor], stacked: Sequence[int]) -> list[Tensor]:
+    """The inputs that each step has of its own."""
+    return [step for i in stacked for step in inputs[i].unbind()]
+
+
+def separate(graph: GraphModule) -> list[int]:
+    """Makes each tensor that is unbound from an input an input of its own, behind the others.
+
+    As parts of one tensor the steps would have kernels that differ by an offset, each of which
+    takes a second to compile; like this all steps share theirs.
+
+    Returns:
+        The inputs to unbind, in the order of the new ones.
+    """
+    graph.graph.eliminate_dead_code()
+    inputs = graph.graph.find_nodes(op="placeholder")
+    unbind = torch.ops.aten.unbind.int
+    found = []
+    for node in graph.graph.find_nodes(op="call_function", target=unbind):
+        if node.args[0] not in inputs or node.args[1:] not in ((), (0,)):
+            continue
+        found.append(inputs.index(node.args[0]))
+        last = graph.graph.find_nodes(op="placeholder")[-1]
+        with graph.graph.inserting_before(last.next):
+            names = [f"step_{len(found)}_{k}" for k in range(len(node.meta["val"]))]
+            steps = [graph.graph.placeholder(name) for name in names]
+        for item in list(node.users):
+            item.replace_all_uses_with(steps[item.args[1]])
+            graph.graph.erase_node(item)
+        graph.graph.erase_node(node)
+    graph.recompile()
+    return found
