@@ -1,7 +1,7 @@
 """Runge-Kutta steps forward in depth and costate steps back, as they are or compiled."""
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, cast, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from .tableau import Tableau, weighted
 
 
 Stages = Sequence[Sequence[Tensor]]
-"""Tensors that belong to a stage of the method and to one quantity there, stacked over the steps."""
+"""Quantities of each stage of the method, stacked over the steps."""
 
 
 def advance(
@@ -110,6 +110,9 @@ def moved(x: Tensor, z: Tensor, h: float | Tensor) -> Tensor:
     return x + h * z if isinstance(h, Tensor) else x.add(z, alpha=h)
 
 
+Run = Callable[..., Sequence[Tensor]]
+
+
 class Compiled(NamedTuple):
     """A compiled function.
 
@@ -119,7 +122,7 @@ class Compiled(NamedTuple):
         returned: The structure of the outputs.
     """
 
-    run: Callable[..., Sequence[Tensor]]
+    run: Run
     stacked: list[int]
     returned: TreeSpec
 
@@ -171,7 +174,7 @@ def compile_anew(function: Callable, args: Sequence[Any]) -> Compiled:
     graph = make_fx(flat)(*inputs)
     stacked = separate(graph)
     run = torch._inductor.compile(graph, [*inputs, *of_steps(inputs, stacked)], OPTIONS)
-    return Compiled(run, stacked, returned[0])
+    return Compiled(cast(Run, run), stacked, returned[0])
 
 
 def of_steps(inputs: Sequence[Tensor], stacked: Sequence[int]) -> list[Tensor]:
