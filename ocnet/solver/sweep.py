@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.utils._pytree import tree_flatten, tree_unflatten, TreeSpec
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten, TreeSpec
 
 from .linearisation import Linearisation
 from .tableau import Tableau, weighted
@@ -146,8 +146,8 @@ def compiled(function: Callable, key: Hashable, *args: Any) -> Any:
     Raises:
         RuntimeError: If they cannot be compiled, most often because there is no C++ compiler.
     """
-    inputs, structure = tree_flatten(args)
-    key = (key, structure, *((z.shape, z.stride(), z.dtype, z.device) for z in inputs))
+    inputs = tree_leaves(args)
+    key = (key, nesting(args), *((z.shape, z.stride(), z.dtype, z.device) for z in inputs))
     if key not in COMPILED:
         try:
             COMPILED[key] = compile_anew(function, args)
@@ -175,6 +175,11 @@ def compile_anew(function: Callable, args: Sequence[Any]) -> Compiled:
     stacked = separate(graph)
     run = torch._inductor.compile(graph, [*inputs, *of_steps(inputs, stacked)], OPTIONS)
     return Compiled(cast(Run, run), stacked, returned[0])
+
+
+def nesting(tree: Any) -> Hashable:
+    """Equal for two trees of lists and tensors with the same structure."""
+    return tuple(map(nesting, tree)) if isinstance(tree, (list, tuple)) else None
 
 
 def of_steps(inputs: Sequence[Tensor], stacked: Sequence[int]) -> list[Tensor]:
