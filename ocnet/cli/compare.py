@@ -8,7 +8,8 @@ from typing import Annotated
 import torch
 import typer
 
-from ..analysis.compare import compare, Comparison
+from ..analysis.compare import compare
+from ..analysis.comparison import Comparison
 from ..catalogue import load_trainable_problem
 from ..control import Control
 from ..objective import evaluate

@@ -8,8 +8,6 @@ import torch
 import typer
 from tabulate import tabulate
 
-from ..plot.solution import solution as picture
-from ..report import Section, write_report
 from ..solve import Adam, InteriorPoint, LBFGS, Solution, solve, SuccessiveApproximation
 from ..solver import Euler, Heun, RK4, RK38
 from .options import (
@@ -108,6 +106,10 @@ def certificate(found: Solution) -> list[tuple[str, str]]:
 
 def write(out: Path, name: str, found: Solution, rows: list[tuple[str, str]]) -> None:
     """Writes report, solution and numbers to a folder."""
+    # Not above: who asks for numbers alone need not wait for matplotlib.
+    from ..plot.solution import solution as picture
+    from ..report import Section, write_report
+
     figure = picture(found)
     table = tabulate(rows, tablefmt="html", disable_numparse=True)
     write_report(
