@@ -12,11 +12,8 @@ from torch import Tensor
 from ..control import Control
 from ..objective import evaluate
 from ..problem import Problem, Sample
+from ..solve.certificate import CLOSE, gap
 from ..solver import ExplicitRungeKutta, Solver, TorchDiffEq
-
-
-CLOSE = 0.05
-"""A cost or a final state within this share of the ODE's is called close."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +45,7 @@ class DepthCertificate:
     @property
     def cost_gap(self) -> float:
         """`|J_Euler - J_ODE|` relative to the larger of the two."""
-        scale = max(abs(self.cost), abs(self.ode_cost))
-        return abs(self.cost - self.ode_cost) / scale if scale > 0 else 0.0
+        return gap(self.cost, self.ode_cost)
 
     @property
     def behaves_like_ode(self) -> bool:

@@ -24,6 +24,9 @@ from .transcription import Transcription
 HUGE = 1e10
 """A control that grows beyond this grows without end."""
 
+STILL = 1e-12
+"""A cost that changes by less than this share of itself stands still."""
+
 
 class Multipliers(NamedTuple):
     """What an augmented Lagrangian weighs the constraints with.
@@ -220,7 +223,7 @@ class FirstOrder(Method):
         try:
             for record in itertools.islice(steps, self.n_steps):
                 costs.append(record.cost)
-                if costs[-2:-1] == costs[-1:]:
+                if len(costs) > 1 and abs(costs[-1] - costs[-2]) <= STILL * abs(costs[-1]):
                     break
         except NonFiniteCost:
             return len(costs), True
