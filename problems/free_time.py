@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ocnet import Sample, SolvedProblem
 
-from .constrained import double_integrator
+from .double_integrator import double_integrator
 
 
 class MinTime(SolvedProblem):

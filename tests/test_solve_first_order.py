@@ -11,7 +11,7 @@ from ocnet import Euler, Problem, RK4
 from ocnet.solve import Adam, LBFGS, solve, SuccessiveApproximation
 from ocnet.solve.first_order import augmented_lagrangian, Multipliers
 from ocnet.solve.transcription import Transcription
-from problems.constrained import BrysonDenham
+from problems.double_integrator import BrysonDenham
 from problems.free_time import Brachistochrone, MinTime, MoonLander
 
 from .test_solve import Downhill, Explosion, Integrator, Mass, NotANumber, Reach
