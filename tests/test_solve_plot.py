@@ -101,7 +101,7 @@ def test_whole_turns_of_an_angle_are_not_shown() -> None:
     trajectory = found.trajectory
     turned = dataclasses.replace(trajectory, controls=tuple(found.u + turns))
     values = [
-        steps(picture(dataclasses.replace(found, trajectory=t)).axes[1])[0].get_data().values
+        steps(picture(dataclasses.replace(found, trajectory=t)).axes[1])[0].get_data()[0]
         for t in (trajectory, turned)
     ]
     np.testing.assert_allclose(values[0], values[1], atol=1e-12)

@@ -98,9 +98,10 @@ def test_scaling_the_cost_of_a_bounded_problem(factor: float) -> None:
 def test_first_order_methods_find_the_same_optimum(problem: type[Problem]) -> None:
     ocp = problem()
     best = solve(ocp, solver=Euler(N))
-    found = solve(ocp, solver=Euler(N), method=LBFGS(n_steps=12, tolerance=1e-4))
+    found = solve(ocp, solver=Euler(N), method=LBFGS())
     assert found.status == "converged", found.reason
-    torch.testing.assert_close(found.cost, best.cost, rtol=1e-5, atol=0)
+    # A violation of 1e-5 is allowed, and worth up to 24 times as much.
+    torch.testing.assert_close(found.cost, best.cost, rtol=2e-5, atol=0)
     torch.testing.assert_close(found.costates, best.costates, rtol=1e-3, atol=1e-3)
 
 

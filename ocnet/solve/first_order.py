@@ -187,11 +187,11 @@ class FirstOrder(Method):
         nlp.scale = torch.ones_like(nlp.scale)
         with torch.no_grad():
             augmented = Augmented(nlp, start.z[0, :, nlp.nx :])
+            v = free(start.u, *nlp.u_bounds)
             control = PiecewiseConstant(
-                augmented.t0, augmented.t1, 1, augmented.control_shape, dtype=nlp.x0.dtype,
-                device=nlp.x0.device,
-            )  # fmt: skip
-            control.path.copy_(free(start.u, *nlp.u_bounds)[None])
+                augmented.t0, augmented.t1, 1, v.shape, dtype=v.dtype, device=v.device
+            )
+            control.path.copy_(v[None])
         constrained = nlp.n_psi + nlp.along.rows + nlp.end.rows > 0
         count, before, left = 0, torch.inf, self.rounds if constrained else 1
         while True:

@@ -75,8 +75,8 @@ def written(nlp: Transcription) -> Source:
     stage, end = traced(nlp, graph, shapes)
     numbers = Numbers(count)
     point, real = "const real *restrict w, const real *restrict p, ", "const real *restrict "
-    along = dict(zip(("F", "c", "g"), stage, strict=True))
-    at_end = dict(zip(("phi", "psi", "omega"), end, strict=True))
+    along: dict[str, list[int]] = dict(zip(("F", "c", "g"), stage, strict=True))
+    at_end: dict[str, list[int]] = dict(zip(("phi", "psi", "omega"), end, strict=True))
     # The Hessians are those of `costate F + scale c + eta g` and `scale phi + nu psi + eta omega`.
     weights = f"{real}costate, {real}eta, ", f"{real}nu, {real}eta, "
     nz, d = nlp.nz, nlp.nz + nlp.nu
