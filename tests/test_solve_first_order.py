@@ -10,6 +10,8 @@ from torch import Tensor
 from ocnet import Euler, Problem, RK4
 from ocnet.solve import Adam, LBFGS, solve, SuccessiveApproximation
 from ocnet.solve.first_order import augmented_lagrangian, Multipliers
+from ocnet.solve.method import Code
+from ocnet.solve.single_shooting import outcome
 from ocnet.solve.transcription import Transcription
 from problems.double_integrator import BrysonDenham
 from problems.free_time import Brachistochrone, MinTime, MoonLander
@@ -86,6 +88,21 @@ def test_a_parameter_on_its_bound() -> None:
     found = solve(Mass((1.0, 10.0)), solver=Euler(20), method=LBFGS())
     assert found.status == "converged", found.reason
     torch.testing.assert_close(found.parameters["mass"], torch.tensor(1.0), rtol=0, atol=1e-5)
+
+
+def test_a_parameter_that_can_still_be_improved_is_not_converged() -> None:
+    """The control that is best for a mass of 2 is, where the mass is free, no optimum."""
+    best, none = solve(Mass(), solver=Euler(10)), torch.zeros(10, 1, 0)
+    nu = best.multipliers.terminal.reshape(1, 1, 2)
+    codes = []
+    for problem, theta in (
+        (Mass(), torch.zeros(1, 0)),
+        (Mass((0.1, 10.0)), torch.full((1, 1), 2.0)),
+    ):
+        nlp = Transcription(problem.batch(torch.zeros(2)), Euler(10))
+        u = best.u.reshape(10, 1, 1)
+        codes.append(Code(int(outcome(nlp, u, theta, nu, none, none[:1], 0, 1e-5).code)))
+    assert codes == [Code.CONVERGED, Code.EXHAUSTED]
 
 
 def test_each_instance_has_parameters_of_its_own() -> None:
