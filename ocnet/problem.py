@@ -109,6 +109,8 @@ class Problem(nn.Module, abc.ABC):
         control_shape: The shape of one control value; None if a control value is a layer.
         projections: The layers where the state space changes, in order of time.
         control_bounds: Lower and upper bounds of `u`, or None.
+        control_angles: Which components of `u`, flattened, are angles in radians: pictures show
+            them without jumps by whole turns, which mean nothing.
         final_time_bounds: Lower and upper bound of a final time that is free, with `t1` the guess
             to start from; None if it is fixed.
         static_parameters: The names of the problem's own parameters that are optimised beside
@@ -123,6 +125,7 @@ class Problem(nn.Module, abc.ABC):
     projections: Sequence[Projection] = ()
     n_steps: int = 100
     control_bounds: tuple[float | Tensor, float | Tensor] | None = None
+    control_angles: tuple[int, ...] = ()
     final_time_bounds: tuple[float, float] | None = None
     static_parameters: Mapping[str, tuple[float, float]] = {}
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ocnet import Sample, SolvedProblem
 
-from .constrained import double_integrator
+from .double_integrator import double_integrator
 
 
 class MinTime(SolvedProblem):
@@ -96,6 +96,7 @@ class Brachistochrone(SolvedProblem):
     t1 = 1.0
     state_shape = (3,)
     control_shape = (1,)
+    control_angles = (0,)
     final_time_bounds = (0.1, 20.0)
 
     def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
@@ -174,6 +175,7 @@ class OrbitRaising(SolvedProblem):
     t1 = 3.32
     state_shape = (3,)
     control_shape = (1,)
+    control_angles = (0,)
 
     def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
         r, w, v = x.unbind(-1)

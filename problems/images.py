@@ -3,11 +3,11 @@
 import abc
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ocnet import Layers, Sample
+from ocnet.images import stored
 from ocnet.problem import Split
 from ocnet.resnet import Architecture, CrossEntropy, layers, parts, ResidualProblem
 from ocnet.resnet.architecture import stages
@@ -102,7 +102,12 @@ class _Torchvision(_Images):
     """A data set that torchvision knows."""
 
     def load(self, split: Split) -> tuple[Tensor, Tensor]:
-        images, labels = stored(self.name, self.folder, split != "test")
+        folder = Path(FOLDER if self.folder is None else self.folder)
+        images, labels = map(
+            torch.as_tensor, stored(self.name, folder, split != "test", self.folder is None)
+        )
+        images = images[:, None] if images.dim() == 3 else images.permute(0, 3, 1, 2)
+        images, labels = images.contiguous(), labels.long()
         if split == "train":
             return images[: -self.held_out], labels[: -self.held_out]
         if split == "validation":
@@ -174,44 +179,6 @@ class CIFAR100(_Torchvision):
     classes = 100
     mean = (0.5071, 0.4865, 0.4409)
     std = (0.2673, 0.2564, 0.2762)
-
-
-def stored(name: str, folder: str | Path | None, train: bool) -> tuple[Tensor, Tensor]:
-    """A data set's images as bytes and its labels, from `NAME.npz` or through torchvision.
-
-    Raises:
-        FileNotFoundError: If the data set is not there; its line says what to do.
-    """
-    root = Path(FOLDER if folder is None else folder)
-    archive = root / f"{name.lower()}.npz"
-    if archive.is_file():
-        split = "train" if train else "test"
-        with np.load(archive) as arrays:
-            images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
-    else:
-        images, labels = from_torchvision(name, root, train, download=folder is None)
-    images = torch.as_tensor(images)
-    images = images[:, None] if images.dim() == 3 else images.permute(0, 3, 1, 2)
-    return images.contiguous(), torch.as_tensor(labels).long()
-
-
-def from_torchvision(
-    name: str, root: Path, train: bool, download: bool
-) -> tuple[np.ndarray | Tensor, list[int] | Tensor]:
-    """Images and labels as torchvision reads them from a folder, or downloads them to it."""
-    # Not above: torchvision only imports beside the build of torch that it was made for, and
-    # whoever has the arrays or uses other problems can do without.
-    from torchvision import datasets
-
-    try:
-        dataset = getattr(datasets, name)(root, train=train, download=download)
-    except (RuntimeError, OSError) as error:
-        why = f", and the download failed ({type(error).__name__})" if download else ""
-        raise FileNotFoundError(
-            f"{name} is not in {root}{why}: name a folder that holds {name.lower()}.npz or "
-            f"torchvision's files with --data DIR, or go online and leave --data out."
-        ) from None
-    return dataset.data, dataset.targets
 
 
 def shifted(

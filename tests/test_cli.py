@@ -102,7 +102,7 @@ def test_compare_a_problem_of_ones_own(own: str, tmp_path: Path) -> None:
         (["{own}:Decay", "--set", "weight"], 2, "must be key=value"),
         (["{own}:Decay", "--set", "weight=-1"], 2, "weight > 0"),
         (
-            ["problems.constrained:MinEnergy"],
+            ["problems.double_integrator:MinEnergy"],
             2,
             r"constraints \(terminal_constraint\).*ocnet solve",
         ),

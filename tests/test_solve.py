@@ -11,7 +11,8 @@ from torch import Tensor
 from ocnet import Euler, evaluate, Heun, Problem, RK4, Sample, TorchDiffEq
 from ocnet.solve import InteriorPoint, Solution, solve
 from ocnet.solve.riccati import riccati, Stages
-from problems.constrained import BoundedVanDerPol, BrysonDenham, double_integrator, MinEnergy
+from problems.constrained import BoundedVanDerPol, PendulumSwingUp
+from problems.double_integrator import BrysonDenham, double_integrator, MinEnergy
 from problems.free_time import MinTime, MoonLander, OrbitRaising
 from problems.linear_quadratic import OscillatorLQR, ScalarLQR
 from problems.nonlinear import VanDerPol
@@ -385,6 +386,17 @@ def test_certificate_shows_how_euler_misleads() -> None:
         Sample(solution.batch.x0[None]),
     )  # fmt: skip
     torch.testing.assert_close(euler.ode, cost[0].detach(), rtol=1e-6, atol=0)
+    assert euler.verdict.endswith("Euler misleads.") and "Euler's is 1" in rk4.verdict
+    assert rk4.verdict.endswith("Euler misleads.")
+    told = solve(ScalarLQR(), solver=RK4(60)).certificate.verdict
+    assert told.endswith("Euler does not mislead.")
+
+
+def test_a_control_found_by_euler_misses_the_end_in_continuous_time() -> None:
+    """Euler gives energy to the pendulum that it does not have."""
+    euler, rk4 = (solve(PendulumSwingUp(), solver=s(200)).certificate for s in (Euler, RK4))
+    assert euler.ode_violation > 0.5 and euler.verdict.endswith("Euler misleads.")
+    assert rk4.ode_violation < 1e-3 and rk4.verdict.endswith("Euler misleads.")
 
 
 def test_derivatives_equal_central_differences(generator: torch.Generator) -> None:

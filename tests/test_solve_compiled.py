@@ -15,7 +15,7 @@ from ocnet.solve.compiled.symbol import Symbol
 from ocnet.solve.iterate import Iterate, linearise
 from ocnet.solve.solve import single
 from ocnet.solve.transcription import Transcription
-from problems import constrained, free_time, linear_quadratic, nonlinear
+from problems import constrained, double_integrator, free_time, linear_quadratic, nonlinear
 
 
 compiles = pytest.mark.skipif(build.compiler() is None, reason="needs a C compiler")
@@ -106,7 +106,7 @@ ALL = [
     (nonlinear.VanDerPol, RK4(20)),
     (nonlinear.BilinearPenalty, RK4(20)),
     (nonlinear.DeepLinear, Euler(10)),
-    (constrained.BrysonDenham, Euler(40)),
+    (double_integrator.BrysonDenham, Euler(40)),
     (constrained.LinearResNet, Euler(10)),
     (constrained.BoundedVanDerPol, Euler(50)),
     (constrained.PendulumSwingUp, RK4(50)),

@@ -1,5 +1,7 @@
 """What the picture of a solution shows: its data, its bounds and its labels."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from ocnet import Euler, RK4
 from ocnet.plot.solution import SHOWN, solution as picture
 from ocnet.solve import Solution, solve
 from problems.constrained import BoundedVanDerPol
-from problems.free_time import MinTime
+from problems.free_time import MinTime, OrbitRaising
 from problems.linear_quadratic import DoubleIntegratorLQR
 from problems.nonlinear import DeepLinear
 
@@ -91,3 +93,17 @@ def test_many_components_are_cut_and_the_horizon_is_the_one_found() -> None:
     figure = found.plot()
     check(figure, found, 0)
     assert abs(float(figure.axes[0].lines[0].get_xdata()[-1]) - 2.0) < 1e-6
+
+
+def test_whole_turns_of_an_angle_are_not_shown() -> None:
+    found = solve(OrbitRaising(), solver=Euler(20))
+    turns = 2 * torch.pi * torch.arange(20).remainder(3).reshape(-1, 1)
+    trajectory = found.trajectory
+    turned = dataclasses.replace(trajectory, controls=tuple(found.u + turns))
+    values = [
+        steps(picture(dataclasses.replace(found, trajectory=t)).axes[1])[0].get_data()[0]
+        for t in (trajectory, turned)
+    ]
+    np.testing.assert_allclose(values[0], values[1], atol=1e-12)
+    assert abs(np.diff(values[0])).max() < np.pi and abs(np.median(values[0])) <= np.pi
+    np.testing.assert_allclose(np.sin(values[0]), found.u[:, 0].sin(), atol=1e-12)

@@ -7,7 +7,7 @@ import torch
 
 from ocnet import Euler, ExplicitRungeKutta, RK4, SolvedProblem
 from ocnet.solve import Solution, solve
-from problems import constrained, free_time, linear_quadratic, nonlinear
+from problems import constrained, double_integrator, free_time, linear_quadratic, nonlinear
 
 
 def solved(problem: SolvedProblem, solver: ExplicitRungeKutta) -> Solution:
@@ -28,7 +28,7 @@ def solved(problem: SolvedProblem, solver: ExplicitRungeKutta) -> Solution:
         nonlinear.Tanh,
         nonlinear.BilinearPenalty,
         nonlinear.DeepLinear,
-        constrained.MinEnergy,
+        double_integrator.MinEnergy,
         constrained.Bilinear,
         constrained.LinearResNet,
         free_time.MinTime,
@@ -60,7 +60,7 @@ def test_euler_optimum_equals_the_published_digits(
 
 def test_euler_optimum_of_bryson_denham_but_for_the_relaxation_of_the_reference() -> None:
     """The reference relaxes `x1 <= L` by 1e-8, as IPOPT does: `dJ/dL = -4/(9 L^2) = -36`."""
-    cost = float(solved(constrained.BrysonDenham(), Euler(100)).cost)
+    cost = float(solved(double_integrator.BrysonDenham(), Euler(100)).cost)
     assert abs(cost - 36e-8 - 4.00903185) < 1e-8
 
 
@@ -73,10 +73,10 @@ CONTINUOUS = [
     (nonlinear.BilinearPenalty, 100),
     (nonlinear.VanDerPol, 200),
     (nonlinear.DeepLinear, 50),
-    (constrained.MinEnergy, 200),
-    (lambda: constrained.BrysonDenham(1 / 9), 200),
-    (lambda: constrained.BrysonDenham(0.2), 200),
-    (lambda: constrained.BrysonDenham(0.3), 200),
+    (double_integrator.MinEnergy, 200),
+    (lambda: double_integrator.BrysonDenham(1 / 9), 200),
+    (lambda: double_integrator.BrysonDenham(0.2), 200),
+    (lambda: double_integrator.BrysonDenham(0.3), 200),
     (constrained.TanhTo, 100),
     (constrained.Bilinear, 50),
     (constrained.LinearResNet, 50),

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from ocnet import Euler, Problem, Quadratic, Sample, TerminalQuadratic
 from ocnet.solve import Adam, LBFGS, solve, SuccessiveApproximation
-from problems.constrained import BoundedVanDerPol, MinEnergy
-from problems.linear_quadratic import DoubleIntegratorLQR, ScalarLQR, TerminalLQR
+from problems.constrained import BoundedVanDerPol
+from problems.double_integrator import MinEnergy
+from problems.linear_quadratic import DoubleIntegratorLQR, OscillatorLQR, ScalarLQR, TerminalLQR
 from problems.nonlinear import BilinearPenalty
 
 
@@ -97,16 +98,18 @@ def test_scaling_the_cost_of_a_bounded_problem(factor: float) -> None:
 def test_first_order_methods_find_the_same_optimum(problem: type[Problem]) -> None:
     ocp = problem()
     best = solve(ocp, solver=Euler(N))
-    found = solve(ocp, solver=Euler(N), method=LBFGS(n_steps=12, tolerance=1e-4))
+    found = solve(ocp, solver=Euler(N), method=LBFGS())
     assert found.status == "converged", found.reason
-    torch.testing.assert_close(found.cost, best.cost, rtol=1e-5, atol=0)
+    # A violation of 1e-5 is allowed, and worth up to 24 times as much.
+    torch.testing.assert_close(found.cost, best.cost, rtol=2e-5, atol=0)
     torch.testing.assert_close(found.costates, best.costates, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("problem", [ScalarLQR, DoubleIntegratorLQR, TerminalLQR])
-def test_successive_approximation_reaches_a_millionth(problem: type[Problem]) -> None:
-    best = solve(problem(), solver=Euler(N))
-    found = solve(problem(), solver=Euler(N), method=SuccessiveApproximation())
+@pytest.mark.parametrize("n", [N, 100])
+@pytest.mark.parametrize("problem", [ScalarLQR, DoubleIntegratorLQR, TerminalLQR, OscillatorLQR])
+def test_successive_approximation_reaches_a_millionth(problem: type[Problem], n: int) -> None:
+    best = solve(problem(), solver=Euler(n))
+    found = solve(problem(), solver=Euler(n), method=SuccessiveApproximation())
     assert found.status == "converged", found.reason
     assert float(found.optimality.stationarity) < 2e-6
     torch.testing.assert_close(found.u, best.u, rtol=1e-4, atol=1e-5)

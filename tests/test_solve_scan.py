@@ -10,7 +10,7 @@ from ocnet import Euler, ExplicitRungeKutta, Problem, RK4
 from ocnet.solve import InteriorPoint, scan, solve
 from ocnet.solve.newton import shifted
 from ocnet.solve.riccati import riccati, Stages, Step, swept
-from problems import constrained, free_time, linear_quadratic
+from problems import constrained, double_integrator, free_time, linear_quadratic
 
 
 def positive(generator: torch.Generator, *shape: int) -> Tensor:
@@ -116,7 +116,7 @@ def test_depth_is_logarithmic(
     [
         (linear_quadratic.TerminalLQR, Euler(64)),
         (constrained.BoundedVanDerPol, Euler(50)),
-        (constrained.BrysonDenham, Euler(40)),
+        (double_integrator.BrysonDenham, Euler(40)),
         (constrained.PendulumSwingUp, RK4(50)),
         (free_time.MinTime, Euler(20)),
         (free_time.Brachistochrone, RK4(20)),

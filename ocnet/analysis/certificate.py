@@ -2,18 +2,18 @@
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from ..control import Control
 from ..objective import evaluate
 from ..problem import Problem, Sample
+from ..solve.certificate import CLOSE, gap
 from ..solver import ExplicitRungeKutta, Solver, TorchDiffEq
-
-
-CLOSE = 0.05
-"""A cost or a final state within this share of the ODE's is called close."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,7 @@ class DepthCertificate:
     @property
     def cost_gap(self) -> float:
         """`|J_Euler - J_ODE|` relative to the larger of the two."""
-        scale = max(abs(self.cost), abs(self.ode_cost))
-        return abs(self.cost - self.ode_cost) / scale if scale > 0 else 0.0
+        return gap(self.cost, self.ode_cost)
 
     @property
     def behaves_like_ode(self) -> bool:
@@ -88,7 +87,21 @@ def reference_solver() -> TorchDiffEq:
     return TorchDiffEq("dopri5", rtol=1e-9, atol=1e-11)
 
 
+class Outcome(NamedTuple):
+    """What a solver gives: the mean cost, the final states, and how often it evaluated `f`."""
+
+    cost: float
+    x: Tensor
+    evaluations: int
+
+
 @torch.no_grad()
+def outcome(problem: Problem, control: Control, solver: Solver, sample: Sample) -> Outcome:
+    """Solves the problem from a sample."""
+    cost, trajectory = evaluate(problem, control, solver, sample)
+    return Outcome(cost.mean().item(), trajectory.states[-1], trajectory.evaluations)
+
+
 def depth_certificate(
     problem: Problem,
     control: Control,
@@ -111,22 +124,37 @@ def depth_certificate(
         SolverError: If the ODE has no solution up to the end.
     """
     problem, control = double(problem, control)
-    sample = doubled(sample)
-    (J_n, network), (J_2n, _), (J_ode, ode) = (
-        evaluate(problem, control, s, sample)
-        for s in (solver, solver.with_steps(2 * solver.n), reference or reference_solver())
-    )
-    J_n, J_2n, J_ode = (J.mean().item() for J in (J_n, J_2n, J_ode))
-    error, error_2n = abs(J_n - J_ode), abs(J_2n - J_ode)
+    solved = lambda solver: outcome(problem, control, solver, doubled(sample))
+    return certificate_of(solver, solved, solved(reference or reference_solver()), coarse_cost)
+
+
+def certificate_of(
+    solver: ExplicitRungeKutta,
+    solved: Callable[[Solver], Outcome],
+    ode: Outcome,
+    coarse_cost: float | None = None,
+) -> DepthCertificate:
+    """`depth_certificate` where it is known what the ODE gives.
+
+    Arguments:
+        solver: The network.
+        solved: What a solver gives.
+        ode: What the tight solver gave.
+        coarse_cost: As of `depth_certificate`.
+    """
+    network, finer = solved(solver), solved(solver.with_steps(2 * solver.n))
+    error, error_2n = abs(network.cost - ode.cost), abs(finer.cost - ode.cost)
     # Below this the reference's own error and rounding speak.
-    resolved = error_2n > 1e-8 * max(abs(J_ode), 1e-300)
-    x, x_ode = network.states[-1], ode.states[-1]
+    resolved = error_2n > 1e-8 * max(abs(ode.cost), 1e-300)
+    richardson = 2 * finer.cost - network.cost
+    if coarse_cost is not None:
+        richardson = 2 * network.cost - coarse_cost
     return DepthCertificate(
         n=solver.n,
-        cost=J_n,
-        ode_cost=J_ode,
-        richardson_cost=2 * J_2n - J_n if coarse_cost is None else 2 * J_n - coarse_cost,
+        cost=network.cost,
+        ode_cost=ode.cost,
+        richardson_cost=richardson,
         reoptimised=coarse_cost is not None,
-        state_gap=((x - x_ode).norm() / x_ode.norm().clamp(min=1e-300)).item(),
+        state_gap=((network.x - ode.x).norm() / ode.x.norm().clamp(min=1e-300)).item(),
         order=math.log2(error / error_2n) if resolved and error > 0 else math.nan,
     )

@@ -2,12 +2,17 @@
 
 import importlib
 import pkgutil
+import sys
 
 import typer
 
 
-def build() -> typer.Typer:
-    """The application with all its commands."""
+def build(command: str | None = None) -> typer.Typer:
+    """The application with all its commands, or faster with the one that a file is named after.
+
+    Arguments:
+        command: The command that will be called; all are there if no file has its name.
+    """
     app = typer.Typer(
         name="ocnet",
         help="Deep residual networks and classical control as one optimal control problem.",
@@ -16,8 +21,11 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
-    for found in pkgutil.iter_modules(__path__):
-        module = importlib.import_module(f"{__name__}.{found.name}")
+    # With a callback typer expects the name of a command even if there is only one.
+    app.callback()(lambda: None)
+    files = [found.name for found in pkgutil.iter_modules(__path__)]
+    for name in [command] if command in files else files:
+        module = importlib.import_module(f"{__name__}.{name}")
         if hasattr(module, "register"):
             module.register(app)
     return app
@@ -25,4 +33,4 @@ def build() -> typer.Typer:
 
 def main() -> None:
     """Runs the command that the user typed."""
-    build()()
+    build(next(iter(sys.argv[1:]), None))()

@@ -8,13 +8,15 @@ from typing import Annotated
 import torch
 import typer
 
-from ..analysis.compare import compare, Comparison
+from ..analysis.compare import compare
+from ..analysis.comparison import Comparison
 from ..catalogue import load_trainable_problem
 from ..control import Control
 from ..objective import evaluate
 from ..plot import compare as plot
 from ..problem import Problem, Sample, SolvedProblem
 from ..report import Section, write_report
+from ..run.config import Config
 from ..solver import Euler, Heun, RK4, RK38, Solver, TorchDiffEq
 from ..solver.ode import FIXED
 from ..train import History, train
@@ -82,23 +84,17 @@ def compare_command(
         raise typer.BadParameter(f"--iterations must be at least 1, but got {iterations}.")
     target = device_from(device)
     problem = problem_from(spec, settings, load_trainable_problem)
-    if dtype == "auto":
-        dtype = "float64" if isinstance(problem, SolvedProblem) else "float32"
-    if dtype not in DTYPES:
-        raise typer.BadParameter(f"--dtype must be float32 or float64, but got {dtype!r}.")
+    precision = dtype_from(dtype, problem)
     n = problem.n_steps if steps is None else steps
-    try:
-        solvers = [solver_from(name.strip(), n, rtol) for name in methods.split(",")]
-    except (ValueError, TypeError) as error:
-        raise typer.BadParameter(one_line(error)) from None
+    solvers = solvers_from(methods, n, rtol)
     if out is not None:
         out = new_folder(out)
 
-    with default_dtype(DTYPES[dtype]):
+    with default_dtype(precision):
         torch.manual_seed(seed)
         generator = torch.Generator().manual_seed(seed)
         problem = problem_from(spec, settings, load_trainable_problem).to(target)
-        fit = Fit(problem, iterations, lr, batch_size, generator, target)
+        fit = Fit(spec, problem, iterations, lr, batch_size, generator, target)
         control, coarse_cost = trained(fit, n)
         comparison = compare(
             problem,
@@ -117,6 +113,23 @@ def compare_command(
             webbrowser.open((out / "report.html").resolve().as_uri())
 
 
+def dtype_from(name: str, problem: Problem) -> torch.dtype:
+    """The number type that the user named; double precision where the optimum is known."""
+    if name == "auto":
+        name = "float64" if isinstance(problem, SolvedProblem) else "float32"
+    if name not in DTYPES:
+        raise typer.BadParameter(f"--dtype must be float32 or float64, but got {name!r}.")
+    return DTYPES[name]
+
+
+def solvers_from(methods: str, n: int, rtol: float) -> list[Solver]:
+    """The solvers that the user named, or a usage error in one line."""
+    try:
+        return [solver_from(name.strip(), n, rtol) for name in methods.split(",")]
+    except (ValueError, TypeError) as error:
+        raise typer.BadParameter(one_line(error)) from None
+
+
 def solver_from(name: str, n: int, rtol: float) -> Solver:
     """The solver that a name on the command line means."""
     if name in OWN:
@@ -130,6 +143,7 @@ class Fit:
     """How a control is trained for a comparison.
 
     Attributes:
+        spec: What names the problem.
         problem: The problem.
         iterations: Training steps; a default that suits the kind of problem if None.
         lr: The learning rate of Adam.
@@ -139,6 +153,7 @@ class Fit:
         histories: What training measured so far.
     """
 
+    spec: str
     problem: Problem
     iterations: int | None
     lr: float
@@ -165,27 +180,20 @@ class Fit:
 
     def run(self, control: Control, n: int) -> None:
         """Trains a control under `n` Euler steps: L-BFGS on one cost, Adam on many."""
-        parameters = [*control.parameters(), *self.problem.parameters()]
         if self.is_classical:
-            batch_size, n_steps = 1, self.iterations or 30
-            optimizer = torch.optim.LBFGS(
-                parameters,
-                history_size=30,
-                tolerance_grad=1e-11,
-                tolerance_change=1e-15,
-                line_search_fn="strong_wolfe",
-            )
+            config, n_steps = Config(self.spec, optimizer="lbfgs", batch_size=1), 30
         else:
-            batch_size, n_steps = self.batch_size, self.iterations or self.epochs(30)
-            optimizer = torch.optim.Adam(parameters, lr=self.lr)
+            config = Config(self.spec, optimizer="adam", lr=self.lr, batch_size=self.batch_size)
+            n_steps = self.epochs(30)
+        optimizer = config.make_optimizer(self.problem, control)
         typer.echo(f"training {n} steps with {type(optimizer).__name__}", err=True)
         self.histories[f"{n} steps"] = train(
             self.problem,
             control,
             Euler(n),
             optimizer,
-            n_steps=n_steps,
-            batch_size=batch_size,
+            n_steps=self.iterations or n_steps,
+            batch_size=config.batch_size,
             generator=self.generator,
         )
 

@@ -8,8 +8,6 @@ import torch
 import typer
 from tabulate import tabulate
 
-from ..plot.solution import solution as picture
-from ..report import Section, write_report
 from ..solve import Adam, InteriorPoint, LBFGS, Solution, solve, SuccessiveApproximation
 from ..solver import Euler, Heun, RK4, RK38
 from .options import (
@@ -68,13 +66,17 @@ def solve_command(
             out = new_folder(out)
         found = solve(problem, method=METHODS[method](), solver=SOLVERS[solver](n))
         rows = summary(found)
+        verdict = ""
         if certify and found.status == "converged" and n % 4 == 0:
             rows += certificate(found)
+            verdict = found.certificate.verdict
     name = type(problem).__name__
     typer.echo(f"{name}, {found.solver!r}: {found.status} ({found.reason})")
     typer.echo(tabulate(rows, tablefmt="plain", disable_numparse=True))
+    if verdict:
+        typer.echo(f"\n{verdict}")
     if out is not None:
-        write(out, name, found, rows)
+        write(out, name, found, rows, verdict)
         typer.echo(f"\nreport: {out / 'report.html'}")
     if found.status != "converged":
         raise typer.Exit(1)
@@ -101,20 +103,25 @@ def certificate(found: Solution) -> list[tuple[str, str]]:
         *((f"optimum with {n} steps", f"{float(cost):.10g}") for n, cost in costs),
         (f"optimum with {proof.steps[-1]} Euler steps", f"{float(proof.euler):.10g}"),
         ("this control in the ODE", f"{float(proof.ode):.10g}"),
+        ("its constraint violation there", f"{float(proof.ode_violation):.1e}"),
         ("observed order", f"{float(proof.order):.2f}"),
         ("continuous optimum (Richardson)", f"{float(proof.optimum):.10g}"),
     ]
 
 
-def write(out: Path, name: str, found: Solution, rows: list[tuple[str, str]]) -> None:
+def write(out: Path, name: str, found: Solution, rows: list[tuple[str, str]], verdict: str) -> None:
     """Writes report, solution and numbers to a folder."""
+    # Not above: who asks for numbers alone need not wait for matplotlib.
+    from ..plot.solution import solution as picture
+    from ..report import Section, write_report
+
     figure = picture(found)
     table = tabulate(rows, tablefmt="html", disable_numparse=True)
     write_report(
         out / "report.html",
         f"{name}: optimal control",
         [
-            Section(heading="", lead=f"{found.status}: {found.reason}.", table=table),
+            Section(heading="", lead=f"{found.status}: {found.reason}. {verdict}", table=table),
             Section(
                 heading="The solution",
                 figure=figure,

@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from ..analysis.compare import Comparison
+from ..analysis.comparison import Comparison
 from ..train import History
 from .style import axes, COLORS, legend_below, look, plain_log_ticks
 

@@ -1,8 +1,11 @@
 """Pictures of a solution: states, control, costates, and the Hamiltonian along the path."""
 
+import math
 from typing import Any
 
+import torch
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from ..solve import Solution
 from .style import axes, look
@@ -18,9 +21,11 @@ def solution(found: Solution, instance: int = 0) -> Figure:
     n = found.solver.n
     t = found.trajectory.t.detach().cpu()
     x, u, p = (
-        value.detach().cpu().reshape(len(value), size, -1)[:, instance]
+        value.detach().cpu().reshape(len(value), size, -1)[:, instance].clone()
         for value in (found.x, found.u, found.costates)
     )
+    angles = list(found.batch.problem.control_angles)
+    u[:, angles] = unwrapped(u[:, angles])
     H = found.hamiltonian.detach().cpu().reshape(n, size)[:, instance]
     figure = Figure(figsize=(9, 5.6), layout="constrained")
 
@@ -58,6 +63,14 @@ def solution(found: Solution, instance: int = 0) -> Figure:
     for ax in figure.axes[2:]:
         ax.set_xlabel("time $t$")
     return figure
+
+
+def unwrapped(angle: Tensor) -> Tensor:
+    """Angles over time without jumps by whole turns, most of them between -pi and pi."""
+    turn = 2 * math.pi
+    turns = (angle.diff(dim=0) / turn).round().cumsum(0)
+    angle = torch.cat([angle[:1], angle[1:] - turn * turns])
+    return angle - turn * (angle.median(0).values / turn).round()
 
 
 def stairs(index: int) -> dict[str, Any]:

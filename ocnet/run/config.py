@@ -152,7 +152,15 @@ class Config:
         if decay:
             raise ValueError(f"L-BFGS has no weight decay, but got weight_decay={decay}.")
         parameters = [p for group in groups for p in group["params"]]
-        return torch.optim.LBFGS(parameters, lr, line_search_fn="strong_wolfe")
+        # Torch's own tolerances stop before an optimum is known to more than a few digits.
+        return torch.optim.LBFGS(
+            parameters,
+            lr,
+            history_size=30,
+            tolerance_grad=1e-11,
+            tolerance_change=1e-15,
+            line_search_fn="strong_wolfe",
+        )
 
     def make_schedule(self, iterations: int) -> Schedule:
         """The schedule over a run of so many iterations."""

@@ -1,62 +1,136 @@
-"""First-order methods: L-BFGS and Adam through `train`, constraints by augmented Lagrangian."""
+"""First-order methods: L-BFGS and Adam by ocnet's training loop, with an augmented Lagrangian."""
 
 import abc
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn, Tensor
 
 from ..control import PiecewiseConstant
 from ..problem import Problem, Sample
-from ..solver import ExplicitRungeKutta
-from ..train import train
-from .iterate import Iterate
-from .method import Method, Outcome
-from .single_shooting import check_fixed, outcome, rollout
+from ..solver import Euler
+from ..train import NonFiniteCost, training
+from .iterate import Iterate, largest, linearise, stationarity
+from .method import Code, Method, Outcome
+from .optimality import violations
+from .single_shooting import outcome
+from .start import adjoint
 from .transcription import Transcription
 
 
+HUGE = 1e10
+"""A control that grows beyond this grows without end."""
+
+STILL = 1e-12
+"""A cost that changes by less than this share of itself stands still."""
+
+
+class Multipliers(NamedTuple):
+    """What an augmented Lagrangian weighs the constraints with.
+
+    Attributes:
+        nu: The multipliers of the terminal constraint, shape `(batch, rows)`.
+        eta: Those of the path constraint, shape `(time, batch, rows)`.
+        eta_end: Those of the terminal inequality, shape `(batch, rows)`.
+        rho: The weight of the squares.
+    """
+
+    nu: Tensor
+    eta: Tensor
+    eta_end: Tensor
+    rho: float
+
+
+def augmented_lagrangian(
+    nlp: Transcription, u: Tensor, theta: Tensor, held: Multipliers
+) -> tuple[Tensor, Tensor, Tensor, Multipliers]:
+    r"""Cost, its gradients in controls and constants, and the next estimate of the multipliers.
+
+    $$ \sum_k c_k + \phi + \nu \cdot \psi + \frac{\rho}{2} |\psi|^2
+       + \frac{1}{2 \rho} \Big( |\omega^+|^2 - |\eta_n|^2
+       + \frac{1}{h} \sum_k |g_k^+|^2 - |\eta_k|^2 \Big), $$
+
+    with `g^+ = max(eta_k + rho h g_k, 0)` and `omega^+ = max(eta_n + rho omega, 0)`, which are
+    the next estimates, as is `nu + rho psi`. The gradients follow from the costates.
+    """
+    h, rho = nlp.points.h, held.rho
+    z = nlp.rollout(torch.cat([nlp.x0, theta], -1), u)
+    it = Iterate.without_multipliers(nlp, z, u)
+    lin = linearise(nlp, it)
+    (_, c, g), (phi, psi, omega) = lin.along.values, lin.end.values
+    psi, omega = psi[0], omega[0]
+    eta = (held.eta + rho * h * g).clamp(min=0)
+    eta_end = (held.eta_end + rho * omega).clamp(min=0)
+    along = (eta**2 - held.eta**2).sum((0, 2)) / (2 * rho * h)
+    at_end = (eta_end**2 - held.eta_end**2).sum(-1) / (2 * rho)
+    met = (held.nu * psi).sum(-1) + rho / 2 * (psi**2).sum(-1)
+    cost = c.sum((0, 2)) + phi[0, :, 0] + met + along + at_end
+    nu = held.nu + rho * psi
+    y, y_end = it.y.clone(), it.y_end.clone()
+    y[..., nlp.along.bounded :], y_end[0, :, nlp.end.bounded :] = eta, eta_end
+    it = it._replace(nu=nu[None], y=y, y_end=y_end)
+    it = it._replace(costate=adjoint(nlp, lin, it))
+    _, slope, _ = stationarity(nlp, it, lin)
+    return cost, slope, it.costate[0, :, nlp.nx :], Multipliers(nu, eta, eta_end, rho)
+
+
+class Lagrangian(torch.autograd.Function):
+    """`augmented_lagrangian` as a function of controls and constants that torch differentiates."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, u: Tensor, theta: Tensor, nlp: Transcription, held: Multipliers
+    ) -> Tensor:
+        cost, slope, by_constants, _ = augmented_lagrangian(nlp, u, theta, held)
+        ctx.save_for_backward(slope, by_constants)
+        return cost
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        slope, by_constants = ctx.saved_tensors
+        weight = cotangents[0][:, None]
+        return weight * slope, weight * by_constants, None, None
+
+
 class Augmented(Problem):
-    r"""A problem without constraints whose minimisers are those of the problem with them.
+    """A discretised problem without constraints, as a problem of one Euler step.
 
-    Bounded controls are `u = b(v)` with `v` free; the costs are
-
-    $$ l + \frac{\rho}{2} \big| \max(g, 0) \big|^2, \quad
-       \phi + \nu \cdot \psi + \frac{\rho}{2} |\psi|^2
-            + \frac{\rho}{2} \big| \max(\omega, 0) \big|^2. $$
+    Its control is the controls of all steps, its state the augmented Lagrangian so far. What has
+    bounds is `b(v)` with `v` free.
 
     Arguments:
         nlp: The discretised problem with constraints.
+        theta: The constants to start from (final time and parameters), `(batch, constants)`.
     """
 
-    def __init__(self, nlp: Transcription):
+    state_shape = (1,)
+
+    def __init__(self, nlp: Transcription, theta: Tensor):
         super().__init__()
-        self.nlp = nlp
-        self.nu, self.rho = nlp.x0.new_zeros(len(nlp.x0), nlp.n_psi), 10.0
-        problem = nlp.problem
-        self.t0, self.t1 = problem.t0, problem.t1
-        self.state_shape, self.control_shape = problem.state_shape, problem.control_shape
-        low, high = problem.control_bounds or (-torch.inf, torch.inf)
-        self.u_bounds = torch.as_tensor(low).to(nlp.x0), torch.as_tensor(high).to(nlp.x0)
+        self.nlp, size = nlp, len(nlp.x0)
+        zeros = nlp.x0.new_zeros
+        self.held = Multipliers(
+            zeros(size, nlp.n_psi), zeros(nlp.n, size, nlp.along.rows), zeros(size, nlp.end.rows),
+            10.0,
+        )  # fmt: skip
+        self.control_shape = (nlp.n, size, nlp.nu)
+        self.v_theta = nn.Parameter(free(theta, *nlp.theta_bounds))
+
+    def variables(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Controls and constants between their bounds."""
+        return bounded(v, *self.nlp.u_bounds), bounded(self.v_theta, *self.nlp.theta_bounds)
 
     def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
-        return self.nlp.problem.dynamics(t, x, bounded(u, *self.u_bounds))
-
-    def stage_cost(self, t: Tensor, x: Tensor, u: Tensor, target: Tensor | None) -> Tensor:
-        problem, v = self.nlp.problem, bounded(u, *self.u_bounds)
-        over = problem.path_constraint(t, x, v).clamp(min=0)
-        return problem.stage_cost(t, x, v, target) + self.rho / 2 * (over**2).sum(-1)
+        return Lagrangian.apply(*self.variables(u), self.nlp, self.held)[:, None]  # pyright: ignore
 
     def terminal_cost(self, x: Tensor, target: Tensor | None) -> Tensor:
-        problem = self.nlp.problem
-        psi = problem.terminal_constraint(x, target)
-        over = problem.terminal_inequality(x, target).clamp(min=0)
-        penalty = self.rho / 2 * ((psi**2).sum(-1) + (over**2).sum(-1))
-        return problem.terminal_cost(x, target) + (self.nu * psi).sum(-1) + penalty
+        return x[..., 0]
 
     def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Sample:
-        return self.nlp.problem.sample(batch_size, generator)
+        return Sample(torch.zeros_like(self.nlp.x0[:, :1]))
 
 
 def bounded(v: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -85,20 +159,20 @@ def kinds(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class FirstOrder(Method):
-    """Gradient steps on the controls, by the one training loop of ocnet.
+    """Gradient steps on controls, final time and static parameters, by ocnet's one training loop.
 
-    Terminal constraints are met by an augmented Lagrangian, path constraints and terminal
-    inequalities by its penalty alone, bounds by a smooth map. One problem at a time or a batch
-    that shares all parameters; no free final time.
+    Constraints are met by an augmented Lagrangian, bounds by a smooth map. The instances of a
+    batch share the optimiser's step lengths.
 
     Arguments:
-        n_steps: Optimiser steps in each round.
-        rounds: Updates of the multipliers; each multiplies the penalty by 4 up to 1e6.
+        n_steps: Optimiser steps in each round, at most.
+        rounds: How often the optimiser starts anew at most, with new multipliers; a round that
+            does not bring the violation down to a quarter multiplies the penalty by 4, up to 1e6.
         tolerance: Of stationarity and violation.
     """
 
-    n_steps: int = 100
-    rounds: int = 8
+    n_steps: int = 30
+    rounds: int = 20
     tolerance: float = 1e-5
 
     @property
@@ -110,51 +184,49 @@ class FirstOrder(Method):
         """The optimiser of one round."""
 
     def run(self, nlp: Transcription, start: Iterate, mu: float) -> Outcome:
-        problem, size, name = nlp.problem, len(nlp.x0), type(self).__name__
-        check_fixed(nlp, name)
-        if nlp.own or nlp.shared:
-            raise ValueError(f"{name} takes the problem's own parameters only.")
-        batch = Sample(nlp.x0.detach().reshape(size, *problem.state_shape), nlp.target)
-        shape = (size, *(problem.control_shape or ()))
-        control = PiecewiseConstant(
-            problem.t0, problem.t1, nlp.n, shape, dtype=nlp.x0.dtype, device=nlp.x0.device
-        )
-        augmented = Augmented(nlp)
-        with torch.no_grad():
-            control.path.copy_(free(start.u.reshape(nlp.n, *shape), *augmented.u_bounds))
-        constrained = nlp.n_psi + nlp.along.rows + nlp.end.rows > 0
-        rounds = self.rounds if constrained else 1
         nlp.scale = torch.ones_like(nlp.scale)
-        for _ in range(rounds):
-            train(
-                augmented,
-                control,
-                ExplicitRungeKutta(nlp.points.tableau, nlp.n),
-                self.optimizer([control.path]),
-                n_steps=self.n_steps,
-                data=[batch],
-                progress=False,
-            )
-            with torch.no_grad():
-                u, theta, nu, eta, eta_end = self.multiplied(nlp, augmented, control)
         with torch.no_grad():
-            sweeps = rounds * self.n_steps
-            return outcome(nlp, u, theta, nu, eta, eta_end, sweeps, self.tolerance)  # pyright: ignore
+            augmented = Augmented(nlp, start.z[0, :, nlp.nx :])
+            v = free(start.u, *nlp.u_bounds)
+            control = PiecewiseConstant(
+                augmented.t0, augmented.t1, 1, v.shape, dtype=v.dtype, device=v.device
+            )
+            control.path.copy_(v[None])
+        count, before, left = 0, torch.inf, self.rounds
+        while True:
+            left -= 1
+            steps, lost = self.descend(augmented, control)
+            count += steps
+            with torch.no_grad():
+                u, theta = augmented.variables(control.path[0])
+                *_, found = augmented_lagrangian(nlp, u, theta, augmented.held)
+                nu, eta, eta_end, rho = found
+                now = outcome(nlp, u, theta, nu[None], eta, eta_end[None], count, self.tolerance)
+                violation = float(violations(linearise(nlp, now.it)).max())
+            now.code[largest(u) > HUGE] = Code.UNBOUNDED.value
+            running = now.code == Code.EXHAUSTED.value
+            if left == 0 or lost or not bool(running.any()):
+                now.code[running & lost] = Code.STALLED.value
+                return now
+            weight = rho if violation <= before / 4 else min(4 * rho, 1e6)
+            augmented.held, before = found._replace(rho=weight), violation
 
-    @staticmethod
-    def multiplied(
-        nlp: Transcription, augmented: Augmented, control: PiecewiseConstant
-    ) -> tuple[Tensor, ...]:
-        """Controls and the multipliers that belong to them; updates those of the penalty."""
-        u = bounded(control.path, *augmented.u_bounds).reshape(nlp.n, -1, nlp.nu)
-        theta, rho = nlp.x0.new_zeros(len(nlp.x0), 0), augmented.rho
-        z, _ = rollout(nlp, u, theta)
-        _, psi, omega = nlp.ends(z[-1:])
-        _, _, g = nlp.stages(z[:-1], u)
-        augmented.nu = augmented.nu + rho * psi[0]
-        augmented.rho = min(4 * rho, 1e6)
-        eta, eta_end = rho * g.clamp(min=0) * nlp.points.h, rho * omega.clamp(min=0)
-        return u, theta, augmented.nu[None], eta, eta_end
+    def descend(self, augmented: Augmented, control: PiecewiseConstant) -> tuple[int, bool]:
+        """One round: how many steps until the cost stands still, and whether it became infinite."""
+        parameters = [p for p in (control.path, augmented.v_theta) if p.numel() > 0]
+        steps = training(
+            augmented, control, Euler(1), self.optimizer(parameters),
+            itertools.repeat(augmented.sample(1)),
+        )  # fmt: skip
+        costs: list[float] = []
+        try:
+            for record in itertools.islice(steps, self.n_steps):
+                costs.append(record.cost)
+                if len(costs) > 1 and abs(costs[-1] - costs[-2]) <= STILL * abs(costs[-1]):
+                    break
+        except NonFiniteCost:
+            return len(costs), True
+        return len(costs), False
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from .inequality import Inequalities
-from .iterate import Iterate, largest, linearise, slacks, stationarity
+from .iterate import complementarity, Iterate, largest, linearise, slacks, stationarity
 from .method import Code, Outcome
 from .newton import is_minimum
 from .optimality import violations
@@ -31,7 +31,8 @@ def outcome(
 ) -> Outcome:  # fmt: skip
     """The outcome for given controls, constants and multipliers of all rows but bounds.
 
-    Multipliers of bounds are the slope of the Lagrangian where the variable lies on one.
+    Multipliers of bounds are the slope of the Lagrangian where the variable lies so close to one
+    that it is converging to it; how close it came counts as complementarity.
     """
     z, _ = rollout(nlp, u, theta)
     it = Iterate.without_multipliers(nlp, z, u)
@@ -41,9 +42,10 @@ def outcome(
     lin = linearise(nlp, it)
     it = it._replace(costate=adjoint(nlp, lin, it))
     _, slope, _ = stationarity(nlp, it, lin)
-    y = torch.cat([of_bounds(nlp.along, u, slope, nlp.nz), eta], -1)
+    near = tolerance**0.5
+    y = torch.cat([of_bounds(nlp.along, u, slope, nlp.nz, near), eta], -1)
     by_constants = it.costate[:1, :, nlp.nx :]
-    y_end = torch.cat([of_bounds(nlp.end, theta[None], by_constants, nlp.nx), eta_end], -1)
+    y_end = torch.cat([of_bounds(nlp.end, theta[None], by_constants, nlp.nx, near), eta_end], -1)
     s, s_end = slacks(nlp, lin, 0.0)
     # On a bound a slack of zero would leave no finite weight for the second-order condition.
     it = it._replace(y=y, s=s.clamp(min=1e-12), y_end=y_end, s_end=s_end.clamp(min=1e-12))
@@ -51,15 +53,16 @@ def outcome(
     _, slope, _ = stationarity(nlp, it, lin)
     good = (largest(slope) * nlp.n <= tolerance) & (violations(lin) <= tolerance)
     good &= largest(it.costate[:1, :, nlp.nx :]) <= tolerance
+    good &= complementarity(nlp, it, torch.zeros_like(nlp.scale)) <= tolerance
     code = torch.where(good, Code.CONVERGED.value, Code.EXHAUSTED.value)
     if bool(good.any()):
         good = is_minimum(nlp, it, lin, torch.full_like(nlp.scale, tolerance / 10))
     return Outcome(it, code, torch.full_like(code, iterations), good)
 
 
-def of_bounds(rows: Inequalities, value: Tensor, slope: Tensor, first: int) -> Tensor:
-    """The multipliers of the bounds of variables, of which the first is number `first`."""
-    near, low, high = 1e-6, rows.at_lower - first, rows.at_upper - first
+def of_bounds(rows: Inequalities, value: Tensor, slope: Tensor, first: int, near: float) -> Tensor:
+    """Multipliers of the bounds within `near` of variables, of which one is number `first`."""
+    low, high = rows.at_lower - first, rows.at_upper - first
     at_lower = value[..., low] <= rows.lower + near
     at_upper = value[..., high] >= rows.upper - near
     return torch.cat(

@@ -55,7 +55,7 @@ def with_multipliers(
     nlp.scale = cost_scale(nlp, lin)
     s, s_end = slacks(nlp, lin, least)
     return it._replace(
-        costate=adjoint(nlp, lin, it), s=s, y=mu / nlp.n / s, s_end=s_end, y_end=mu / s_end
+        costate=tame_adjoint(nlp, lin, it), s=s, y=mu / nlp.n / s, s_end=s_end, y_end=mu / s_end
     )
 
 
@@ -75,7 +75,12 @@ def cost_scale(nlp: Transcription, lin: Linearisation) -> Tensor:
 def adjoint(nlp: Transcription, lin: Linearisation, it: Iterate) -> Tensor:
     """Costates that make the Lagrangian stationary in the states, given the other multipliers."""
     without = it._replace(costate=torch.zeros_like(it.costate))
-    path = recursion(nlp, lin, without) if nlp.kernel is None else nlp.kernel.adjoint(nlp, without)
+    return recursion(nlp, lin, without) if nlp.kernel is None else nlp.kernel.adjoint(nlp, without)
+
+
+def tame_adjoint(nlp: Transcription, lin: Linearisation, it: Iterate) -> Tensor:
+    """`adjoint` as something to start from: zero where it grows huge."""
+    path = adjoint(nlp, lin, it)
     tame = (path.abs() < 1e6).all(-1).all(0)
     return torch.where(tame[:, None], path, 0.0)
 

@@ -44,7 +44,10 @@ def explained(
         elif kind is Code.INFEASIBLE:
             words.append(("infeasible", worst_violation(nlp, it, lin, i)))
         elif kind is Code.EXHAUSTED:
-            words.append(("exhausted", f"residual {error:.1e} after the last iteration allowed"))
+            reason = f"residual {error:.1e} after the last iteration allowed"
+            if violation > tolerance:
+                reason = f"{reason}, {worst_violation(nlp, it, lin, i)}"
+            words.append(("exhausted", reason))
         else:
             words.append(stalled(nlp, it, lin, i, violation > tolerance, error))
     return words

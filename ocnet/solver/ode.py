@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torchdiffeq import odeint, odeint_adjoint
 
 from .._types import State
 from ..control.base import check_count, Control, TIME_TOLERANCE, unbound
@@ -142,6 +141,9 @@ class TorchDiffEq(Solver):
         settings: dict[str, Any] = {
             "rtol": self.rtol, "atol": self.atol, "method": self.method, "options": options,
         }  # fmt: skip
+        # Not above: it imports scipy's integrators, which takes a third of a second.
+        from torchdiffeq import odeint, odeint_adjoint
+
         field.reached = []
         try:
             if self.gradient == "adjoint" and torch.is_grad_enabled():
@@ -167,6 +169,8 @@ class TorchDiffEq(Solver):
 
         The accepted steps are solved again, so that a run that goes well need not keep them.
         """
+        from torchdiffeq import odeint
+
         reached = [times[0], *(t for t in dict.fromkeys(field.reached) if t > times[0])]
         time, layer = reached[-1], field.interval(reached[-1])
         reason = "non-finite state" if "non-finite" in str(error) else str(error)

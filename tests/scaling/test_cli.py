@@ -56,7 +56,7 @@ def test_the_limits(tmp_path: Path) -> None:
         (("scaling", "figure", "9", "--quick", "--device", "abacus"), "but got 'abacus'"),
         (
             ("scaling", "figure", "9", "--quick", "--data", "nowhere", "--dataset", "mnist"),
-            "nowhere does not hold mnist",
+            "MNIST is not in nowhere",
         ),
         (("regime", "problems.depth_scaling:Res4"), "no class 'Res4'"),
     ],

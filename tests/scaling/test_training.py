@@ -325,7 +325,7 @@ def test_images_are_read_from_an_archive_and_from_torchvision(tmp_path: Path) ->
         (raw / f"{part}-labels-idx1-ubyte").write_bytes(classes)
     data = images("mnist", tmp_path)
     assert [part.x0.shape for part in data] == [(20, 784), (4, 784), (6, 784)]
-    with pytest.raises(ValueError, match="does not hold mnist: neither mnist.npz"):
+    with pytest.raises(FileNotFoundError, match="MNIST is not in .* holds mnist.npz"):
         images("mnist", tmp_path / "empty")
     with pytest.raises(ValueError, match="count >= 1, but got count=0"):
         images("digits", count=0)

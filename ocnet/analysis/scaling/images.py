@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 from ...control.base import check_count
+from ...images import stored
 from ...problem import Sample
 
 
@@ -32,12 +32,15 @@ def images(name: str, folder: Path | None = None, count: int | None = None) -> I
         count: How many images to train on at most, and as many to choose and to report on.
 
     Raises:
-        TypeError, ValueError: If the name is not known, the folder is missing or the count is not
-            positive.
+        TypeError, ValueError, FileNotFoundError: If the name is not known, the folder or the data
+            set in it is missing, or the count is not positive.
     """
     if count is not None:
         check_count("count", count)
     if name == "digits":
+        # Not above: scikit-learn takes more than half a second to import.
+        from sklearn.datasets import load_digits
+
         inputs, labels = load_digits(return_X_y=True)
         order = torch.from_numpy(np.random.default_rng(0).permutation(len(labels)))
         first, second = order[: len(order) * 4 // 5], order[len(order) * 4 // 5 :]
@@ -46,40 +49,13 @@ def images(name: str, folder: Path | None = None, count: int | None = None) -> I
     elif name in DATA:
         if folder is None:
             raise ValueError(f"{name} is read from a folder: give --data DIR.")
-        train, test = (read(name, folder, train) for train in (True, False))
+        train, test = (
+            pair(x.reshape(len(x), -1), y, torch.arange(len(y)))
+            for x, y in (stored(name.upper(), folder, part) for part in (True, False))
+        )
     else:
         raise ValueError(f"data must be one of {', '.join(DATA)}, but got {name!r}.")
     return split(train, test, count)
-
-
-def read(name: str, folder: Path, train: bool) -> Sample:
-    """The training or the test part of a data set, from NAME.npz or as torchvision stores it.
-
-    The archive holds `train_images`, `train_labels`, `test_images` and `test_labels`.
-    """
-    archive = folder / f"{name}.npz"
-    if archive.is_file():
-        part = "train" if train else "test"
-        with np.load(archive) as arrays:
-            inputs, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
-    else:
-        inputs, labels = from_torchvision(name, folder, train)
-    return pair(inputs.reshape(len(inputs), -1), labels, torch.arange(len(labels)))
-
-
-def from_torchvision(name: str, folder: Path, train: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels as torchvision reads them from a folder."""
-    # Not above: torchvision imports only beside the build of torch that it was made for.
-    from torchvision import datasets
-
-    kind = {"mnist": datasets.MNIST, "cifar10": datasets.CIFAR10}[name]
-    try:
-        data = kind(str(folder), train=train, download=False)
-    except (RuntimeError, OSError) as error:
-        raise ValueError(
-            f"{folder} does not hold {name}: neither {name}.npz nor the files of torchvision."
-        ) from error
-    return np.asarray(data.data), np.asarray(data.targets)
 
 
 def pair(inputs: np.ndarray, labels: np.ndarray, index: Tensor) -> Sample:

@@ -21,6 +21,9 @@ HERE, FILES = Path(__file__).parent, ("riccati.h", "point.h", "newton.h", "inter
 FIXED = ("h", "n", "scale", "weight")
 """The parameters that every instance has: step width, steps, scale and weight of penalties."""
 
+SCALE = "p[2]"
+"""Where C finds the scale."""
+
 MOST_PARAMETERS, MOST_NODES = 4096, 40_000
 """What is still worth writing out as scalars."""
 
@@ -71,13 +74,21 @@ def written(nlp: Transcription) -> Source:
         raise Unsupported(f"more than {MOST_PARAMETERS} parameters")
     stage, end = traced(nlp, graph, shapes)
     numbers = Numbers(count)
+    point, real = "const real *restrict w, const real *restrict p, ", "const real *restrict "
+    along: dict[str, list[int]] = dict(zip(("F", "c", "g"), stage, strict=True))
+    at_end: dict[str, list[int]] = dict(zip(("phi", "psi", "omega"), end, strict=True))
+    # The Hessians are those of `costate F + scale c + eta g` and `scale phi + nu psi + eta omega`.
+    weights = f"{real}costate, {real}eta, ", f"{real}nu, {real}eta, "
+    nz, d = nlp.nz, nlp.nz + nlp.nu
+    d_stage = derivatives(graph, d, along, ("costate", SCALE, "eta"))
+    d_end = derivatives(graph, nz, at_end, (SCALE, "nu", "eta"))
     functions = [
-        *stage_functions(graph, numbers, nlp, *stage), *end_functions(graph, numbers, nlp, *end)
-    ]  # fmt: skip
-    files = [
-        (HERE / name).read_text()
-        for name in ("riccati.h", "point.h", "newton.h", "interior_point.c")
+        function(graph, numbers, "stage_values", f"{point}real s, ", along),
+        function(graph, numbers, "stage_derivatives", f"{point}real s, {weights[0]}", d_stage),
+        function(graph, numbers, "end_values", point, at_end),
+        function(graph, numbers, "end_derivatives", point + weights[1], d_end),
     ]
+    files = [(HERE / name).read_text() for name in FILES]
     return Source(
         "\n".join([header(nlp, count + len(numbers.place)), *functions, *files]),
         tuple(numbers.place),
@@ -138,53 +149,15 @@ def traced(
     return nodes[:3], nodes[3:]
 
 
-def stage_functions(
-    graph: Graph, numbers: Numbers, nlp: Transcription, F: list[int], c: list[int], g: list[int]
-) -> list[str]:
-    """Values of a step, and its derivatives with the Hessian of `costate F + scale c + eta g`."""
-    d = nlp.nz + nlp.nu
-    point = "const real *restrict w, const real *restrict p, real s, "
-    weights = "const real *restrict costate, const real *restrict eta, "
-    names = ("F", "c", "g")
-    values: dict[str, list[int]] = dict(zip(names, (F, c, g), strict=True))
-    rows = {"costate": F, "p": c, "eta": g}
-    return [
-        function(graph, numbers, "stage_values", point, values),
-        function(
-            graph, numbers, "stage_derivatives", point + weights,
-            derivatives(graph, d, rows, names),
-        ),
-    ]  # fmt: skip
-
-
-def end_functions(
-    graph: Graph, numbers: Numbers, nlp: Transcription, phi: list[int], psi: list[int],
-    omega: list[int],
-) -> list[str]:  # fmt: skip
-    """Values at the end, its derivatives, and the Hessian of `scale phi + nu psi + eta omega`."""
-    point = "const real *restrict w, const real *restrict p, "
-    weights = "const real *restrict nu, const real *restrict eta, "
-    names = ("phi", "psi", "omega")
-    values: dict[str, list[int]] = dict(zip(names, (phi, psi, omega), strict=True))
-    rows = {"p": phi, "nu": psi, "eta": omega}
-    return [
-        function(graph, numbers, "end_values", point, values),
-        function(
-            graph, numbers, "end_derivatives", point + weights,
-            derivatives(graph, nlp.nz, rows, names),
-        ),
-    ]  # fmt: skip
-
-
 def derivatives(
-    graph: Graph, d: int, rows: dict[str, list[int]], names: Sequence[str]
+    graph: Graph, d: int, rows: dict[str, list[int]], weights: Sequence[str]
 ) -> dict[str, list[int]]:
     """Values, Jacobians in `w`, and the Hessian of the sum of all rows by weight."""
     variables = [graph.input(f"w[{i}]") for i in range(d)]
     total = graph.zero
-    for weight, nodes in rows.items():
+    for weight, nodes in zip(weights, rows.values(), strict=True):
         for i, node in enumerate(nodes):
-            factor = graph.input("p[2]" if weight == "p" else f"{weight}[{i}]")
+            factor = graph.input(weight if weight == SCALE else f"{weight}[{i}]")
             total = graph.apply("add", total, graph.apply("mul", factor, node))
     gradient = graph.gradient(total, variables)
     hessian = [[graph.zero] * d for _ in range(d)]
@@ -196,10 +169,10 @@ def derivatives(
         columns.append(graph.tangents(everything, variable))
         if len(graph.nodes) > MOST_NODES:
             raise Unsupported(f"more than {MOST_NODES} scalar operations")
-    outputs, first = dict(zip(names, rows.values(), strict=True)), 0
-    for name_of_rows, nodes in zip(names, rows.values(), strict=True):
+    outputs, first = dict(rows), 0
+    for name, nodes in rows.items():
         here = range(first, first + len(nodes))
-        outputs[f"{name_of_rows}_w"] = [columns[j][i] for i in here for j in range(d)]
+        outputs[f"{name}_w"] = [columns[j][i] for i in here for j in range(d)]
         first += len(nodes)
     outputs["H"] = [node for row in hessian for node in row]
     return outputs

@@ -167,6 +167,8 @@ def kernel(nlp: Transcription) -> Kernel:
         return of_problem[key]
     try:
         of_problem[key] = made = Kernel(written(nlp))
+    # Symbols are handed to the user's own code, and what it does with them can raise any of these,
+    # as can the compiler; torch computes such a problem, and raises what is really wrong with it.
     except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
         raise Unsupported(f"{type(nlp.problem).__name__} is not compiled: {error}") from error
     if not agrees(made, nlp):

@@ -135,8 +135,10 @@ def elementwise(
     graph = like.graph
     tensors = [entries(graph, a) for a in args if isinstance(a, (Tensor, float, int))]
     options = [a for a in args if not isinstance(a, (Tensor, float, int))]
-    shape = torch.broadcast_shapes(*(t.shape for t in tensors))
-    columns = [t.expand(shape).reshape(-1).tolist() for t in tensors]
+    # Not `broadcast_shapes`, which imports sympy: half a second.
+    tensors = torch.broadcast_tensors(*tensors)
+    shape = tensors[0].shape
+    columns = [t.reshape(-1).tolist() for t in tensors]
     nodes = [formula(graph, *entry, *options, **kwargs) for entry in zip(*columns, strict=True)]
     return wrapped(like, torch.tensor(nodes, dtype=torch.int64).reshape(shape), kind)
 

@@ -1,0 +1,55 @@
+"""What one solution with its gradient takes: wall time and memory."""
+
+import os
+import statistics
+import time
+from typing import Any
+
+import torch
+from torch.profiler import profile, ProfilerActivity
+
+from ..control import Control
+from ..objective import evaluate
+from ..problem import Problem, Sample
+from ..solver import Solver
+
+
+def effort(
+    problem: Problem, control: Control, solver: Solver, sample: Sample, repeats: int
+) -> tuple[float, int]:
+    """The median seconds and the peak bytes of one solution with its gradient."""
+    parameters = [p for p in (*control.parameters(), *problem.parameters()) if p.requires_grad]
+    cuda = sample.x0.is_cuda
+
+    def gradient() -> None:
+        cost, _ = evaluate(problem, control, solver, sample)
+        torch.autograd.grad(cost.mean(), parameters, allow_unused=True)
+        if cuda:
+            torch.cuda.synchronize()
+
+    gradient()
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        gradient()
+        seconds.append(time.perf_counter() - start)
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        gradient()
+        return statistics.median(seconds), torch.cuda.max_memory_allocated() - before
+    # The profiler's library reports to the terminal what it misses on a machine without a GPU.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    # One cycle; older versions of torch warn that they would forget the ones before.
+    with profile(
+        activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True
+    ) as profiler:
+        gradient()
+    assert profiler.profiler and profiler.profiler.kineto_results, "the profiler ran"
+    events: list[Any] = profiler.profiler.kineto_results.events()
+    events = [event for event in events if event.name() == "[memory]"]
+    allocated = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        allocated += event.nbytes()
+        peak = max(peak, allocated)
+    return statistics.median(seconds), peak
