@@ -148,7 +148,10 @@ class ControlEnergy(StageCost):
 
     def forward(self, t: Time, x: State, u: Any, target: Tensor | None = None) -> Cost:
         if isinstance(u, nn.Module):
-            return sum((p.square().sum() for p in u.parameters()), start=x.new_zeros(())) / 2
+            squares = [p.square().sum() for p in u.parameters()]
+            total = sum(squares[1:], start=squares[0]) if squares else x.new_zeros(())
+            # Of parameters that several processes share each has summed over its own part.
+            return (total.full_tensor() if hasattr(total, "full_tensor") else total) / 2  # pyright: ignore
         return u.square().flatten(u.dim() - self.ndim).sum(-1) / 2
 
 

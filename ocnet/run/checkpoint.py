@@ -54,12 +54,15 @@ def load_checkpoint(path: Path) -> Any:
         raise CheckpointError(f"{path} is not a whole safetensors file: {error}.") from None
     if "ocnet" not in metadata:
         raise CheckpointError(f"{path} is no checkpoint of ocnet.")
-    header = json.loads(metadata["ocnet"])
-    if header["format"] != FORMAT:
-        raise CheckpointError(
-            f"{path} has checkpoint format {header['format']}, but this version reads {FORMAT}."
-        )
-    return decode(header["state"], tensors)
+    try:
+        header = json.loads(metadata["ocnet"])
+        if header["format"] != FORMAT:
+            raise CheckpointError(
+                f"{path} has checkpoint format {header['format']}, but this version reads {FORMAT}."
+            )
+        return decode(header["state"], tensors)
+    except (json.JSONDecodeError, KeyError, TypeError):
+        raise CheckpointError(f"{path} has a header that is none of a checkpoint.") from None
 
 
 def encode(tree: Any, tensors: dict[str, Tensor]) -> Any:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,12 +83,14 @@ class RunFolder:
             self.checkpoints.mkdir(exist_ok=True)
             save_checkpoint(path, state)
         except OSError as error:
-            good = f"is of step {int(self.saved()[-1].stem)}" if self.saved() else "does not exist"
-            raise OSError(
-                f"{path} could not be written: {error.strerror}. The last good one {good}."
-            ) from error
+            raise OSError(f"{path} could not be written: {self.remains(error)}") from error
         for old in self.saved()[:-KEEP]:
             old.unlink()
+
+    def remains(self, error: OSError) -> str:
+        """Why something could not be written, and what there is to go on from."""
+        good = f"is of step {int(self.saved()[-1].stem)}" if self.saved() else "does not exist"
+        return f"{error.strerror}. The last good checkpoint {good}."
 
     def saved(self) -> list[Path]:
         """The checkpoints, the oldest first."""
@@ -134,5 +137,6 @@ class Table:
         return self.file.tell()
 
     def close(self) -> None:
-        """Writes what is left."""
-        self.file.close()
+        """Writes what is left, if it can: a run that goes on cuts off what no checkpoint knows."""
+        with suppress(OSError):
+            self.file.close()

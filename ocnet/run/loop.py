@@ -18,6 +18,10 @@ from .folder import RunFolder, Table
 from .job import Job
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""What asks a run to end."""
+
+
 class Interrupted(Exception):
     """A run that a signal ended early, after its state was saved.
 
@@ -86,13 +90,43 @@ def run(job: Job, folder: RunFolder, *, progress: bool = True) -> dict[str, Any]
     if state is not None:
         job.load_state_dict(state["job"])
     log = Log(job, folder, state)
+    received: list[int] = []
+
+    def between_steps(number: int) -> None:
+        """Of several processes each waits for what all agree on; torchrun gives them 30 s."""
+        if received and world_size() == 1:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    def at_once(number: int) -> None:
+        """All is saved when the steps are done; several processes come to their end together."""
+        if world_size() == 1:
+            raise Interrupted(job.step, number)
+
     try:
-        with signals() as received:
+        with explained(job, log), signals(between_steps):
             iterate(job, log, received, progress)
-        result = conclude(job, folder)
+            with signals(at_once):
+                for number in received:
+                    at_once(number)
+                return conclude(job, folder)
+    finally:
+        log.close()
+
+
+@contextmanager
+def explained(job: Job, log: "Log") -> Iterator[None]:
+    """Adds to an error what the user has to know about the run."""
+    try:
+        yield
     except NonFiniteCost as error:
         error.add_note(f"What reproduces it is in {log.failure(error)}.")
         raise
+    except OSError as error:
+        if error.strerror is None:  # It says already what there is to say.
+            raise
+        remains = log.folder.remains(error)
+        raise OSError(f"{log.folder.path} could not be written: {remains}") from error
     except RuntimeError as error:
         if is_lost_process(error):
             raise ConnectionError(
@@ -100,9 +134,6 @@ def run(job: Job, folder: RunFolder, *, progress: bool = True) -> dict[str, Any]
                 "last checkpoint, with any number of processes."
             ) from error
         raise
-    finally:
-        log.close()
-    return result
 
 
 def iterate(job: Job, log: "Log", received: list[int], progress: bool) -> None:
@@ -131,11 +162,11 @@ def iterate(job: Job, log: "Log", received: list[int], progress: bool) -> None:
                 log.validate()
             bar.set_postfix_str(f"cost {record.cost:.4g}", refresh=False)
             bar.update()
-            stop, due = agree(bool(received), log.is_due())
-            if stop or due or job.is_over:
+            *asked, due = agree(*(number in received for number in SIGNALS), log.is_due())
+            if any(asked) or due or job.is_over:
                 log.save()
-            if stop:
-                raise Interrupted(job.step, max(received, default=signal.SIGINT))
+            if any(asked):
+                raise Interrupted(job.step, SIGNALS[asked.index(True)])
 
 
 def conclude(job: Job, folder: RunFolder) -> dict[str, Any]:
@@ -257,27 +288,17 @@ def board(folder: Path, step: int) -> Any:
 
 
 @contextmanager
-def signals() -> Iterator[list[int]]:
-    """Collects the signals that ask the run to end, which it then does between two steps.
-
-    A second one ends a single process at once. Of several, each waits for what all agree on;
-    torchrun kills those that take longer than its 30 seconds.
-    """
-    received: list[int] = []
-
-    def receive(number: int, frame: object) -> None:
-        if received and world_size() == 1:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+def signals(receive: Callable[[int], None]) -> Iterator[None]:
+    """Hands over the signals that ask the run to end, for as long as the context lasts."""
+    handler = lambda number, frame: receive(number)
+    before = {number: signal.signal(number, handler) for number in SIGNALS}
     try:
-        yield received
+        yield
     except BaseException:
         if world_size() > 1:
             # torchrun asks the others to end as soon as one is lost: each first says why it ends.
             before[signal.SIGTERM] = signal.SIG_IGN
         raise
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, old in before.items():
+            signal.signal(number, old)

@@ -2,9 +2,10 @@
 
 import abc
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import nn, Tensor
 
 from .._types import ControlValue, Cost, State, Time
@@ -49,6 +50,38 @@ class Solver(abc.ABC):
             TypeError, ValueError: If the arguments do not fit together.
             SolverError: If the integration breaks down.
         """
+
+    def first_non_finite(
+        self, problem: Problem, control: Control, x0: State, target: Tensor | None = None
+    ) -> tuple[int, float] | None:
+        """The index and the time of the first state that is not finite, or None if all are.
+
+        Of the steps that are taken, whatever the trajectory keeps of them. Arguments: as of
+        `solve`.
+        """
+        trajectory = self.solve(problem, control, x0, target)
+        k = trajectory.first_non_finite()
+        return None if k is None else (k, float(trajectory.t[k]))
+
+
+class Watch:
+    """Notes the first state that is not finite.
+
+    Arguments:
+        times: The time of each state.
+
+    Attributes:
+        found: The index and the time of that state, or None.
+    """
+
+    def __init__(self, times: Sequence[float]):
+        self.times = times
+        self.found: tuple[int, float] | None = None
+
+    def __call__(self, k: int, x: State) -> None:
+        """Looks at the `k`-th state."""
+        if self.found is None and not torch.isfinite(x).all():
+            self.found = (k, self.times[k])
 
 
 class SolverError(ArithmeticError):

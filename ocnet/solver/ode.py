@@ -2,12 +2,14 @@
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from .._types import State
+from ..control import Layers
 from ..control.base import check_count, Control, TIME_TOLERANCE, unbound
 from ..problem import Problem, Projection
 from ..trajectory import Trajectory
@@ -21,6 +23,7 @@ from .base import (
     uniform_grid,
     vector_field,
 )
+from .recompute import frozen, tracking
 
 
 ADAPTIVE = ("dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")
@@ -103,7 +106,7 @@ class TorchDiffEq(Solver):
         check_solve(problem, control, x0)
         grid = uniform_grid(problem, self.n)
         grid = grid._replace(times=snapped(grid.times, control.knots))
-        field = AugmentedField(problem, control, target, x0.dtype)
+        field = AugmentedField(problem, control, target, x0.dtype, self.uses_adjoint)
         check_control_value(problem, control(problem.t0, x0))
 
         x, cost = x0, x0.new_zeros(problem.batch_shape(x0))
@@ -122,6 +125,11 @@ class TorchDiffEq(Solver):
         return Trajectory(
             x0.new_tensor(grid.times), tuple(states), (), cost, evaluations=field.evaluations
         )
+
+    @property
+    def uses_adjoint(self) -> bool:
+        """Whether a solution that is asked for now is one that the adjoint equation follows."""
+        return self.gradient == "adjoint" and torch.is_grad_enabled()
 
     def integrate(
         self, field: "AugmentedField", times: Sequence[float], x: State, cost: Tensor
@@ -146,7 +154,7 @@ class TorchDiffEq(Solver):
 
         field.reached = []
         try:
-            if self.gradient == "adjoint" and torch.is_grad_enabled():
+            if self.uses_adjoint:
                 params = (*field.control.parameters(), *field.problem.parameters())
                 params = tuple(p for p in params if p.requires_grad)
                 xs, costs = odeint_adjoint(field, (x, cost), ts, adjoint_params=params, **settings)
@@ -189,10 +197,21 @@ class TorchDiffEq(Solver):
 
 
 class AugmentedField:
-    """The right-hand side `(f, l)` of state and running cost, in the form torchdiffeq calls."""
+    """The right-hand side `(f, l)` of state and running cost, in the form torchdiffeq calls.
+
+    Arguments:
+        problem, control, target: As of a solver.
+        dtype: The precision of the state.
+        has_adjoint: Whether the adjoint equation is solved behind it, which evaluates it again.
+    """
 
     def __init__(
-        self, problem: Problem, control: Control, target: Tensor | None, dtype: torch.dtype
+        self,
+        problem: Problem,
+        control: Control,
+        target: Tensor | None,
+        dtype: torch.dtype,
+        has_adjoint: bool,
     ):
         self.problem = problem
         self.control = control
@@ -201,6 +220,10 @@ class AugmentedField:
         # Time arrives rounded to the state's precision and moved by one unit in the last place
         # to a knot's left or right: knots rounded the same way tell the two apart.
         self.inner = torch.tensor(control.knots[1:-1], dtype=dtype).tolist()
+        self.has_adjoint = has_adjoint
+        # What follows statistics where the field is evaluated, in each interval.
+        parts = control.layers if isinstance(control, Layers) else [control]
+        self.norms = [tracking(problem, part) for part in parts] if has_adjoint else []
         self.evaluations = 0
         self.reached: list[float] = []
 
@@ -209,9 +232,17 @@ class AugmentedField:
         return bisect_right(self.inner, t)
 
     def __call__(self, t: Tensor, state: tuple[State, Tensor]) -> tuple[State, Tensor]:
-        x, cost = state
         self.evaluations += 1
-        u = self.pieces[self.interval(float(t.detach()))](t, x)
+        k = self.interval(float(t.detach()))
+        # The adjoint alone asks for derivatives: it meets the batch a second time.
+        again = self.has_adjoint and torch.is_grad_enabled()
+        with frozen(self.norms[min(k, len(self.norms) - 1)]) if again else nullcontext():
+            return self.rates(k, t, state)
+
+    def rates(self, k: int, t: Tensor, state: tuple[State, Tensor]) -> tuple[State, Tensor]:
+        """`(f, l)` at a time in the `k`-th interval of the control."""
+        x, cost = state
+        u = self.pieces[k](t, x)
         f = vector_field(self.problem, t, x, u, x.shape)
         if not self.problem.has_stage_cost:
             return f, torch.zeros_like(cost)

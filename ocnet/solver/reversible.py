@@ -31,7 +31,7 @@ from ..control import Control, Feedback, Layers, OpenLoop
 from ..control.base import Law
 from ..problem import Node, Problem
 from ..trajectory import Trajectory
-from .base import check_control_value, check_running_cost, Grid, project, segments
+from .base import check_control_value, check_running_cost, Grid, project, segments, Watch
 from .recompute import frozen, tracking
 from .stages import slope, Stage
 from .tableau import Tableau
@@ -85,6 +85,7 @@ class Scheme(NamedTuple):
         ahead, back: The stages of the increments `Psi_h` and `Psi_{-h}`.
         norms: The modules that follow statistics, which the way back must not.
         steps: The indices of the steps.
+        watch: What looks at the state behind each step, or None.
     """
 
     problem: Problem
@@ -96,6 +97,7 @@ class Scheme(NamedTuple):
     back: Sequence[Column]
     norms: Sequence[nn.Module]
     steps: range
+    watch: Watch | None = None
 
     @property
     def columns(self) -> list[Column]:
@@ -114,8 +116,11 @@ def solve_reversibly(
     grid: Grid,
     x0: State,
     target: Tensor | None,
+    watch: Watch | None = None,
 ) -> Trajectory:
     """The trajectory of the reversible scheme, its first and last state and those at projections.
+
+    All states are shown to `watch`, if there is one.
 
     A projection maps `y` and is kept for the backward pass; behind it both copies start anew.
 
@@ -139,6 +144,8 @@ def solve_reversibly(
     x = x0.to(torch.promote_types(x0.dtype, torch.float32))
     cost = x.new_zeros(problem.batch_shape(x))
     states, kept, evaluations = [x], [0], 0
+    if watch is not None:
+        watch(0, x)
     for start, end, projection in segments(grid):
         if projection is not None:
             first = ahead[0]
@@ -150,12 +157,14 @@ def solve_reversibly(
         else:
             steps = range(start, end)
             scheme = Scheme(
-                problem, target, tableau, coupling(len(h)), h, ahead, back, norms, steps
+                problem, target, tableau, coupling(len(h)), h, ahead, back, norms, steps, watch
             )
             values = [c.values for c in scheme.columns if c.values is not None]
             x, running = Reversible.apply(scheme, x, *values, *parameters(problem, control))  # pyright: ignore
             cost = cost + running
             evaluations += 2 * len(tableau.b) * len(steps)
+        if watch is not None:
+            watch(end, x)
         states.append(x)
         kept.append(end)
     check_running_cost(problem, cost, x)
@@ -203,6 +212,8 @@ class Reversible(torch.autograd.Function):
             ahead = scheme.increment(scheme.h[k], stages[:m], z, nodes)
             y = torch.lerp(z, y, scheme.coupling) + ahead
             z = z - scheme.increment(-scheme.h[k], stages[m:], y, [])
+            if scheme.watch is not None:
+                scheme.watch(k + 1, y)
             if scheme.problem.has_stage_cost:
                 cost = cost + scheme.problem.running_cost(nodes, scheme.target)
         if any(ctx.needs_input_grad) and not torch.equal(drawn, random_state(x.device)):

@@ -21,6 +21,7 @@ from .base import (
     project,
     Solver,
     uniform_grid,
+    Watch,
 )
 from .costate import solve_by_costate
 from .recompute import frozen, tracking
@@ -120,6 +121,22 @@ class ExplicitRungeKutta(Solver):
         evaluations = sum(len(step.stages) for step in steps)
         t = t[kept] if self.gradient == "checkpoint" else t
         return Trajectory(t, tuple(states), tuple(controls), cost, evaluations)
+
+    @torch.no_grad()
+    def first_non_finite(
+        self, problem: Problem, control: Control, x0: State, target: Tensor | None = None
+    ) -> tuple[int, float] | None:
+        grid = uniform_grid(problem, self.n)
+        watch = Watch(grid.times)
+        if self.gradient == "reversible":
+            solve_reversibly(problem, control, self.tableau, grid, x0, target, watch)
+            return watch.found
+        x = x0
+        watch(0, x)
+        for k, step in enumerate(self.steps(grid, control, x0), start=1):
+            _, x = self.step(problem, step, x, [])
+            watch(k, x)
+        return watch.found
 
     def steps(self, grid: Grid, control: Control, x0: State) -> list[Step]:
         """The steps on a grid; the control is looked up once for each node of the tableau."""

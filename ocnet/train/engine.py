@@ -18,7 +18,6 @@ from ..control.base import check_count
 from ..objective import evaluate
 from ..problem import Problem, Sample
 from ..solver import Solver
-from ..trajectory import Trajectory
 from .capture import Captured, CudaGraphs, obstacle, on_device, Recorder
 from .norms import synchronise
 from .processes import mean, rank, world_size
@@ -48,10 +47,10 @@ class MeanCost(nn.Module):
         costs, trajectory = evaluate(self.problem, self.control, solver, sample)
         return {"cost": costs, **self.problem.score(trajectory.states[-1], sample.target)}
 
-    def trajectory(self, solver: Solver, sample: Sample) -> Trajectory:
-        """The trajectory of each sample."""
-        _, trajectory = evaluate(self.problem, self.control, solver, sample)
-        return trajectory
+    def first_non_finite(self, solver: Solver, sample: Sample) -> tuple[int, float] | None:
+        """The index and the time of the first state that is not finite, or None if all are."""
+        x0 = self.problem.embed(sample.x0)
+        return solver.first_non_finite(self.problem, self.control, x0, sample.target)
 
 
 class Engine:
@@ -158,6 +157,14 @@ class Engine:
                 self.scaler.scale(cost).backward()
             total = total + cost.detach()
         return mean(total)
+
+    @torch.no_grad()
+    def first_non_finite(
+        self, problem: Problem, control: Control, solver: Solver, sample: Sample
+    ) -> tuple[int, float] | None:
+        """The layer and the time of the first state that is not finite, or None if all are."""
+        with self.autocast():
+            return self.mean_cost(problem, control).first_non_finite(solver, sample)
 
     def exchange(self, mean_cost: nn.Module, is_last: bool) -> Any:
         """The context of a part of a batch: processes exchange gradients once, behind the last."""

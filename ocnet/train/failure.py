@@ -7,7 +7,6 @@ from torch import nn, Tensor
 
 from ..problem import Sample
 from ..solver.recompute import statistics, tracking
-from ..trajectory import Trajectory
 from .processes import is_shard, local, whole
 
 
@@ -42,57 +41,70 @@ class NonFiniteCost(FloatingPointError):
 class LastGood:
     """The parameters that last gave a finite cost, and the batch statistics before it.
 
+    All of them must stay where they are in memory, as they do when an optimiser changes them.
+
     Arguments:
         parameters: What is trained.
         module: Where to look for running statistics, which a cost that is not finite spoils too.
     """
 
     def __init__(self, parameters: list[Tensor], module: nn.Module):
-        live = [*map(local, parameters), *statistics(tracking(module))]
-        kinds = dict.fromkeys((z.dtype, z.device) for z in live)
-        groups = [[z for z in live if (z.dtype, z.device) == kind] for kind in kinds]
-        self.groups = [(group, flat(group)) for group in groups]
+        groups: dict[object, list[Tensor]] = {}
+        for z in (*map(local, parameters), *statistics(tracking(module))):
+            groups.setdefault((z.dtype, z.device), []).extend(vectors(z))
+        self.groups = [(group, torch.cat(group)) for group in groups.values()]
 
     def keep(self) -> None:
         """Takes what is in place for good."""
         for live, good in self.groups:
-            flat(live, out=good)
+            # One call, and no look at each parameter: those would take most of the time.
+            torch.cat(live, out=good)
 
-    @torch.no_grad()
     def restore(self) -> None:
         """Puts the last good values back."""
         for live, good in self.groups:
-            for z, value in zip(live, good.split([z.numel() for z in live]), strict=True):
-                z.copy_(value.view_as(z))
+            for z, value in zip(live, good.split([len(z) for z in live]), strict=True):
+                z.copy_(value)
 
 
-@torch.no_grad()
-def flat(tensors: Sequence[Tensor], out: Tensor | None = None) -> Tensor:
-    """The entries of all tensors in one vector: one call, where many would take longer."""
-    return torch.cat([z.flatten() for z in tensors], out=out)
+def vectors(z: Tensor) -> list[Tensor]:
+    """The entries of a tensor as vectors in its own memory: one, unless it has gaps."""
+    z = z.detach()
+    in_memory = z.permute(sorted(range(z.dim()), key=z.stride, reverse=True))
+    if z.dim() < 2 or in_memory.is_contiguous():
+        return [in_memory.view(-1)]
+    return [vector for part in z for vector in vectors(part)]
 
 
 def total_norm(gradients: Sequence[Tensor]) -> Tensor:
-    """The Euclidean norm of all gradients together."""
+    """The Euclidean norm of all gradients together, on the CPU by one call instead of many."""
     if gradients[0].device.type == "cpu" and not is_shard(gradients[0]):
-        g = flat(gradients)
+        g = torch.cat([g.flatten() for g in gradients])
         return g.dot(g).sqrt()
     return torch.nn.utils.get_total_norm(gradients)
 
 
 def non_finite(
-    step: int, cost: float, sample: Sample, trajectory: Trajectory, parameters: list[Tensor]
+    step: int,
+    cost: float,
+    sample: Sample,
+    place: tuple[int, float] | None,
+    parameters: list[Tensor],
 ) -> NonFiniteCost | ValueError:
-    """The error that tells where a cost stopped being finite."""
+    """The error that tells where a cost stopped being finite.
+
+    Arguments:
+        step, cost, sample: The step, what it cost, and its batch.
+        place: The layer and the time of the first state that is not finite, or None.
+        parameters: What is trained.
+    """
     for name, value in zip(("x0", "target"), sample, strict=True):
         if value is not None and value.is_floating_point() and not torch.isfinite(value).all():
             kind = "NaN" if torch.isnan(value).any() else "infinite values"
             return ValueError(f"{name} holds {kind}, in the batch of step {step}.")
-    layer = trajectory.first_non_finite()
-    if layer is None:
-        where, time = "though every state is finite", None
-    else:
-        time = float(trajectory.t[layer])
+    layer, time = (None, None) if place is None else place
+    where = "though every state is finite"
+    if time is not None:
         where = f"the state first at layer {layer}, time t={time:.6g}"
     message = (
         f"Non-finite cost {cost} at step {step}, {where}; "

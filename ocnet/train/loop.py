@@ -102,7 +102,7 @@ def training(
         optimizer.zero_grad()
         cost = engine.backward(mean_cost, solver, Sample(x0, target))
         engine.unscale(optimizer)
-        grad_norm = total_norm([p.grad for p in parameters if p.grad is not None])
+        grad_norm = total_norm([g for p in parameters if (g := p.grad) is not None])
         if clip is not None:
             torch.nn.utils.clip_grads_with_norm_(parameters, clip, grad_norm)
         return torch.stack((cost, whole(grad_norm).to(cost)))
@@ -120,9 +120,8 @@ def training(
             # The one place where the host waits for the device.
             cost, grad_norm = measured.tolist()
             if not math.isfinite(cost):
-                with torch.no_grad(), engine.autocast():
-                    trajectory = engine.mean_cost(problem, control).trajectory(solver, sample)
-                error = non_finite(step, cost, sample, trajectory, parameters)
+                place = engine.first_non_finite(problem, control, solver, sample)
+                error = non_finite(step, cost, sample, place, parameters)
                 last_good.restore()
                 raise error
             if not first:

@@ -32,7 +32,7 @@ def shard(root: nn.Module, units: Iterable[nn.Module], device: torch.device) -> 
         fully_shard(unit, mesh=mesh)
     # Not left whole after a forward pass: averages and checkpoints change what is in the shards.
     fully_shard(root, mesh=mesh, reshard_after_forward=True)
-    for name in ("measures", "trajectory"):
+    for name in ("measures", "first_non_finite"):
         register_fsdp_forward_method(root, name)
 
 

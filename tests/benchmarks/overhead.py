@@ -1,10 +1,19 @@
-"""What the loop and the checkpoints cost: `python -m tests.benchmarks.overhead`.
+"""What the loop and the checkpoints cost.
+
+    python -m tests.benchmarks.overhead [--repeats 10] [--threads 1]
 
 The same step, of about 10 ms, is taken by a bare loop around the solver, by `training`, and by a
-network and loop written out by hand; they take turns, so that a machine's moods hit all of them.
+network and loop written out by hand. They take turns of a few steps in an order that rotates, so
+that a machine's moods and the garbage collector, which runs as usual, hit all of them alike; a
+round gives one ratio. Where tensors happen to lie in memory makes a step faster or slower by some
+percent, so all loops are made anew several times, and a second bare loop shows what such luck
+comes to. One thread: what is measured is work that the step's kernels cannot share.
 Targets: `training` at most 1.03 of the bare loop; a checkpoint every minute at most 1% of it.
 """
 
+import argparse
+import gc
+import math
 import statistics
 import tempfile
 import time
@@ -22,7 +31,7 @@ from ocnet.train import Batches
 from tests.run.blobs import Blobs
 
 
-STEPS, ROUNDS, DEPTH, BATCH, WIDTH = 10, 40, 20, 256, 64
+ROUNDS, STEPS, DEPTH, BATCH, WIDTH = 15, 5, 20, 384, 64
 
 
 def problem() -> Blobs:
@@ -74,11 +83,51 @@ def loop() -> Iterator[float]:
 
 
 def seconds(steps: Iterator[float]) -> float:
-    """The time of a step, of the processor: other programs do not count."""
-    start = time.process_time()
+    """The time of a step; of one thread, its processor time, which other programs leave alone."""
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    start = clock()
     for _ in range(STEPS):
         next(steps)
-    return (time.process_time() - start) / STEPS
+    return (clock() - start) / STEPS
+
+
+LOOPS = {"bare": bare, "bare again": bare, "training": loop, "by hand": by_hand}
+
+
+def rounds(repeats: int) -> dict[str, list[float]]:
+    """The times of a step of each loop, round by round."""
+    names = list(LOOPS)
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for i in range(repeats):
+        loops = {name: LOOPS[name]() for name in rotated(names, i)}
+        for steps in loops.values():
+            seconds(steps)
+        # What it took to make them is not their garbage.
+        gc.collect()
+        gc.freeze()
+        for j in range(ROUNDS):
+            for name in rotated(names, j):
+                times[name].append(seconds(loops[name]))
+        gc.unfreeze()
+    return times
+
+
+def rotated(names: list[str], i: int) -> list[str]:
+    """The same names, beginning with the `i`-th."""
+    i %= len(names)
+    return names[i:] + names[:i]
+
+
+def summary(times: list[float], base: list[float]) -> str:
+    """The ratio to the base, its quartiles, and a 95% interval of the median, free of any law."""
+    ratios = sorted(time / of_base for time, of_base in zip(times, base, strict=True))
+    n = len(ratios)
+    # The number of ratios below the true median is binomial, of n and 1/2.
+    low = max(math.floor(n / 2 - 0.98 * math.sqrt(n)), 0)
+    return (
+        f"median {statistics.median(ratios):.3f} (95%: {ratios[low]:.3f} to "
+        f"{ratios[n - 1 - low]:.3f}), quartiles {ratios[n // 4]:.3f} to {ratios[-1 - n // 4]:.3f}"
+    )
 
 
 def checkpoint_seconds() -> list[float]:
@@ -98,18 +147,19 @@ def timed(action: Callable[[], None]) -> float:
     return time.perf_counter() - start
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Prints the ratios."""
-    loops = {"by hand": by_hand(), "bare": bare(), "training": loop()}
-    for steps in loops.values():
-        seconds(steps)
-    times = [{name: seconds(steps) for name, steps in loops.items()} for _ in range(ROUNDS)]
-    for name in loops:
-        ratios = sorted(round_[name] / round_["bare"] for round_ in times)
-        quarter = len(ratios) // 4
-        print(f"{name:8}  best {1e3 * min(round_[name] for round_ in times):.2f} ms a step, of the "
-              f"bare loop's: median {statistics.median(ratios):.3f}, "
-              f"quartiles {ratios[quarter]:.3f} to {ratios[-quarter]:.3f}")  # fmt: skip
+    parser = argparse.ArgumentParser(description="What the training loop costs.")
+    parser.add_argument("--repeats", type=int, default=10, help="how often loops are made (10)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of torch (1)")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    times = rounds(options.repeats)
+    n = len(times["bare"])
+    print(f"threads: {options.threads}; {n} rounds of {STEPS} steps; ratios to the bare loop")
+    for name, of_name in times.items():
+        middle = 1e3 * statistics.median(of_name)
+        print(f"{name:10}  {middle:.2f} ms a step, {summary(of_name, times['bare'])}")
     saves = checkpoint_seconds()
     print(f"one checkpoint takes {1e3 * statistics.median(saves):.1f} ms (median of {len(saves)}), "
           f"{statistics.median(saves) / 60:.3%} of a minute")  # fmt: skip

@@ -8,7 +8,7 @@ import torch
 from torch import nn, Tensor
 from torch.nn.functional import cross_entropy
 
-from ocnet import Control, Layers, Problem, Sample, TerminalLoss
+from ocnet import Control, ControlEnergy, Layers, Problem, Sample, TerminalLoss
 
 
 class Blobs(Problem):
@@ -82,6 +82,23 @@ class Pausing(Blobs):
         if os.environ.get("PAUSE") == str(self.calls):
             os.kill(os.getpid(), signal.SIGINT)
         return super().augment(sample, generator)
+
+
+class Damped(Blobs):
+    """The weights of the layers cost something, too."""
+
+    def __init__(self, n: int = 40, dropout: float = 0.2, norm: bool = True):
+        super().__init__(n, dropout=dropout, norm=norm)
+        self.stage_cost = 0.05 * ControlEnergy()
+
+
+class Dying(Blobs):
+    """Kills the process that the environment variable DIE numbers, when the test data are read."""
+
+    def data(self, split: Literal["train", "validation", "test"]) -> Sample:
+        if split == "test" and os.environ.get("RANK", "alone") == os.environ.get("DIE"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().data(split)
 
 
 class Drawn(Problem):

@@ -14,7 +14,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ocnet.run import CheckpointError, Config, Job, load_checkpoint, RunFolder, save_checkpoint
+from ocnet.run import (
+    CheckpointError,
+    Config,
+    execute,
+    Job,
+    load_checkpoint,
+    RunFolder,
+    save_checkpoint,
+)
+from ocnet.run.folder import Table
 from tests.run.blobs import Blobs
 
 
@@ -99,6 +108,10 @@ def test_a_file_of_another_program_or_version_is_refused(tmp_path: Path) -> None
     save_file({"x": torch.ones(1)}, path, metadata={"ocnet": header})
     with pytest.raises(CheckpointError, match="checkpoint format 99, but this version reads 1"):
         load_checkpoint(path)
+    for text in ("{", "[]", "{}", '{"format": 1, "state": {"tensor": "5"}}'):
+        save_file({"x": torch.ones(1)}, path, metadata={"ocnet": text})
+        with pytest.raises(CheckpointError, match="a header that is none of a checkpoint"):
+            load_checkpoint(path)
 
 
 def test_another_architecture_is_refused() -> None:
@@ -166,6 +179,32 @@ def test_a_disk_that_is_really_full(tmp_path: Path, way: str) -> None:
     finally:
         if mounted:
             run_quietly(["umount", str(path)])
+
+
+def test_a_disk_that_fills_up_while_a_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also the tables: their rows stay in memory until a checkpoint puts them on the disk."""
+    torch.set_default_dtype(torch.float32)
+    genuine = Table.size
+
+    def full(table: Table) -> int:
+        if len(list(tmp_path.glob("checkpoints/*"))) == 2:
+            table.file.close()
+            table.file = open("/dev/full", "w")
+            table.file.write("1")
+        return genuine(table)
+
+    monkeypatch.setattr(Table, "size", full)
+    config = Config(
+        "tests.run.blobs:Blobs", iterations=5, batch_size=8, device="cpu", checkpoint_every=0
+    )
+    line = "could not be written: No space left on device. The last good checkpoint is of step 2."
+    with pytest.raises(OSError, match=line):
+        execute(RunFolder(tmp_path), config, progress=False)
+    monkeypatch.undo()
+    result = execute(RunFolder(tmp_path), progress=False)
+    assert result is not None and result["steps"] == 5
 
 
 def run_quietly(command: list[str]) -> int:

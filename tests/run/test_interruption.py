@@ -6,11 +6,13 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -28,7 +30,7 @@ FILES = ("metrics.csv", "validation.csv", "best.safetensors", "result.json")
 
 NETWORK = Config(
     problem="tests.run.blobs:Blobs",
-    iterations=250,
+    iterations=300,
     batch_size=8,
     optimizer="adamw",
     schedule="cosine",
@@ -76,20 +78,35 @@ def test_twenty_kills(tmp_path: Path) -> None:
     moments = random.Random(0)
     reached = 0
     for _ in range(20):
-        process = start(broken, NETWORK)
-        goal = reached + moments.randint(1, 10)
-        while process.is_alive() and last_step(broken) < goal:
-            time.sleep(0.001)
-        time.sleep(moments.uniform(0, 0.06))
-        assert process.is_alive(), "the run ended before it was killed"
-        os.kill(process.pid or 0, signal.SIGKILL)
+        goal, late = reached + moments.randint(1, 10), moments.uniform(0, 2)
+        process = start(broken, NETWORK, partial(die_behind, broken, goal, late))
         process.join()
+        assert process.exitcode == -signal.SIGKILL
         reached = last_step(broken)
+        assert reached >= goal
     last = start(broken, NETWORK)
     for process in (last, reference):
         process.join()
         assert process.exitcode == 0
     assert contents(broken) == contents(whole)
+
+
+def die_behind(path: Path, goal: int, late: float) -> None:
+    """Lets the process be killed so many times the length of a step behind the checkpoint `goal`.
+
+    By a thread of its own: however busy the machine is, it goes on no faster than the steps.
+    """
+
+    def watch() -> None:
+        while last_step(path) < goal - 1:
+            time.sleep(0.0005)
+        before = time.monotonic()
+        while last_step(path) < goal:
+            time.sleep(0.0005)
+        time.sleep(late * (time.monotonic() - before))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def last_step(path: Path) -> int:
@@ -144,6 +161,29 @@ def test_ctrl_c_saves_and_exits_with_130(tmp_path: Path, unbroken: Path) -> None
     again = start(tmp_path, config)
     again.join()
     assert contents(tmp_path) == contents(unbroken)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_best_model_is_measured(tmp_path: Path, number: signal.Signals) -> None:
+    """All steps are done and saved by then; what is left is done by the next one."""
+    torch.set_default_dtype(torch.float32)
+    data = Blobs.data
+
+    def interrupted(self: Blobs, split: Literal["train", "validation", "test"]) -> Sample:
+        if split == "test":
+            os.kill(os.getpid(), number)
+        return data(self, split)
+
+    before = signal.getsignal(number)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(Interrupted, match="step 30; the run"),
+    ):
+        patch.setattr(Blobs, "data", interrupted)
+        execute(RunFolder(tmp_path), SHORT, progress=False)
+    assert signal.getsignal(number) is before
+    result = execute(RunFolder(tmp_path), progress=False)
+    assert result is not None and result["steps"] == 30 and "test" in result
 
 
 def ctrl_c_at_step_20() -> None:

@@ -141,4 +141,5 @@ def test_memory_stays_flat_over_a_thousand_epochs(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.create(config, {})
     run(Job(config, Counting()), folder, progress=False)
-    assert counts[0] == counts[1]
+    (tensors, files), (more_tensors, more_files) = counts
+    assert more_tensors <= tensors and more_files <= files

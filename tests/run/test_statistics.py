@@ -1,29 +1,41 @@
 """The statistics of batch norm are followed once a batch, however its gradient is found."""
 
+from typing import Literal
+
 import pytest
 import torch
 
-from ocnet import Euler, evaluate
+from ocnet import Euler, evaluate, Solver, TorchDiffEq
 from ocnet.resnet import resnet
 from ocnet.solver.runge_kutta import Gradient
 from tests.run.blobs import Blobs
 
 
-def buffers_after(gradient: Gradient) -> dict[str, torch.Tensor]:
+def buffers_after(solver: Solver) -> dict[str, torch.Tensor]:
     """All buffers of a network after one forward and backward pass in training mode."""
     torch.manual_seed(0)
     problem = Blobs(dropout=0.0)
     control = problem.initial_control(5)
     sample = problem.data("train")
-    costs, _ = evaluate(problem, control, Euler(5, gradient=gradient), sample)
+    costs, _ = evaluate(problem, control, solver, sample)
     costs.mean().backward()
     return dict(control.named_buffers())
 
 
 def test_a_checkpointed_layer_follows_a_batch_once() -> None:
-    once = buffers_after("backprop")
-    torch.testing.assert_close(buffers_after("checkpoint"), once, rtol=0, atol=0)
+    once = buffers_after(Euler(5))
+    found = buffers_after(Euler(5, gradient="checkpoint"))
+    torch.testing.assert_close(found, once, rtol=0, atol=0)
     assert all(value == 1 for name, value in once.items() if "num_batches" in name)
+
+
+def test_the_adjoint_meets_the_batch_again_but_does_not_follow_it() -> None:
+    once, found = (buffers_after(TorchDiffEq("euler", 5, gradient=g)) for g in WAYS)
+    torch.testing.assert_close(found, once, rtol=0, atol=0)
+    assert all(value == 1 for name, value in found.items() if "num_batches" in name)
+
+
+WAYS: tuple[Literal["backprop"], Literal["adjoint"]] = ("backprop", "adjoint")
 
 
 @pytest.mark.parametrize("heads", ["WS", "full"])

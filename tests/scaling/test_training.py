@@ -36,6 +36,8 @@ from ocnet.control.base import kept_constants
 from ocnet.objective import evaluate
 from ocnet.plot import scaling as plot
 from ocnet.solver import runge_kutta
+from ocnet.train.capture import CudaGraphs, Recorder
+from tests.train.test_capture import Tape
 
 
 KINDS = (init.FractionalNoise(0.3), init.FractionalNoise(0.8), init.SmoothValues())
@@ -210,11 +212,27 @@ def test_steps_go_through_an_epoch(data: Images) -> None:
     torch.testing.assert_close(torch.cat(seen), order % 2)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="a CUDA graph needs a CUDA device")
-def test_a_captured_step_is_the_eager_one(data: Images) -> None:
+def tape(step: Step) -> Tape:
+    """The stand-in for a graph, which keeps its rules."""
+    return Tape([p for group in step.optimizer.param_groups for p in group["params"]], step.memory)
+
+
+NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@pytest.mark.parametrize(
+    "device, recorder",
+    [
+        ("cpu", tape),
+        pytest.param("cuda", lambda step: CudaGraphs(torch.device("cuda")), marks=NEEDS_CUDA),
+    ],
+)
+def test_a_captured_step_is_the_eager_one(
+    data: Images, device: str, recorder: Callable[[Step], Recorder]
+) -> None:
     problem = networks((0.3, 0.6, 1.0))
-    eager, graph = (step_of(copy.deepcopy(problem), data.train, "cuda") for _ in range(2))
-    replay = captured(graph)
+    eager, graph = (step_of(copy.deepcopy(problem), data.train, device) for _ in range(2))
+    replay = captured(graph, recorder(graph))
     for step, advance in ((eager, eager), (graph, replay)):
         step.begin_epoch(torch.arange(len(data.train.x0)))
         for _ in range(5):

@@ -7,9 +7,20 @@ import pytest
 import torch
 from torch import nn, Tensor
 
-from ocnet import Euler, Layers, NonFiniteCost, Sample, Solver, SolverError, train, training
+from ocnet import (
+    Euler,
+    Layers,
+    NonFiniteCost,
+    Sample,
+    Solver,
+    SolverError,
+    TorchDiffEq,
+    train,
+    training,
+)
 from ocnet.resnet import resnet
 from ocnet.train import Batches, Engine, measure
+from ocnet.train.failure import LastGood
 from tests.run.blobs import Blobs, Drawn
 
 
@@ -162,13 +173,21 @@ class Explosive(Drawn):
         return torch.where(broken, torch.inf, u).expand_as(x)
 
 
-def test_a_cost_that_is_not_finite_names_its_place() -> None:
+WAYS = [
+    *(Euler(5, gradient=way) for way in ("backprop", "checkpoint", "costate", "reversible")),
+    *(TorchDiffEq("euler", 5, gradient=way) for way in ("backprop", "adjoint")),
+]
+
+
+@pytest.mark.parametrize("solver", WAYS, ids=repr)
+def test_a_cost_that_is_not_finite_names_its_place(solver: Solver) -> None:
+    """The layer and its time, whatever states the trajectory keeps."""
     problem = Explosive()
     control = problem.initial_control(5)
     optimizer = torch.optim.SGD(control.parameters(), lr=0.5)
     good = []
     with pytest.raises(NonFiniteCost, match=r"at step \d+, .*at layer 3, time t=0.6") as caught:
-        for _ in training(problem, control, Euler(5), optimizer, [Sample(torch.ones(1, 2))] * 50):
+        for _ in training(problem, control, solver, optimizer, [Sample(torch.ones(1, 2))] * 50):
             good.append(control.path.detach().clone())  # pyright: ignore
     error = caught.value
     assert error.layer == 3 and error.time == pytest.approx(0.6) and error.step == len(good) > 1
@@ -190,6 +209,23 @@ def test_running_statistics_come_back_too() -> None:
         next(steps)
     after = {k: v for k, v in control.state_dict().items() if "running" in k}
     torch.testing.assert_close(after, {k: before[k] for k in after})
+
+
+def test_the_last_good_values_of_any_layout_come_back() -> None:
+    """Transposed, with channels last, part of a larger tensor, of another type, and a number."""
+    wide = torch.arange(24.0).view(4, 6)
+    image = torch.rand(2, 3, 4, 4).contiguous(memory_format=torch.channels_last)
+    gaps = [wide[:, 1:3], wide[::2, 4]]
+    tensors = [torch.rand(3, 2).T, image, *gaps, torch.rand(3, dtype=torch.float32), torch.rand(())]
+    before = [z.clone() for z in tensors]
+    good = LastGood([*map(nn.Parameter, tensors)], nn.Module())
+    good.keep()
+    for z in tensors:
+        z.mul_(2).add_(1)
+    rest = wide[:, 0].clone()
+    good.restore()
+    torch.testing.assert_close(tensors, before, rtol=0, atol=0)
+    torch.testing.assert_close(wide[:, 0], rest)
 
 
 def test_data_that_are_not_finite_are_named() -> None:

@@ -10,10 +10,7 @@ from ...control import PiecewiseConstant
 from ...objective import evaluate
 from ...problem import Problem, Sample
 from ...solver import Euler
-
-
-WARM_UP = 3
-"""Steps before a capture: libraries set themselves up in the first ones."""
+from ...train.capture import Recorder, WARM_UP
 
 
 class NetworkwiseAdam(torch.optim.Optimizer):
@@ -124,7 +121,8 @@ class Step:
         self.start.zero_()
         self.total.zero_()
 
-    def __call__(self) -> None:
+    def __call__(self) -> Tensor:
+        """One step; the sum of the losses so far."""
         x, y = self.data
         assert y is not None, "images have labels"
         index = self.order.index_select(0, self.start + self.batch)
@@ -136,6 +134,7 @@ class Step:
         self.optimizer.step()
         self.total.add_(loss.detach())
         self.start.add_(len(self.batch))
+        return self.total
 
     def memory(self) -> list[Tensor]:
         """Every tensor that a step changes."""
@@ -145,26 +144,19 @@ class Step:
         return [*(p.data for p in parameters), *moments, *counters]
 
 
-def captured(step: Step) -> Callable[[], None]:
-    """The step as one CUDA graph, whose replay launches all its kernels at once.
+def captured(step: Step, recorder: Recorder) -> Callable[[], object]:
+    """The step as one recording, such as a CUDA graph that launches all its kernels at once.
 
     The networks are left as they were.
     """
     memory = step.memory()
     saved = [tensor.clone() for tensor in memory]
-    # On a stream of its own, as capturing wants it.
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(WARM_UP):
-            step()
-    torch.cuda.current_stream().wait_stream(stream)
+    for _ in range(WARM_UP):
+        recorder.warm_up(step)
     for tensor, value in zip(memory, saved, strict=True):
         tensor.copy_(value)
     saved.clear()
-    # The gradients of the graph live in memory of its own.
+    # The gradients of the recording live in memory of its own.
     step.optimizer.zero_grad()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        step()
-    return graph.replay
+    replay, _ = recorder.record(step)
+    return replay

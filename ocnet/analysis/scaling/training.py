@@ -1,11 +1,11 @@
 """Many small networks trained side by side: one batched system, one optimiser, one graph."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import nn, Tensor
 from torch.nn.functional import cross_entropy, leaky_relu, pad
 
@@ -15,6 +15,7 @@ from ...control.base import check_count
 from ...init import fill_, Kind
 from ...problem import Problem, Sample
 from ...solver import Euler
+from ...train.capture import CudaGraphs
 from ...train.engine import compile_regions
 from .images import Images
 from .models import product, Res1
@@ -172,20 +173,13 @@ def train_side_by_side(
         )
     if compiled:
         compile_regions(problem, control)
-    groups = [
-        {"params": list(control.parameters()), "axis": 1},
-        {"params": list(problem.parameters()), "axis": 0},
-    ]
-    rates = torch.as_tensor(rates, device=device).expand(problem.n_networks)
-    optimizer = NetworkwiseAdam(groups, rates)
+    optimizer = optimizer_of(problem, control, rates)
     step = Step(problem, control, optimizer, train, batch_size)
-    advance = captured(step) if device.type == "cuda" else step
-    losses, count = [], len(train.x0) // batch_size
+    advance = captured(step, CudaGraphs(device)) if device.type == "cuda" else step
+    losses = []
     for epoch in range(epochs):
-        step.begin_epoch(torch.randperm(len(train.x0), generator=generator))
-        for _ in range(count):
-            advance()
-        losses.append(step.total / count)
+        order = torch.randperm(len(train.x0), generator=generator)
+        losses.append(mean_loss(step, advance, order))
         if (epoch + 1) % DECAY_EVERY == 0:
             optimizer.decay(0.1)
     # A graph keeps the memory of its step, which the evaluation needs.
@@ -195,6 +189,29 @@ def train_side_by_side(
         test=accuracy(problem, control, test, batch_size).cpu(),
         loss=torch.stack(losses).cpu(),
     )
+
+
+def optimizer_of(
+    problem: SideBySide, control: PiecewiseConstant, rates: Float[Tensor, " network"] | float
+) -> NetworkwiseAdam:
+    """Adam for all parameters, with the learning rate of each network, or of all."""
+    groups = [
+        {"params": list(control.parameters()), "axis": 1},
+        {"params": list(problem.parameters()), "axis": 0},
+    ]
+    rates = torch.as_tensor(rates, device=control.path.device)
+    return NetworkwiseAdam(groups, rates.expand(problem.n_networks))
+
+
+def mean_loss(
+    step: Step, advance: Callable[[], object], order: Int[Tensor, " sample"]
+) -> Float[Tensor, " network"]:
+    """The mean loss of each network over the steps of an epoch, which are taken."""
+    step.begin_epoch(order)
+    count = len(order) // len(step.batch)
+    for _ in range(count):
+        advance()
+    return step.total / count
 
 
 def on_device(sample: Sample, device: torch.device) -> Sample:
