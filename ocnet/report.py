@@ -23,7 +23,7 @@ PAGE = """<!DOCTYPE html>
   .lead { font-size: 1.1rem; border-left: 4px solid #0072B2; padding-left: .8rem; }
   .table { overflow-x: auto; }
   table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
-  th, td { padding: .3rem .55rem; border-bottom: 1px solid #ddd; white-space: nowrap; }
+  th, td { padding: .3rem .55rem; border-bottom: 1px solid #ddd; } td { white-space: nowrap; }
   th { border-bottom: 2px solid #444; }
   figure { margin: 1rem 0; } figure img { max-width: 100%; }
   figcaption, footer { color: #555; font-size: .88rem; }
