@@ -1,5 +1,6 @@
 """`ocnet train | depth | prune | bounds` on a small network of digits."""
 
+import copy
 import importlib
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from typer.testing import CliRunner
 
 from ocnet.analysis import pruning
 from ocnet.cli import build
-from ocnet.resnet import load_network
+from ocnet.cli.networks import TrainedNetwork
+from ocnet.resnet import collect_statistics, load_network, ResNet
 from problems.images import Digits
 
 
@@ -37,6 +39,15 @@ def ocnet(*arguments: str, code: int = 0) -> str:
     return result.output
 
 
+def assert_collected(network: ResNet) -> None:
+    """The statistics of the intermediate outputs are those of the network as it is now."""
+    before = copy.deepcopy(network.problem.readouts)
+    collect_statistics(network, Digits(4, widths=(4, 4)).data("train").x0.split(500))
+    for name in ("mean", "var"):
+        mine, fresh = getattr(before, name), getattr(network.problem.readouts, name)
+        torch.testing.assert_close(mine, fresh, rtol=1e-4, atol=1e-5)
+
+
 def test_depth_compares_networks(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     text = ocnet("depth", str(run / "with"), str(run / "without"), "--out", str(out))
@@ -58,6 +69,10 @@ def test_prune_saves_an_ordinary_network(run: Path, tmp_path: Path) -> None:
     assert load_network(out / "pruned-inside.safetensors").depth == 2
     again = ocnet("prune", str(run / "with"), "--out", str(out), code=2)
     assert "not empty" in again
+    tuned = TrainedNetwork(run / "without").network.subresnet(2)
+    TrainedNetwork(run / "without").tune(tuned, 1)
+    for network in (tuned, load_network(out / "pruned-inside.safetensors")):
+        assert_collected(network)
 
 
 def test_choices_are_made_on_the_validation_data(

@@ -46,7 +46,7 @@ class TrainedNetwork:
         self.job.load_model(state.get("job", state))
         self.network = ResNet(problem, control).eval()  # pyright: ignore[reportArgumentType]
         if (problem.readouts.batches == 0).any():
-            collect_statistics(self.network, self.data("train").x0.split(500))
+            self.collect(self.network)
 
     def data(self, split: str) -> Sample:
         """A split of the problem's data, on the device of the network."""
@@ -55,8 +55,15 @@ class TrainedNetwork:
         device = self.job.engine.device
         return Sample(*(None if value is None else value.to(device) for value in sample))  # pyright: ignore
 
+    def collect(self, network: ResNet) -> None:
+        """Gives the intermediate outputs the statistics of the training images."""
+        collect_statistics(network, self.data("train").x0.split(500))
+
     def tune(self, network: ResNet, epochs: int) -> None:
-        """Trains a network for some epochs more, by SGD with a small, falling learning rate."""
+        """Trains a network for some epochs more, by SGD with a small, falling learning rate.
+
+        No stage cost is in it, so the statistics of the intermediate outputs are collected after.
+        """
         batches = self.job.batches
         steps = epochs * (batches.per_epoch or 1)
         groups = network.parameter_groups(0.01, self.config.weight_decay)
@@ -69,3 +76,4 @@ class TrainedNetwork:
             optimizer.step()
             schedule.step()
         network.eval()
+        self.collect(network)
