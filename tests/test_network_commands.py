@@ -25,9 +25,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two short runs, with and without stage cost."""
     torch.set_default_dtype(torch.float32)
     folder = tmp_path_factory.mktemp("runs")
-    for name, gamma in (("with", "0.05"), ("without", "0")):
+    for name, gamma, heads in (("with", "0.05", "WS"), ("without", "0", "full")):
         train = ["train", "problems.images:Digits", "--depth", "4", "--gamma", gamma]
         small = ["--set", "widths=(4, 4)", "--iterations", "12", "--optimizer", "sgd"]
+        small += ["--set", f"heads={heads}"]
         ocnet(*train, *small, "--device", "cpu", "--out", str(folder / name))
     return folder
 
@@ -57,6 +58,27 @@ def test_depth_compares_networks(run: Path, tmp_path: Path) -> None:
     }  # fmt: skip
     with np.load(out / "with.npz") as arrays:
         assert arrays["loss"].shape == (5,) and arrays["change"].shape == (4,)
+
+
+def test_runs_called_the_same_are_told_apart(tmp_path: Path) -> None:
+    folders = [tmp_path / "a" / "x", tmp_path / "b" / "x"]
+    assert depth_command.names(folders) == ["a-x", "b-x"]
+    assert depth_command.names(folders[:1]) == ["x"]
+    with pytest.raises(ValueError, match="given only once"):
+        depth_command.names([folders[0], folders[0]])
+
+
+def test_heads_that_no_cost_trained_do_not_read_out(run: Path) -> None:
+    network = TrainedNetwork(run / "without").network
+    problem: Any = network.problem
+    bn, k = copy.deepcopy(problem.head.bn), 2
+    bn.running_mean, bn.running_var = problem.readouts.mean[k], problem.readouts.var[k]
+    images = Digits(4, widths=(4, 4)).data("test").x0
+    x = network.trajectory(images).states[k]
+    for skip in problem.backbone.after(k):
+        x = skip(x)
+    expected = problem.head.fc(bn(x).relu().mean((2, 3)))
+    torch.testing.assert_close(network.outputs(images)[k], expected)
 
 
 def test_prune_saves_an_ordinary_network(run: Path, tmp_path: Path) -> None:
