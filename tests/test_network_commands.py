@@ -79,6 +79,7 @@ def test_heads_that_no_cost_trained_do_not_read_out(run: Path) -> None:
         x = skip(x)
     expected = problem.head.fc(bn(x).relu().mean((2, 3)))
     torch.testing.assert_close(network.outputs(images)[k], expected)
+    assert_collected(network)
 
 
 def test_prune_saves_an_ordinary_network(run: Path, tmp_path: Path) -> None:
