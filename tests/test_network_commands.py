@@ -1,5 +1,6 @@
 """`ocnet train | depth | prune | bounds` on a small network of digits."""
 
+import copy
 import importlib
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from typer.testing import CliRunner
 
 from ocnet.analysis import pruning
 from ocnet.cli import build
-from ocnet.resnet import load_network
+from ocnet.cli.networks import TrainedNetwork
+from ocnet.resnet import collect_statistics, load_network, ResNet
 from problems.images import Digits
 
 
@@ -23,9 +25,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two short runs, with and without stage cost."""
     torch.set_default_dtype(torch.float32)
     folder = tmp_path_factory.mktemp("runs")
-    for name, gamma in (("with", "0.05"), ("without", "0")):
+    for name, gamma, heads in (("with", "0.05", "WS"), ("without", "0", "full")):
         train = ["train", "problems.images:Digits", "--depth", "4", "--gamma", gamma]
         small = ["--set", "widths=(4, 4)", "--iterations", "12", "--optimizer", "sgd"]
+        small += ["--set", f"heads={heads}"]
         ocnet(*train, *small, "--device", "cpu", "--out", str(folder / name))
     return folder
 
@@ -35,6 +38,15 @@ def ocnet(*arguments: str, code: int = 0) -> str:
     result = CliRunner().invoke(build(), arguments)
     assert result.exit_code == code, result.output
     return result.output
+
+
+def assert_collected(network: ResNet) -> None:
+    """The statistics of the intermediate outputs are those of the network as it is now."""
+    before = copy.deepcopy(network.problem.readouts)
+    collect_statistics(network, Digits(4, widths=(4, 4)).data("train").x0.split(500))
+    for name in ("mean", "var"):
+        mine, fresh = getattr(before, name), getattr(network.problem.readouts, name)
+        torch.testing.assert_close(mine, fresh, rtol=1e-4, atol=1e-5)
 
 
 def test_depth_compares_networks(run: Path, tmp_path: Path) -> None:
@@ -48,6 +60,28 @@ def test_depth_compares_networks(run: Path, tmp_path: Path) -> None:
         assert arrays["loss"].shape == (5,) and arrays["change"].shape == (4,)
 
 
+def test_runs_called_the_same_are_told_apart(tmp_path: Path) -> None:
+    folders = [tmp_path / "a" / "x", tmp_path / "b" / "x"]
+    assert depth_command.names(folders) == ["a-x", "b-x"]
+    assert depth_command.names(folders[:1]) == ["x"]
+    with pytest.raises(ValueError, match="given only once"):
+        depth_command.names([folders[0], folders[0]])
+
+
+def test_heads_that_no_cost_trained_do_not_read_out(run: Path) -> None:
+    network = TrainedNetwork(run / "without").network
+    problem: Any = network.problem
+    bn, k = copy.deepcopy(problem.head.bn), 2
+    bn.running_mean, bn.running_var = problem.readouts.mean[k], problem.readouts.var[k]
+    images = Digits(4, widths=(4, 4)).data("test").x0
+    x = network.trajectory(images).states[k]
+    for skip in problem.backbone.after(k):
+        x = skip(x)
+    expected = problem.head.fc(bn(x).relu().mean((2, 3)))
+    torch.testing.assert_close(network.outputs(images)[k], expected)
+    assert_collected(network)
+
+
 def test_prune_saves_an_ordinary_network(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     options = ["--tolerance", "100", "--tune", "1", "--inside", "2", "--out", str(out)]
@@ -58,6 +92,10 @@ def test_prune_saves_an_ordinary_network(run: Path, tmp_path: Path) -> None:
     assert load_network(out / "pruned-inside.safetensors").depth == 2
     again = ocnet("prune", str(run / "with"), "--out", str(out), code=2)
     assert "not empty" in again
+    tuned = TrainedNetwork(run / "without").network.subresnet(2)
+    TrainedNetwork(run / "without").tune(tuned, 1)
+    for network in (tuned, load_network(out / "pruned-inside.safetensors")):
+        assert_collected(network)
 
 
 def test_choices_are_made_on_the_validation_data(

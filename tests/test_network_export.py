@@ -34,6 +34,16 @@ def single(**options: object) -> tuple[ResNet, torch.Tensor]:
     return network.subresnet(4).float().eval(), sample.x0.float()
 
 
+def wrapped_resnet18() -> tuple[ResNet, torch.Tensor]:
+    """torchvision's network behind ocnet's interface, with statistics that are not fresh."""
+    models = pytest.importorskip("torchvision.models")
+    torch.manual_seed(0)
+    network = wrap(models.resnet18(num_classes=5), image_shape=(3, 32, 32)).float()
+    images = torch.randn(4, 3, 32, 32, dtype=torch.float32)
+    network.train()(images)
+    return network.eval(), images
+
+
 def test_export_runs_without_ocnet_and_agrees() -> None:
     network, images = single()
     module = exported(network).module()
@@ -47,13 +57,15 @@ def test_export_runs_without_ocnet_and_agrees() -> None:
 def test_onnx_agrees(tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    network, images = single()
-    to_onnx(network, tmp_path / "network.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "network.onnx")
-    (logits,) = session.run(None, {"images": images.numpy()})
-    torch.testing.assert_close(torch.tensor(logits), network(images), rtol=1e-4, atol=1e-4)
-    with pytest.raises(FileExistsError, match="nothing was overwritten"):
-        to_onnx(network, tmp_path / "network.onnx")
+    for kind, (network, images) in {"resnet": single(), "wrapped": wrapped_resnet18()}.items():
+        path = tmp_path / f"{kind}.onnx"
+        to_onnx(network, path)
+        session = onnxruntime.InferenceSession(path)
+        for some in (images, images[:1]):
+            (logits,) = session.run(None, {"images": some.numpy()})
+            torch.testing.assert_close(torch.tensor(logits), network(some), rtol=1e-4, atol=1e-4)
+        with pytest.raises(FileExistsError, match="nothing was overwritten"):
+            to_onnx(network, path)
 
 
 def test_the_forward_pass_compiles_as_one_graph() -> None:

@@ -115,6 +115,9 @@ def test_blocks_of_ones_own() -> None:
     outputs = wrapped.eval().outputs(images)
     x = blocks[1].shortcut(embedding(images))
     torch.testing.assert_close(outputs[0], head(x.tanh().tanh()))
+    bare = wrap(blocks[:1], nn.Identity(), head[:2], image_shape=(4, 8, 8))
+    x = torch.randn(4, 4, 8, 8)
+    torch.testing.assert_close(bare(x), blocks[0](x).mean((2, 3)))
 
 
 def test_bad_input_gets_one_clear_line() -> None:

@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..problem import Sample
-from ..resnet import ResNet
+from ..resnet import collect_statistics, ResNet
 from ..resnet.blocks import NoBranch
 from .depth import batches, depth_profile, DepthProfile
 
@@ -209,7 +209,7 @@ def remove_blocks(
         next_block: Chooses one of the blocks that can go: `least_cost`, `last` or `at_random`.
         sample: The images and labels to check on.
         recalibration: Batches of training images, to renew the batch-norm statistics with after
-            each removal.
+            each removal, and those of the intermediate outputs at the end.
 
     Raises:
         ValueError: If there are not so many blocks that can go.
@@ -229,6 +229,9 @@ def remove_blocks(
         if images is not None:
             recalibrate(left, images)
         accuracies.append(accuracy(left, sample))
+    if images is not None:
+        # The states behind a block that went are others now.
+        collect_statistics(left, images)
     return Removal(order, np.array(accuracies), left)
 
 

@@ -33,7 +33,7 @@ def depth(
     """
     if split not in ("train", "validation", "test"):
         raise typer.BadParameter(f"--split must be train, validation or test, but got {split!r}.")
-    trained = {run.name: TrainedNetwork(run) for run in runs}
+    trained = dict(zip(names(runs), map(TrainedNetwork, runs), strict=True))
     out = new_folder(runs[0] / "depth" if out is None else out)
     profiles = {}
     for name, one in trained.items():
@@ -48,3 +48,17 @@ def depth(
     for name in ("outputs", "changes", "turnpike"):
         getattr(plot, name)(profiles).savefig(out / f"{name}.png", dpi=160)
     typer.echo(f"pictures and arrays: {out}")
+
+
+def names(runs: list[Path]) -> list[str]:
+    """What to call each run: its folder, and the folders above where two are called the same.
+
+    Raises:
+        ValueError: If a run is given twice.
+    """
+    parts = [run.resolve().parts for run in runs]
+    for n in range(1, max(map(len, parts)) + 1):
+        found = ["-".join(some[-n:]) for some in parts]
+        if len(set(found)) == len(found):
+            return found
+    raise ValueError(f"Each run can be given only once, but got {', '.join(map(str, runs))}.")

@@ -8,6 +8,7 @@ import typer
 
 from ..problem import Sample
 from ..resnet import collect_statistics, ResidualProblem, ResNet
+from ..resnet.grouped import OwnReadOuts, SharedReadOuts
 from ..run import Config, Job, load_checkpoint, RunFolder
 
 
@@ -18,6 +19,8 @@ NetworkRun = Annotated[
 
 class TrainedNetwork:
     """The best network of a run, with statistics for its intermediate outputs.
+
+    Trained without stage cost, it is read out through the backbone's own parameters.
 
     Arguments:
         run: The folder of the run.
@@ -44,9 +47,13 @@ class TrainedNetwork:
         if state is None:
             raise FileNotFoundError(f"{run} has no checkpoint yet: `ocnet resume {run}` first.")
         self.job.load_model(state.get("job", state))
+        own = problem.readouts
+        if isinstance(own, OwnReadOuts) and not any(problem.gamma):
+            # No cost trained these heads: the backbone's read the states out.
+            problem.readouts = SharedReadOuts(own.architecture).to(own.mean)
         self.network = ResNet(problem, control).eval()  # pyright: ignore[reportArgumentType]
         if (problem.readouts.batches == 0).any():
-            collect_statistics(self.network, self.data("train").x0.split(500))
+            self.collect(self.network)
 
     def data(self, split: str) -> Sample:
         """A split of the problem's data, on the device of the network."""
@@ -55,8 +62,15 @@ class TrainedNetwork:
         device = self.job.engine.device
         return Sample(*(None if value is None else value.to(device) for value in sample))  # pyright: ignore
 
+    def collect(self, network: ResNet) -> None:
+        """Gives the intermediate outputs the statistics of the training images."""
+        collect_statistics(network, self.data("train").x0.split(500))
+
     def tune(self, network: ResNet, epochs: int) -> None:
-        """Trains a network for some epochs more, by SGD with a small, falling learning rate."""
+        """Trains a network for some epochs more, by SGD with a small, falling learning rate.
+
+        No stage cost is in it, so the statistics of the intermediate outputs are collected after.
+        """
         batches = self.job.batches
         steps = epochs * (batches.per_epoch or 1)
         groups = network.parameter_groups(0.01, self.config.weight_decay)
@@ -69,3 +83,4 @@ class TrainedNetwork:
             optimizer.step()
             schedule.step()
         network.eval()
+        self.collect(network)

@@ -111,7 +111,7 @@ class ResNet(nn.Module):
     def subresnet(self, m: int) -> "ResNet":
         """The first `m` blocks, then the remaining skips and the head; its output is `y^_m`.
 
-        A network with parameters of its own. Own heads of other states are dropped.
+        A network with parameters of its own. Own heads of later states are dropped.
 
         Raises:
             TypeError, ValueError: Unless `0 <= m <= N`, or if `y^_m` has no statistics yet.

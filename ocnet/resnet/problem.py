@@ -12,6 +12,7 @@ from torch import nn, Tensor
 
 from .._types import Cost, State, Time
 from ..control import Control
+from ..control.base import constants
 from ..cost import Loss
 from ..problem import Node, Problem, Projection, Sample
 from .loss import CrossEntropy
@@ -123,7 +124,7 @@ class ResidualProblem(Problem, abc.ABC):
         weights = [node.weight * self.gamma[k] for node, k in zip(nodes, ks, strict=True)]
         logits = self.readouts(self.backbone, ks, [node.x for node in nodes])
         losses = self.losses(logits, target)
-        return sum(w * loss for w, loss in zip(weights, losses.unbind(), strict=True))  # pyright: ignore
+        return constants(weights, losses.dtype, losses.device) @ losses
 
     def losses(self, logits: Tensor, target: Tensor) -> Tensor:
         """The loss of the logits of several states, shape `(state, batch)`."""

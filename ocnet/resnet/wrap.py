@@ -109,9 +109,11 @@ def wrap(
         raise ValueError("wrap takes embedding and head along with blocks.")
     branches, backbone = taken_apart(checked(blocks), head)
     readouts = ChainedReadOuts(len(blocks), backbone, own=heads == "full")
+    parts = (embedding, *blocks, head)
+    like = next((p for part in parts for p in part.parameters()), torch.ones(1))
     problem = Classifier(
         Parts(embedding, *backbone, readouts),
-        state_shape=state_shape(embedding, image_shape),
+        state_shape=state_shape(embedding, image_shape, like),
         image_shape=image_shape,
         loss=loss,
         gamma=gamma,
@@ -170,10 +172,11 @@ def torchvision_parts(network: Any) -> tuple[nn.Module, list[Residual], nn.Modul
 
 
 @torch.no_grad()
-def state_shape(embedding: nn.Module, image_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of the state that the embedding makes of an image."""
+def state_shape(
+    embedding: nn.Module, image_shape: tuple[int, ...], like: Tensor
+) -> tuple[int, ...]:
+    """The shape of the state that the embedding makes of an image of the type of `like`."""
     was_training = embedding.training
-    p = next(embedding.parameters())
-    shape = embedding.eval()(torch.zeros(1, *image_shape, dtype=p.dtype, device=p.device)).shape
+    shape = embedding.eval()(like.new_zeros(1, *image_shape)).shape
     embedding.train(was_training)
     return tuple(shape[1:])
