@@ -19,7 +19,9 @@ def projected(
     kernel: Tensor | None, stride: int, *xs: Tensor
 ) -> Float[Tensor, "batch state width pixels"]:
     """The states of one stage, taken by a strided 1x1 convolution to the last stage's space."""
-    x = torch.stack([x[..., ::stride, ::stride] for x in xs], 1).flatten(3)
+    # Whole rows first, then their pixels: twice as fast as single pixels from cold memory.
+    rows = (x[..., ::stride, :].contiguous() for x in xs)
+    x = torch.stack([x[..., ::stride] for x in rows], 1).flatten(3)
     return x if kernel is None else kernel @ x
 
 
@@ -55,14 +57,16 @@ class NormalisedPool(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         z = projected(kernel, stride, *xs).flatten(1, 2)
         mean = z.mean((0, 2))
-        # The norm of rows is several times as fast as torch.var_mean across them.
-        squares = torch.linalg.vector_norm(z - mean[:, None], dim=-1).square_().sum(0)
-        var = squares / (z.shape[0] * z.shape[2])
-        y = F.batch_norm(z, mean, var, weight, bias, eps=eps)
+        # In place, because the pages of a new tensor of this size take longer than the arithmetic;
+        # the norm of rows is several times as fast as torch.var_mean across them.
+        z -= mean[:, None]
+        var = torch.linalg.vector_norm(z, dim=-1).square_().sum(0) / (z.shape[0] * z.shape[2])
+        z *= (weight * (var + eps).rsqrt())[:, None]
+        z += bias[:, None]
         ctx.stride, ctx.eps = stride, eps
         ctx.save_for_backward(kernel, weight, bias, mean, var, *xs)
         ctx.mark_non_differentiable(mean, var)
-        return y.relu_().mean(-1), mean, var
+        return z.relu_().mean(-1), mean, var
 
     @staticmethod
     @once_differentiable
