@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import nn, Tensor
 
+from ..control import Layers
+from ..cost import ControlEnergy
 from ..problem import Problem, Sample
 from ..train import Average, Batches, Engine, measure, Stopping
 from ..train.capture import on_host
@@ -49,6 +51,8 @@ class Job:
         self.solver = config.make_solver(problem.n_steps)
         n = problem.n_steps if config.steps is None else config.steps
         self.control = problem.initial_control(n, torch.Generator().manual_seed(config.seed))
+        if config.sharded and config.gradient == "checkpoint" and isinstance(self.control, Layers):
+            check_energy(problem)
         self.engine.place(problem, self.control)
         self.parameters = [
             p for p in (*self.control.parameters(), *problem.parameters()) if p.requires_grad
@@ -188,6 +192,18 @@ def iterations(config: Config, per_epoch: int | None) -> int:
     if per_epoch is None:
         raise ValueError("A problem that draws its samples has no epochs: give iterations.")
     return config.epochs * per_epoch
+
+
+def check_energy(problem: Problem) -> None:
+    """Raises a ValueError if a cost reads the parameters of layers that are computed again.
+
+    They are shards when it is first computed and whole when it is computed again.
+    """
+    if any(isinstance(part, ControlEnergy) for part in problem.modules()):
+        raise ValueError(
+            'gradient="checkpoint" with sharded=True takes no ControlEnergy of layers; '
+            "weight_decay charges their weights, too."
+        )
 
 
 def check_same_architecture(name: str, module: nn.Module, state: dict[str, Tensor]) -> None:

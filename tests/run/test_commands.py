@@ -92,6 +92,13 @@ def test_what_does_not_fit_is_told_in_one_line(
     assert not (tmp_path / "run").exists()
 
 
+def test_shards_computed_again_take_no_energy_of_layers(tmp_path: Path) -> None:
+    command = ["train", "tests.run.blobs:Damped", "--sharded", "--out", tmp_path / "run"]
+    done = ocnet(*command, "--gradient", "checkpoint")
+    assert "takes no ControlEnergy of layers" in " ".join(done.output.split())
+    assert done.exit_code == 1 and not (tmp_path / "run").exists()
+
+
 def test_epochs_need_a_data_set_and_patience_validation(tmp_path: Path) -> None:
     done = ocnet("train", "tests.run.blobs:Drawn", "--epochs", "1", "--out", tmp_path / "run")
     assert "no epochs: give iterations" in done.output and done.exit_code == 1
