@@ -3,6 +3,7 @@
 import os
 import statistics
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -33,18 +34,23 @@ def effort(
         start = time.perf_counter()
         gradient()
         seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds), peak_bytes(gradient, cuda)
+
+
+def peak_bytes(run: Callable[[], object], cuda: bool) -> int:
+    """The most memory that lives at once during a run, beyond what lived before."""
     if cuda:
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        gradient()
-        return statistics.median(seconds), torch.cuda.max_memory_allocated() - before
+        run()
+        return torch.cuda.max_memory_allocated() - before
     # The profiler's library reports to the terminal what it misses on a machine without a GPU.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     # One cycle; older versions of torch warn that they would forget the ones before.
     with profile(
         activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True
     ) as profiler:
-        gradient()
+        run()
     assert profiler.profiler and profiler.profiler.kineto_results, "the profiler ran"
     events: list[Any] = profiler.profiler.kineto_results.events()
     events = [event for event in events if event.name() == "[memory]"]
@@ -52,4 +58,4 @@ def effort(
     for event in sorted(events, key=lambda event: event.start_ns()):
         allocated += event.nbytes()
         peak = max(peak, allocated)
-    return statistics.median(seconds), peak
+    return peak

@@ -34,7 +34,7 @@ def advance(
         residuals.
     """
     X, residuals = ([[] for _ in values] for _ in range(2))
-    steps = [unbound(of_stage) for of_stage in values]
+    steps = [by_step(of_stage) for of_stage in values]
     for k, h_k in enumerate(each(h)):
         slopes = []
         for i, a in enumerate(tableau.a):
@@ -69,8 +69,8 @@ def retreat(
         summed over all of them.
     """
     s = len(q)
-    steps = [list(zip(*unbound(of_stage), strict=True)) for of_stage in known]
-    sources = [unbound(of_stage) for of_stage in q]
+    steps = [list(zip(*by_step(of_stage), strict=True)) for of_stage in known]
+    sources = [by_step(of_stage) for of_stage in q]
     m = [[] for _ in q]
     for k, h_k in reversed([*enumerate(each(h))]):
         g: list[Tensor] = []
@@ -95,7 +95,7 @@ def retreat(
     return p, of_u, of_theta
 
 
-def unbound(stacked: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
+def by_step(stacked: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
     """For each quantity, a tensor for each step."""
     return [z.unbind() for z in stacked]
 

@@ -14,13 +14,13 @@ import argparse
 import gc
 import time
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from tabulate import tabulate
 from torch import Tensor
 
 from ocnet import evaluate, Sample
+from ocnet.analysis.effort import peak_bytes
 from ocnet.resnet import ResNet, resnet
 from ocnet.resnet.chained import ChainedReadOuts
 
@@ -41,28 +41,6 @@ def step_of(network: ResNet, sample: Sample) -> Callable[[], None]:
         costs.mean().backward()
 
     return step
-
-
-def peak_bytes(step: Callable[[], None], device: torch.device) -> int:
-    """The most memory that lives at once during a step, beyond what lived before."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        step()
-        return torch.cuda.max_memory_allocated() - before
-    with torch.profiler.profile(
-        profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU]
-    ) as profile:
-        step()
-    assert profile.profiler is not None and profile.profiler.kineto_results is not None
-    results: Any = profile.profiler.kineto_results
-    events = [event for event in results.events() if event.name() == "[memory]"]
-    live = peak = 0
-    for event in sorted(events, key=lambda e: e.start_ns()):
-        live += event.nbytes()
-        peak = max(peak, live)
-    return peak
 
 
 def seconds(step: Callable[[], None], device: torch.device) -> float:
@@ -100,7 +78,10 @@ def main() -> None:
     steps = {name: step_of(net.to(device), sample) for name, net in networks.items()}
     for step in steps.values():
         step()
-    memory = {name: peak_bytes(step, device) for name, step in steps.items()}
+    memory = {}
+    for name, step in steps.items():
+        gc.collect()
+        memory[name] = peak_bytes(step, device.type == "cuda")
     times = {name: [] for name in steps}
     for _ in range(options.rounds):
         for name, step in steps.items():

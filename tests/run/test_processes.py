@@ -37,6 +37,14 @@ def torchrun(*arguments: str, n: int = 2, **environment: str) -> subprocess.Pope
     )
 
 
+def endless(run: Path, checkpoint_every: str) -> subprocess.Popen:
+    """A run that something else has to end."""
+    return torchrun(
+        "train", "tests.run.blobs:Blobs", "--epochs", "100000", "--batch-size", "8",
+        "--checkpoint-every", checkpoint_every, "--device", "cpu", "--out", str(run),
+    )  # fmt: skip
+
+
 def workers(launcher: subprocess.Popen, run: Path) -> list[int]:
     """The processes that train, once they do."""
     metrics = run / "metrics.csv"
@@ -142,10 +150,7 @@ def test_norms_of_their_own_see_a_share_each(tmp_path: Path) -> None:
 
 
 def test_a_lost_process_ends_the_run_which_one_process_takes_up(tmp_path: Path) -> None:
-    launcher = torchrun(
-        "train", "tests.run.blobs:Blobs", "--epochs", "100000", "--batch-size", "8",
-        "--checkpoint-every", "0", "--device", "cpu", "--out", str(tmp_path / "run"),
-    )  # fmt: skip
+    launcher = endless(tmp_path / "run", checkpoint_every="0")
     pids = workers(launcher, tmp_path / "run")
     os.kill(pids[1], signal.SIGKILL)
     _, errors = launcher.communicate(timeout=LONG)
@@ -179,10 +184,7 @@ def test_a_process_that_is_lost_at_the_end_is_told_too(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_saves_what_all_processes_agree_on(tmp_path: Path) -> None:
-    launcher = torchrun(
-        "train", "tests.run.blobs:Blobs", "--epochs", "100000", "--batch-size", "8",
-        "--checkpoint-every", "1e6", "--device", "cpu", "--out", str(tmp_path / "run"),
-    )  # fmt: skip
+    launcher = endless(tmp_path / "run", checkpoint_every="1e6")
     workers(launcher, tmp_path / "run")
     launcher.send_signal(signal.SIGINT)
     _, errors = launcher.communicate(timeout=LONG)
@@ -192,10 +194,7 @@ def test_ctrl_c_saves_what_all_processes_agree_on(tmp_path: Path) -> None:
 
 
 def test_sigterm_saves_too(tmp_path: Path) -> None:
-    launcher = torchrun(
-        "train", "tests.run.blobs:Blobs", "--epochs", "100000", "--batch-size", "8",
-        "--checkpoint-every", "1e6", "--device", "cpu", "--out", str(tmp_path / "run"),
-    )  # fmt: skip
+    launcher = endless(tmp_path / "run", checkpoint_every="1e6")
     pids = workers(launcher, tmp_path / "run")
     launcher.terminate()
     _, errors = launcher.communicate(timeout=LONG)
