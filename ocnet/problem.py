@@ -35,6 +35,7 @@ class Node(NamedTuple):
         t: The same time as a tensor.
         x: The state.
         u: The control value.
+        y: What `Problem.observe` took of all that.
     """
 
     weight: float
@@ -42,6 +43,7 @@ class Node(NamedTuple):
     t: Time
     x: State
     u: Any
+    y: Any = None
 
 
 class Batch(NamedTuple):
@@ -116,6 +118,8 @@ class Problem(nn.Module, abc.ABC):
         static_parameters: The names of the problem's own parameters that are optimised beside
             the control, with the lower and upper bounds of each.
         n_steps: How many steps to discretise with, unless the user says otherwise.
+        steps_at_once: Of how many steps `running_cost` gets the nodes at a time; None for about
+            `sqrt(n)`. With `gradient="checkpoint"` it is always that.
     """
 
     t0: float = 0.0
@@ -124,6 +128,7 @@ class Problem(nn.Module, abc.ABC):
     control_shape: tuple[int, ...] | None = None
     projections: Sequence[Projection] = ()
     n_steps: int = 100
+    steps_at_once: int | None = None
     control_bounds: tuple[float | Tensor, float | Tensor] | None = None
     control_angles: tuple[int, ...] = ()
     final_time_bounds: tuple[float, float] | None = None
@@ -140,13 +145,22 @@ class Problem(nn.Module, abc.ABC):
     def running_cost(self, nodes: Sequence[Node], target: Tensor | None) -> Cost:
         """`sum_i w_i l(t_i, x_i, u_i)` over some of a solution's nodes, shape `(*batch,)`.
 
-        A Runge-Kutta solver asks for about sqrt(n) nodes at a time. Override it, beside
-        `stage_cost`, where the costs of many states at once are cheaper than one by one.
+        A Runge-Kutta solver asks for the nodes of `steps_at_once` steps at a time. Override it,
+        beside `stage_cost`, where the costs of many states at once are cheaper than one by one.
         """
         total = nodes[0].x.new_zeros(())
-        for weight, _, t, x, u in nodes:
+        for weight, _, t, x, u, _ in nodes:
             total = total.add(self.stage_cost(t, x, u, target), alpha=weight)
         return total
+
+    def observe(self, node: Node, target: Tensor | None) -> Any:
+        """What `running_cost` will want of a node, as its `y`; None by default.
+
+        A Runge-Kutta solver asks as soon as it has the state, which the processor's cache still
+        holds; on the way back, the gradient through `y` is computed when the solver comes by
+        again, so that few of them are alive at a time.
+        """
+        return None
 
     def terminal_cost(self, x: State, target: Tensor | None) -> Cost:
         """The terminal cost `phi(x(t1))`, shape `(*batch,)`; zero by default."""

@@ -9,10 +9,10 @@ from torch import nn, Tensor
 from torch.nn import functional as F
 
 from ocnet import Euler, evaluate, Sample, training
-from ocnet.problem import Node
 from ocnet.resnet import collect_statistics, CrossEntropy, ResNet, SquaredError
 from ocnet.resnet.chained import ChainedReadOuts
 from ocnet.resnet.grouped import OwnReadOuts
+from ocnet.solver.stages import Nodes
 
 from .test_resnet import batch, plain_norm, small
 
@@ -150,13 +150,34 @@ def test_grouped_read_outs_equal_chained_ones(net: dict, heads: str) -> None:
         torch.testing.assert_close(problem.readouts.var[k], list(module.modules())[-2].running_var)
 
 
+@pytest.mark.parametrize("heads", ["WS", "full"])
+@pytest.mark.parametrize("net", NETS)
+def test_half_precision_is_near(net: dict, heads: str) -> None:
+    """And the read-outs' statistics stay in the precision of the parameters."""
+    network = small(heads=heads, gamma=0.1, **net)
+    sample = batch(network, n=32)
+    costs, gradients = [], []
+    for dtype in (None, torch.bfloat16):
+        network.zero_grad()
+        with torch.autocast("cpu", dtype, enabled=dtype is not None):
+            cost, _ = evaluate(network.problem, network.control, network.solver, sample)
+        cost.mean().backward()
+        costs.append(cost.double())
+        gradients.append(torch.cat([p.grad.flatten() for p in network.parameters()]))
+    torch.testing.assert_close(costs[1], costs[0], rtol=0.02, atol=0.05)
+    assert torch.cosine_similarity(*gradients, dim=0) > 0.98
+    assert network.problem.readouts.var.dtype == torch.get_default_dtype()
+
+
 def test_running_cost_is_the_sum_of_stage_costs() -> None:
     network = small(depth=6, widths=(3, 4, 5), gamma=0.3)
     images, labels = batch(network)
     xs = network.trajectory(images).states[:-1]
-    nodes = [Node(0.5 + k, float(k), torch.tensor(float(k)), x, None) for k, x in enumerate(xs)]
+    nodes = Nodes(network.problem, labels)
+    for k, x in enumerate(xs):
+        nodes.add(0.5 + k, float(k), torch.tensor(float(k)), x, network.control.layers[k])
     together = network.problem.running_cost(nodes, labels)
-    alone = sum(w * network.problem.stage_cost(t, x, u, labels) for w, _, t, x, u in nodes)
+    alone = sum(w * network.problem.stage_cost(t, x, u, labels) for w, _, t, x, u, _ in nodes)
     torch.testing.assert_close(together, alone)
 
 

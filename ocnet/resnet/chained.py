@@ -30,19 +30,18 @@ class ChainedReadOuts(ReadOuts):
         self.own = own
         self.chains = nn.ModuleList(copied(chain(backbone, k), own) for k in range(n))
 
-    def forward(
-        self, backbone: Backbone, ks: Sequence[int], xs: Sequence[State]
+    def observe(self, backbone: Backbone, k: int, x: State) -> Float[Tensor, "batch classes"]:
+        for layer in self.chains[k].modules():
+            if isinstance(layer, _BatchNorm):
+                layer.momentum = self.momentum
+        return self.chains[k](x)
+
+    def logits(
+        self, backbone: Backbone, ks: Sequence[int], ys: Sequence[Tensor]
     ) -> Float[Tensor, "state batch classes"]:
-        logits = []
-        for k, x in zip(ks, xs, strict=True):
-            module = self.chains[k]
-            for layer in module.modules():
-                if isinstance(layer, _BatchNorm):
-                    layer.momentum = self.momentum
-            logits.append(module(x))
         if self.training and self.track_running_stats:
             self.batches[ks[0] : ks[-1] + 1] += 1
-        return torch.stack(logits)
+        return torch.stack(list(ys))
 
     def own_parameters(self, k: int) -> list[nn.Parameter]:
         return list(self.chains[k].parameters()) if self.own else []

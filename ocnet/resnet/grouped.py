@@ -1,11 +1,11 @@
-"""Read-outs of the states of an `Architecture`: all states of a stage at once."""
+"""Read-outs of the states of an `Architecture`, which take little time and memory."""
 
 import abc
 import copy
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from .._types import State
 from .architecture import Architecture
 from .blocks import Head
-from .pooling import NormalisedPool, pixels, projected
+from .pooling import NormalisedPool, pixels, ProjectedPool
 from .readouts import Backbone, ReadOuts
 
 
@@ -28,50 +28,49 @@ class Chain(NamedTuple):
     fc: nn.Linear
 
 
-class Heads(NamedTuple):
-    """The parameters of several read-outs; the leading axis is 1 where they share them.
+class Pooled(NamedTuple):
+    """What the linear layers read of some states.
 
     Attributes:
-        kernel: The remaining skips composed into one 1x1 convolution, shape
-            `(state or 1, out, in)`; None if there are none.
-        stride: The stride of that convolution.
-        weight, bias: Of the batch norm, shape `(state or 1, out)`.
-        fc_weight, fc_bias: Of the linear layer, shapes `(state or 1, classes, out)` and
-            `(state or 1, classes)`.
+        features: Shape `(state, batch, width)`.
+        mean, var: The batch's means and biased variances before the batch norm, shape
+            `(state, width)`; None in evaluation mode.
+        n: From how many values each of those was computed.
     """
 
-    kernel: Tensor | None
-    stride: int
-    weight: Tensor
-    bias: Tensor
-    fc_weight: Tensor
-    fc_bias: Tensor
+    features: Tensor
+    mean: Tensor | None
+    var: Tensor | None
+    n: int
 
 
-def heads(chains: Sequence[Chain]) -> Heads:
-    """The parameters of read-outs of states of one stage, stacked."""
+def kernels(chains: Sequence[Chain]) -> Float[Tensor, "state out width"]:
+    """The remaining skips of states of one stage, each composed into one 1x1 convolution."""
     skips = zip(*(chain.skips for chain in chains), strict=True)
-    kernels = [torch.stack([skip.weight.flatten(1) for skip in row]) for row in skips]
-    return Heads(
-        functools.reduce(lambda W, S: S @ W, kernels) if kernels else None,
-        math.prod(skip.stride[0] for skip in chains[0].skips),
-        torch.stack([chain.bn.weight for chain in chains]),
-        torch.stack([chain.bn.bias for chain in chains]),
-        torch.stack([chain.fc.weight for chain in chains]),
-        torch.stack([chain.fc.bias for chain in chains]),
-    )
+    stacked = (torch.stack([skip.weight.flatten(1) for skip in row]) for row in skips)
+    return functools.reduce(lambda W, S: S @ W, stacked)
+
+
+def pixel_shape(of_state: tuple[int, Tensor | Pooled]) -> torch.Size | None:
+    """The shape of the pixels that were observed of a state; None if it was pooled at once."""
+    y = of_state[1]
+    return None if isinstance(y, Pooled) else y.shape
 
 
 class GroupedReadOuts(ReadOuts):
-    """Read-outs of an `Architecture`: all states of one stage in one batched operation.
+    """Read-outs of an `Architecture`: what they read is small, and read for all states together.
 
     The remaining skips are linear, so they act as one 1x1 convolution whose stride reads few of
-    the pixels. What the batch norm and the pooling need for the backward pass is computed again
-    there: the states are alive anyway, so a read-out keeps next to nothing.
+    the pixels. Those are observed of a state in an earlier stage, and of one in the last stage the
+    features behind the pooling. What batch norm and pooling need for the backward pass is
+    computed again there, so that a read-out keeps next to nothing.
 
     Arguments:
         architecture: The network's shape.
     """
+
+    # Of how many states `ProjectedPool` has the projections in memory at once.
+    STATES_AT_ONCE = 6
 
     mean: Tensor
     var: Tensor
@@ -86,55 +85,80 @@ class GroupedReadOuts(ReadOuts):
 
     @abc.abstractmethod
     def chains(self, backbone: Backbone, ks: range) -> Sequence[Chain]:
-        """What the states `ks` of one stage are read out with: one for all, or one for each."""
+        """What the states `ks` are read out with: one for all, or one for each.
+
+        One for all has the skips of the first state, so that they are of use only in its stage.
+        """
 
     @abc.abstractmethod
     def empty(self, architecture: Architecture, backbone: Backbone) -> "GroupedReadOuts":
         """Read-outs of the same variant for another architecture."""
 
-    def forward(
-        self, backbone: Backbone, ks: Sequence[int], xs: Sequence[State]
-    ) -> Float[Tensor, "state batch classes"]:
-        logits = []
-        for _, group in itertools.groupby(range(len(ks)), key=lambda i: xs[i].shape):
-            at = list(group)
-            states = range(ks[at[0]], ks[at[-1]] + 1)
-            logits.append(
-                self.read(heads(self.chains(backbone, states)), states, xs[at[0] : at[-1] + 1])
-            )
-        return torch.cat(logits)
-
-    def read(self, heads: Heads, ks: range, xs: Sequence[State]) -> Tensor:
-        """The logits of states of one stage."""
-        weight, bias = (p.expand(len(ks), -1).flatten() for p in (heads.weight, heads.bias))
+    def observe(self, backbone: Backbone, k: int, x: State) -> Tensor | Pooled:
+        (chain,) = self.chains(backbone, range(k, k + 1))
+        if chain.skips:
+            return pixels(x, math.prod(skip.stride[0] for skip in chain.skips))
+        count = x.numel() // x.shape[1]
         if self.training:
-            pooled, mean, var = NormalisedPool.apply(
-                heads.kernel, heads.stride, weight, bias, self.eps, *xs
-            )  # pyright: ignore[reportGeneralTypeIssues]
-            if self.track_running_stats:
-                self.track(ks, mean, var, count=pixels(xs[0], heads.stride) * xs[0].shape[0])
-        else:
-            some = slice(ks[0], ks[-1] + 1)
-            z = projected(heads.kernel, heads.stride, *xs)
-            mean, var = self.mean[some].flatten(), self.var[some].flatten()
-            z = F.batch_norm(z.flatten(1, 2), mean, var, weight, bias, eps=self.eps)
-            pooled = F.relu(z).mean(-1)
-        pooled = pooled.unflatten(1, (len(ks), -1))
-        return pooled.transpose(0, 1) @ heads.fc_weight.mT + heads.fc_bias.unsqueeze(-2)
+            p, mean, var = NormalisedPool.apply(chain.bn.weight, chain.bn.bias, self.eps, x)  # pyright: ignore[reportGeneralTypeIssues]
+            return Pooled(p[None], mean[None], var[None], count)
+        bn = chain.bn
+        y = F.batch_norm(x, self.mean[k], self.var[k], bn.weight, bn.bias, eps=self.eps)
+        return Pooled(F.relu(y).mean((-2, -1))[None], None, None, count)
+
+    def logits(
+        self, backbone: Backbone, ks: Sequence[int], ys: Sequence[Tensor | Pooled]
+    ) -> Float[Tensor, "state batch classes"]:
+        states = range(ks[0], ks[-1] + 1)
+        layers = [chain.fc for chain in self.chains(backbone, states)]
+        weight = torch.stack([layer.weight for layer in layers])
+        bias = torch.stack([layer.bias for layer in layers])
+        # Half precision would save nothing here, and round the statistics.
+        with torch.autocast(weight.device.type, enabled=False):
+            parts = list(self.parts(backbone, states, ys))
+            if self.training and self.track_running_stats:
+                self.track(states, parts)
+            features = torch.cat([part.features for part in parts])
+            return features.to(weight.dtype) @ weight.mT + bias[:, None]
+
+    def parts(
+        self, backbone: Backbone, ks: range, ys: Sequence[Tensor | Pooled]
+    ) -> Iterator[Pooled]:
+        """What was pooled of the states, in order; of earlier stages some states at once."""
+        for shape, group in itertools.groupby(zip(ks, ys, strict=True), key=pixel_shape):
+            states, of_stage = zip(*group, strict=True)
+            if shape is None:
+                yield from of_stage
+                continue
+            for i in range(0, len(states), self.STATES_AT_ONCE):
+                xs = of_stage[i : i + self.STATES_AT_ONCE]
+                yield self.project(backbone, range(states[i], states[i] + len(xs)), xs)
+
+    def project(self, backbone: Backbone, ks: range, xs: Sequence[Tensor]) -> Pooled:
+        """The features of states of one stage before the last, of their pixels `xs`."""
+        chains = self.chains(backbone, ks)
+        kernel = kernels(chains)
+        weight = torch.stack([chain.bn.weight for chain in chains])
+        bias = torch.stack([chain.bn.bias for chain in chains])
+        _, batch, *area = xs[0].shape
+        count = batch * math.prod(area)
+        if self.training:
+            p, mean, var = ProjectedPool.apply(kernel, weight, bias, self.eps, *xs)  # pyright: ignore[reportGeneralTypeIssues]
+            return Pooled(p.mT, mean, var, count)
+        mean, var = self.mean[ks[0] : ks[-1] + 1], self.var[ks[0] : ks[-1] + 1]
+        scale = weight * (var + self.eps).rsqrt()
+        X = torch.stack(list(xs)).flatten(2).to(kernel.dtype)
+        y = scale[..., None] * (kernel @ X) + (bias - scale * mean)[..., None]
+        p = F.relu(y).unflatten(2, (batch, -1)).mean(-1)
+        return Pooled(p.mT, None, None, count)
 
     @torch.no_grad()
-    def track(self, ks: range, mean: Tensor, var: Tensor, count: int) -> None:
-        """Follows the statistics of a batch, as `nn.BatchNorm2d` does.
-
-        Arguments:
-            ks: The indexes of the states.
-            mean, var: Their means and biased variances, shape `(states * width,)`.
-            count: How many values each was computed from.
-        """
-        some = slice(ks[0], ks[-1] + 1)
-        unbiased = var * (count / max(count - 1, 1))
-        self.mean[some].lerp_(mean.view(len(ks), -1), self.momentum)
-        self.var[some].lerp_(unbiased.view(len(ks), -1), self.momentum)
+    def track(self, ks: range, parts: Sequence[Pooled]) -> None:
+        """Follows the batch's statistics of the states `ks`, as `nn.BatchNorm2d` does."""
+        some, count = slice(ks[0], ks[-1] + 1), parts[0].n
+        mean, var = (torch.cat([getattr(p, name) for p in parts]) for name in ("mean", "var"))
+        self.mean[some].lerp_(mean, self.momentum)
+        self.var[some].lerp_(var * (count / max(count - 1, 1)), self.momentum)
         self.batches[some] += 1
 
     @torch.no_grad()

@@ -77,6 +77,8 @@ class ResidualProblem(Problem, abc.ABC):
         self.depth = readouts.n
         self.t1 = float(max(self.depth, 1))
         self.n_steps = max(self.depth, 1)
+        # What is observed of a state is small, so all may wait for one evaluation of the loss.
+        self.steps_at_once = self.n_steps
         self.state_shape = state_shape
         self.image_shape = image_shape
         self.embedding = embedding
@@ -114,21 +116,30 @@ class ResidualProblem(Problem, abc.ABC):
         return self.embedding(x0)
 
     def stage_cost(self, t: Time, x: State, u: Any, target: Tensor | None) -> Cost:
-        return self.running_cost([Node(1.0, float(t), t, x, u)], target)
+        node = Node(1.0, float(t), t, x, u)
+        return self.running_cost([node._replace(y=self.observe(node, target))], target)
 
     def running_cost(self, nodes: Sequence[Node], target: Tensor | None) -> Cost:
         x = nodes[0].x
         if target is None or not any(self.gamma):
             return x.new_zeros(x.shape[0])
+        # Before the read-outs follow the batch's statistics.
+        check_cheaply(target, self.n_classes)
         ks = [round(node.time) for node in nodes]
         weights = [node.weight * self.gamma[k] for node, k in zip(nodes, ks, strict=True)]
-        logits = self.readouts(self.backbone, ks, [node.x for node in nodes])
-        losses = self.losses(logits, target)
-        return constants(weights, losses.dtype, losses.device) @ losses
+        losses = self.losses(
+            self.readouts.logits(self.backbone, ks, [node.y for node in nodes]), target
+        )
+        # No matrix product, which half precision would round.
+        return (constants(weights, losses.dtype, losses.device)[:, None] * losses).sum(0)
+
+    def observe(self, node: Node, target: Tensor | None) -> Any:
+        if target is None or not any(self.gamma):
+            return None
+        return self.readouts.observe(self.backbone, round(node.time), node.x)
 
     def losses(self, logits: Tensor, target: Tensor) -> Tensor:
         """The loss of the logits of several states, shape `(state, batch)`."""
-        check_cheaply(target, logits.shape[-1])
         repeated = target.repeat(logits.shape[0], *[1] * (target.dim() - 1))
         return self.loss(logits.flatten(0, 1), repeated).unflatten(0, logits.shape[:2])
 

@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -49,7 +49,6 @@ class ReadOuts(nn.Module, abc.ABC):
         self.track_running_stats = True
         self.register_buffer("batches", torch.zeros(n, dtype=torch.long))
 
-    @abc.abstractmethod
     def forward(
         self, backbone: Backbone, ks: Sequence[int], xs: Sequence[State]
     ) -> Float[Tensor, "state batch classes"]:
@@ -60,6 +59,19 @@ class ReadOuts(nn.Module, abc.ABC):
             ks: Consecutive indexes.
             xs: The states.
         """
+        return self.logits(
+            backbone, ks, [self.observe(backbone, k, x) for k, x in zip(ks, xs, strict=True)]
+        )
+
+    @abc.abstractmethod
+    def observe(self, backbone: Backbone, k: int, x: State) -> Any:
+        """What `logits` wants of the state `x_k`, taken while that is at hand."""
+
+    @abc.abstractmethod
+    def logits(
+        self, backbone: Backbone, ks: Sequence[int], ys: Sequence[Any]
+    ) -> Float[Tensor, "state batch classes"]:
+        """The logits of states of which `ys` were observed; arguments otherwise as of `forward`."""
 
     def own_parameters(self, k: int) -> list[nn.Parameter]:
         """The parameters that only the `k`-th read-out has; none by default."""

@@ -29,11 +29,11 @@ from torch.autograd.function import once_differentiable
 from .._types import Cost, State
 from ..control import Control, Feedback, Layers, OpenLoop
 from ..control.base import Law
-from ..problem import Node, Problem
+from ..problem import Problem
 from ..trajectory import Trajectory
 from .base import check_control_value, check_running_cost, Grid, project, segments, Watch
 from .recompute import frozen, tracking
-from .stages import slope, Stage
+from .stages import Nodes, slope, Stage
 from .tableau import Tableau
 
 
@@ -104,7 +104,7 @@ class Scheme(NamedTuple):
         """All stages, those of `Psi_h` first."""
         return [*self.ahead, *self.back]
 
-    def increment(self, h: float, stages: Sequence[Stage], x: State, nodes: list[Node]) -> Tensor:
+    def increment(self, h: float, stages: Sequence[Stage], x: State, nodes: Nodes | None) -> Tensor:
         """`Psi_h(t, x)`."""
         return h * slope(self.problem, self.tableau, h, stages, x, nodes)[1]
 
@@ -148,11 +148,11 @@ def solve_reversibly(
         watch(0, x)
     for start, end, projection in segments(grid):
         if projection is not None:
-            first = ahead[0]
-            node = Node(h[start], first.times[start], first.t[start], x, first.law(start)(x))
-            if problem.has_stage_cost:
-                cost = cost + problem.running_cost([node], target)
-            x = project(problem, projection, node.t, x, node.u)
+            time, t, law = ahead[0].times[start], ahead[0].t[start], ahead[0].law(start)
+            u, nodes = law(x), Nodes(problem, target)
+            nodes.add(h[start], time, t, x, u)
+            cost = cost + nodes.cost()
+            x = project(problem, projection, t, x, u)
             evaluations += 1
         else:
             steps = range(start, end)
@@ -208,14 +208,13 @@ class Reversible(torch.autograd.Function):
         for k in scheme.steps:
             us = [None if value is None else value[k] for value in values]
             stages = [c.stage(k, u) for c, u in zip(scheme.columns, us, strict=True)]
-            nodes: list[Node] = []
+            nodes = Nodes(scheme.problem, scheme.target)
             ahead = scheme.increment(scheme.h[k], stages[:m], z, nodes)
             y = torch.lerp(z, y, scheme.coupling) + ahead
-            z = z - scheme.increment(-scheme.h[k], stages[m:], y, [])
+            z = z - scheme.increment(-scheme.h[k], stages[m:], y, None)
             if scheme.watch is not None:
                 scheme.watch(k + 1, y)
-            if scheme.problem.has_stage_cost:
-                cost = cost + scheme.problem.running_cost(nodes, scheme.target)
+            cost = cost + nodes.cost()
         if any(ctx.needs_input_grad) and not torch.equal(drawn, random_state(x.device)):
             raise ValueError(
                 'gradient="reversible" computes every step again, so the dynamics must draw no '
@@ -296,7 +295,8 @@ class WayBack:
             x = x.detach().requires_grad_()
             us = [value[k].detach().requires_grad_() for value in self.values[own]]
             stages = [c.stage(k, *us[i : i + 1]) for i, c in enumerate(scheme.columns[own])]
-            nodes: list[Node] = []
+            # Without a target the problem has nothing to observe.
+            nodes = Nodes(scheme.problem, None if grad_cost is None else scheme.target)
             psi = scheme.increment(h, stages, x, nodes)
             outputs, weights = [psi], [grad]
             if grad_cost is not None and scheme.problem.has_stage_cost:

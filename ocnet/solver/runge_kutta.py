@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .._types import ControlValue, Cost, State
 from ..control.base import check_count, constants, Control
-from ..problem import Node, Problem, Projection
+from ..problem import Problem, Projection
 from ..trajectory import Trajectory
 from .base import (
     check_control_value,
@@ -26,7 +26,7 @@ from .base import (
 from .costate import solve_by_costate
 from .recompute import frozen, tracking
 from .reversible import solve_reversibly
-from .stages import slope, Stage
+from .stages import Nodes, slope, Stage
 from .tableau import EULER, HEUN, KUTTA, KUTTA_38, Tableau as Tableau
 
 
@@ -97,6 +97,8 @@ class ExplicitRungeKutta(Solver):
         steps = self.steps(grid, control, x0)
         check_control_value(problem, steps[0].stages[0].law(x0))
         segment = math.isqrt(len(steps) - 1) + 1
+        if self.gradient == "backprop" and problem.steps_at_once is not None:
+            segment = problem.steps_at_once
         norms = tracking(problem, control) if self.gradient == "checkpoint" else []
 
         t = constants(grid.times, x0.dtype, x0.device)
@@ -134,7 +136,7 @@ class ExplicitRungeKutta(Solver):
         x = x0
         watch(0, x)
         for k, step in enumerate(self.steps(grid, control, x0), start=1):
-            _, x = self.step(problem, step, x, [])
+            _, x = self.step(problem, step, x, None)
             watch(k, x)
         return watch.found
 
@@ -158,24 +160,23 @@ class ExplicitRungeKutta(Solver):
         self, problem: Problem, steps: Sequence[Step], x: State, cost: Cost, target: Tensor | None
     ) -> tuple[list[ControlValue], list[State], State, Cost]:
         """Several steps: their controls and states, the last state and the running cost there."""
-        controls, states, nodes = [], [], []
+        controls, states, nodes = [], [], Nodes(problem, target)
         for step in steps:
             u, x = self.step(problem, step, x, nodes)
             controls.append(u)
             states.append(x)
-        if problem.has_stage_cost:
-            cost = cost + problem.running_cost(nodes, target)
-        return controls, states, x, cost
+        return controls, states, x, cost + nodes.cost()
 
     def step(
-        self, problem: Problem, step: Step, x: State, nodes: list[Node]
+        self, problem: Problem, step: Step, x: State, nodes: Nodes | None
     ) -> tuple[ControlValue, State]:
         """The control at the start of a step and the state at its end; adds the step's nodes."""
         h = step.h
         if step.projection is not None:
             (time, t, law), *_ = step.stages
             u = law(x)
-            nodes.append(Node(h, time, t, x, u))
+            if nodes is not None:
+                nodes.add(h, time, t, x, u)
             return u, project(problem, step.projection, t, x, u)
 
         u, k = slope(problem, self.tableau, h, step.stages, x, nodes)

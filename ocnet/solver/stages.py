@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .._types import ControlValue, State, Time
+from torch import Tensor
+
+from .._types import ControlValue, Cost, State, Time
 from ..control.base import Law
 from ..problem import Node, Problem
 from .base import vector_field
@@ -18,13 +20,38 @@ class Stage(NamedTuple):
     law: Law
 
 
+class Nodes(list[Node]):
+    """The nodes of the running cost that a solver has passed.
+
+    Arguments:
+        problem: The problem, which observes each node as it is added.
+        target: What the stage cost compares with.
+    """
+
+    def __init__(self, problem: Problem, target: Tensor | None):
+        super().__init__()
+        self.problem = problem
+        self.target = target
+
+    def add(self, weight: float, time: float, t: Time, x: State, u: ControlValue) -> None:
+        """Adds a node, as of `Node`."""
+        node = Node(weight, time, t, x, u)
+        self.append(node._replace(y=self.problem.observe(node, self.target)))
+
+    def cost(self) -> Cost | float:
+        """The running cost of all nodes."""
+        if not self.problem.has_stage_cost:
+            return 0.0
+        return self.problem.running_cost(self, self.target)
+
+
 def slope(
     problem: Problem,
     tableau: Tableau,
     h: float,
     stages: Sequence[Stage],
     x: State,
-    nodes: list[Node],
+    nodes: Nodes | None,
 ) -> tuple[ControlValue, State]:
     """The control at the first stage and `sum_i b_i k_i`, by which `x` moves; adds the nodes.
 
@@ -34,13 +61,14 @@ def slope(
         h: The width of the step, negative for one backwards in time.
         stages: Its stages.
         x: The state that it starts from.
-        nodes: Where to add the nodes of the running cost.
+        nodes: Where to add the nodes of the running cost; None if that is not asked for.
     """
     slopes, values = [], []
     for (time, t, law), a, b in zip(stages, tableau.a, tableau.b, strict=True):
         x_i = x.add(weighted(a, slopes), alpha=h) if slopes else x
         u = law(x_i)
         values.append(u)
-        nodes.append(Node(h * b, time, t, x_i, u))
+        if nodes is not None:
+            nodes.add(h * b, time, t, x_i, u)
         slopes.append(vector_field(problem, t, x_i, u, x.shape))
     return values[0], weighted(tableau.b, slopes)

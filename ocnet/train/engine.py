@@ -26,6 +26,9 @@ from .processes import mean, rank, world_size
 Gradient = Callable[[Tensor, Tensor | None], Tensor]
 """From inputs and targets to the mean cost and the norm of its gradient, in one tensor."""
 
+RECOMPILES = 16
+"""How many versions of one kind of layer are compiled, before others run as they are."""
+
 AUTOCAST = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
 
 
@@ -300,7 +303,17 @@ def choose_device(name: torch.device | str = "auto") -> torch.device:
 
 def compile_regions(problem: Problem, control: Control) -> None:
     """Compiles what every step of a solver calls, once for all of them, in place."""
+    # Not above: it imports the compiler, which takes a second.
+    from torch._dynamo import config as dynamo
+
     if isinstance(control, Layers):
+        # Layers share their code, whose versions PyTorch counts together: in training and
+        # evaluation and for another batch size there is one of each kind.
+        kinds = {tuple(p.shape for p in layer.parameters()) for layer in control.layers}
+        limit = RECOMPILES * len(kinds)
+        # PyTorch 2.6 has the older name.
+        name = "recompile_limit" if hasattr(dynamo, "recompile_limit") else "cache_size_limit"
+        setattr(dynamo, name, max(getattr(dynamo, name), limit))
         for layer in control.layers:
             layer.compile()
         return

@@ -20,6 +20,8 @@ KINDS = {
     "ocp": ("tests.run.blobs:Drawn", [], {}),
     "ode": ("tests.run.blobs:Blobs", ["dropout=0.0"], {"solver": "midpoint"}),
     "resnet": ("problems.images:Digits", ["depth=2", "widths=(4,)"], {}),
+    "shared": ("problems.images:Digits", ["depth=3", "widths=(2, 4, 6)", "gamma=0.1"], {}),
+    "full": ("problems.images:Digits", ["depth=2", "widths=(4, 6)", "gamma=.1", "heads=full"], {}),
 }
 """A problem, its settings and its solver."""
 
@@ -59,6 +61,7 @@ def rows(path: Path) -> list[dict[str, float]]:
 
 @pytest.mark.filterwarnings("ignore:.*online softmax.*:UserWarning")
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
+@pytest.mark.filterwarnings("ignore:Skipping serialization:UserWarning")
 @pytest.mark.parametrize(
     "option",
     [pytest.param(name, marks=pytest.mark.slow if name == "compile" else ()) for name in OPTIONS],
@@ -71,6 +74,8 @@ def test_an_option_works_for_every_kind_of_problem(tmp_path: Path, kind: str, op
     options.update(OPTIONS[option])
     python, shell = tmp_path / "python", tmp_path / "shell"
     result = execute(RunFolder(python), Config(spec, settings, **options), progress=False)
+    # A second run in one process would use versions that the first had compiled for other batches.
+    torch.compiler.reset()
     words = [word for setting in settings for word in ("--set", setting)]
     done = CliRunner().invoke(
         build(), ["train", spec, *words, *flags(options), "--out", str(shell)]

@@ -1,6 +1,7 @@
 """The loop against a loop that is written out, and what happens when a cost is not finite."""
 
 import copy
+import functools
 from collections.abc import Iterator
 
 import pytest
@@ -110,6 +111,29 @@ def test_compiled_layers_compute_the_same() -> None:
     eager = trained(Engine("cpu"), torch.float64)
     compiled = trained(Engine("cpu", compile=True), torch.float64)
     torch.testing.assert_close(compiled, eager, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_layers_of_every_kind_are_compiled(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In training and evaluation and for batches of several sizes, with no version left out."""
+    # All but the generation of machine code, which takes a minute.
+    quick = functools.partialmethod(nn.Module.compile, backend="eager")
+    monkeypatch.setattr(nn.Module, "compile", quick)
+    torch.compiler.reset()
+    torch._dynamo.utils.counters.clear()
+    network = resnet(6, widths=(2, 3, 4), channels=1, size=8)
+    batches = [Sample(torch.randn(n, 1, 8, 8), torch.arange(n)) for n in (6, 4)]
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
+    engine = Engine("cpu", compile=True)
+    solver = network.solver
+    steps = training(network.problem, network.control, solver, optimizer, batches, engine=engine)
+    assert len(list(steps)) == 2
+    with torch.no_grad():
+        network.eval()(batches[0].x0)
+    assert torch._dynamo.utils.counters["frames"]["ok"] > 8
+    assert "limit" not in "".join(record.getMessage() for record in caplog.records)
 
 
 @pytest.mark.slow
