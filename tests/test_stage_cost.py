@@ -163,7 +163,7 @@ def test_half_precision_is_near(net: dict, heads: str) -> None:
             cost, _ = evaluate(network.problem, network.control, network.solver, sample)
         cost.mean().backward()
         costs.append(cost.double())
-        gradients.append(torch.cat([p.grad.flatten() for p in network.parameters()]))
+        gradients.append(torch.cat([p.grad.flatten() for p in network.parameters()]))  # pyright: ignore
     torch.testing.assert_close(costs[1], costs[0], rtol=0.02, atol=0.05)
     assert torch.cosine_similarity(*gradients, dim=0) > 0.98
     assert network.problem.readouts.var.dtype == torch.get_default_dtype()
