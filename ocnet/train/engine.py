@@ -150,7 +150,7 @@ class Engine:
         """The mean cost of a batch over all processes; its gradient is added to the parameters'."""
         sample = self.share(sample)
         parts = self.split(sample)
-        total = sample.x0.new_zeros(())
+        costs = []
         for part in parts:
             with self.exchange(mean_cost, is_last=part is parts[-1]):
                 with self.autocast():
@@ -158,8 +158,8 @@ class Engine:
                 if len(parts) > 1:
                     cost = cost * (len(part.x0) / len(sample.x0))
                 self.scaler.scale(cost).backward()
-            total = total + cost.detach()
-        return mean(total)
+            costs.append(cost.detach())
+        return mean(sum(costs[1:], start=costs[0]))
 
     @torch.no_grad()
     def first_non_finite(

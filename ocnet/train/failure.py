@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn, Tensor
+from torch._utils import _flatten_dense_tensors
 
 from ..problem import Sample
 from ..solver.recompute import statistics, tracking
@@ -79,7 +80,8 @@ def vectors(z: Tensor) -> list[Tensor]:
 def total_norm(gradients: Sequence[Tensor]) -> Tensor:
     """The Euclidean norm of all gradients together, on the CPU by one call instead of many."""
     if gradients[0].device.type == "cpu" and not is_shard(gradients[0]):
-        g = torch.cat([g.flatten() for g in gradients])
+        # As DistributedDataParallel does it: a call from Python for each tensor costs 1% of a step.
+        g = _flatten_dense_tensors(gradients)
         return g.dot(g).sqrt()
     return torch.nn.utils.get_total_norm(gradients)
 
