@@ -20,8 +20,11 @@ KINDS = {
     "ocp": ("tests.run.blobs:Drawn", [], {}),
     "ode": ("tests.run.blobs:Blobs", ["dropout=0.0"], {"solver": "midpoint"}),
     "resnet": ("problems.images:Digits", ["depth=2", "widths=(4,)"], {}),
-    "shared": ("problems.images:Digits", ["depth=3", "widths=(2, 4, 6)", "gamma=0.1"], {}),
-    "full": ("problems.images:Digits", ["depth=2", "widths=(4, 6)", "gamma=.1", "heads=full"], {}),
+    "stages": (
+        "problems.images:Digits",
+        ["depth=3", "widths=(2, 4, 6)", "gamma=.1", "heads=full"],
+        {},
+    ),
 }
 """A problem, its settings and its solver."""
 
