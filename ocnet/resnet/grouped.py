@@ -51,12 +51,6 @@ def kernels(chains: Sequence[Chain]) -> Float[Tensor, "state out width"]:
     return functools.reduce(lambda W, S: S @ W, stacked)
 
 
-def pixel_shape(of_state: tuple[int, Tensor | Pooled]) -> torch.Size | None:
-    """The shape of the pixels that were observed of a state; None if it was pooled at once."""
-    y = of_state[1]
-    return None if isinstance(y, Pooled) else y.shape
-
-
 class GroupedReadOuts(ReadOuts):
     """Read-outs of an `Architecture`: what they read is small, and read for all states together.
 
@@ -125,9 +119,14 @@ class GroupedReadOuts(ReadOuts):
         self, backbone: Backbone, ks: range, ys: Sequence[Tensor | Pooled]
     ) -> Iterator[Pooled]:
         """What was pooled of the states, in order; of earlier stages some states at once."""
-        for shape, group in itertools.groupby(zip(ks, ys, strict=True), key=pixel_shape):
+
+        def skips_left(of_state: tuple[int, Tensor | Pooled]) -> int:
+            return len(backbone.after(of_state[0]))
+
+        # Not by the pixels' shape, which two stages of one width share.
+        for _, group in itertools.groupby(zip(ks, ys, strict=True), key=skips_left):
             states, of_stage = zip(*group, strict=True)
-            if shape is None:
+            if isinstance(of_stage[0], Pooled):
                 yield from of_stage
                 continue
             for i in range(0, len(states), self.STATES_AT_ONCE):
