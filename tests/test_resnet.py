@@ -14,6 +14,9 @@ from ocnet.analysis.depth import depth_profile
 from ocnet.resnet import Architecture, homogeneous, ResNet, resnet
 from ocnet.resnet.blocks import NoBranch
 from ocnet.train.batches import Batches, endless
+from ocnet.train.engine import MeanCost
+from ocnet.train.processes import is_shard
+from ocnet.train.sharding import shard
 
 
 LAYOUTS = [
@@ -241,3 +244,16 @@ def test_architecture_of_some_blocks() -> None:
         architecture.keep([0, 1, 19])
     with pytest.raises(ValueError, match=r"Only blocks \(18, 36\) change the stage"):
         architecture.keep(range(54), bare=[3])
+
+
+def test_the_number_of_classes_is_known_of_shards() -> None:
+    """Which compute nothing outside a step: labels are checked before the first."""
+    network = small(depth=4, widths=(3, 4))
+    options = {"store": torch.distributed.HashStore(), "rank": 0, "world_size": 1}
+    torch.distributed.init_process_group("gloo", **options)
+    try:
+        shard(MeanCost(network.problem, network.control), [], torch.device("cpu"))
+        assert is_shard(network.problem.head.fc.weight)
+        assert network.problem.n_classes == 3
+    finally:
+        torch.distributed.destroy_process_group()
