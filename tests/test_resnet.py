@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn, Tensor
+from torch.distributed.distributed_c10d import HashStore
 from torch.nn import functional as F
 
 from ocnet import evaluate, Sample, TorchDiffEq
@@ -249,11 +250,10 @@ def test_architecture_of_some_blocks() -> None:
 def test_the_number_of_classes_is_known_of_shards() -> None:
     """Which compute nothing outside a step: labels are checked before the first."""
     network = small(depth=4, widths=(3, 4))
-    options = {"store": torch.distributed.HashStore(), "rank": 0, "world_size": 1}
-    torch.distributed.init_process_group("gloo", **options)
+    torch.distributed.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
     try:
         shard(MeanCost(network.problem, network.control), [], torch.device("cpu"))
-        assert is_shard(network.problem.head.fc.weight)
+        assert all(map(is_shard, network.parameters()))
         assert network.problem.n_classes == 3
     finally:
         torch.distributed.destroy_process_group()

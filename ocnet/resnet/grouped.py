@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from .._types import State
 from .architecture import Architecture
 from .blocks import Head
-from .pooling import NormalisedPool, pixels, ProjectedPool
+from .pooling import normalised, NormalisedPool, pixels, ProjectedPool, stacked
 from .readouts import Backbone, ReadOuts
 
 
@@ -146,8 +146,8 @@ class GroupedReadOuts(ReadOuts):
             return Pooled(p.mT, mean, var, count)
         mean, var = self.mean[ks[0] : ks[-1] + 1], self.var[ks[0] : ks[-1] + 1]
         scale = weight * (var + self.eps).rsqrt()
-        X = torch.stack(list(xs)).flatten(2).to(kernel.dtype)
-        y = scale[..., None] * (kernel @ X) + (bias - scale * mean)[..., None]
+        X = stacked(xs, kernel.dtype)
+        y = normalised(scale[..., None] * kernel, bias - scale * mean, X)
         p = F.relu(y).unflatten(2, (batch, -1)).mean(-1)
         return Pooled(p.mT, None, None, count)
 
