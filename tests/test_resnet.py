@@ -2,12 +2,12 @@
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn, Tensor
-from torch.distributed.distributed_c10d import HashStore
 from torch.nn import functional as F
 
 from ocnet import evaluate, Sample, TorchDiffEq
@@ -247,10 +247,11 @@ def test_architecture_of_some_blocks() -> None:
         architecture.keep(range(54), bare=[3])
 
 
-def test_the_number_of_classes_is_known_of_shards() -> None:
+def test_the_number_of_classes_is_known_of_shards(tmp_path: Path) -> None:
     """Which compute nothing outside a step: labels are checked before the first."""
     network = small(depth=4, widths=(3, 4))
-    torch.distributed.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
+    meeting = f"file://{tmp_path}/store"
+    torch.distributed.init_process_group("gloo", meeting, rank=0, world_size=1)
     try:
         shard(MeanCost(network.problem, network.control), [], torch.device("cpu"))
         assert all(map(is_shard, network.parameters()))
