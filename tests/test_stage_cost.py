@@ -8,7 +8,7 @@ import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
 
-from ocnet import Euler, evaluate, RK4, Sample, Solver, TorchDiffEq, training
+from ocnet import Euler, evaluate, Heun, RK4, Sample, Solver, TorchDiffEq, training
 from ocnet.resnet import collect_statistics, CrossEntropy, ResNet, SquaredError
 from ocnet.resnet.chained import ChainedReadOuts
 from ocnet.resnet.grouped import OwnReadOuts
@@ -182,11 +182,20 @@ def test_running_cost_is_the_sum_of_stage_costs() -> None:
     torch.testing.assert_close(together, alone)
 
 
-@pytest.mark.parametrize("solver", [RK4(6), Euler(12), Euler(3), TorchDiffEq("dopri5")], ids=repr)
-def test_only_euler_reads_the_states_that_the_stage_cost_is_of(solver: Solver) -> None:
+@pytest.mark.parametrize(
+    ("solver", "read"),
+    [
+        (RK4(6), "it at t=0.5"),
+        (Heun(6), "it at t=6"),
+        (Euler(3), "them at t=0, 2, 4"),
+        (TorchDiffEq("dopri5"), "it at t=0.01"),
+    ],
+    ids=repr,
+)
+def test_only_euler_reads_the_states_that_the_stage_cost_is_of(solver: Solver, read: str) -> None:
     network = small(depth=6, widths=(4,), gamma=0.1)
     problem = network.problem
-    with pytest.raises(ValueError, match=r"take Euler\(6\), not a solver that reads"):
+    with pytest.raises(ValueError, match=rf"take Euler\(6\), not a solver that reads {read}"):
         evaluate(problem, network.control, solver, batch(network))
     images, _ = batch(network)
     solver.solve(problem, network.control, problem.embed(images))
