@@ -188,7 +188,7 @@ def test_running_cost_is_the_sum_of_stage_costs() -> None:
         (RK4(6), "it at t=0.5"),
         (Heun(6), "it at t=6"),
         (Euler(3), "them at t=0, 2, 4"),
-        (TorchDiffEq("dopri5"), "it at t=0.01"),
+        (TorchDiffEq("dopri5"), "it at t=0."),
     ],
     ids=repr,
 )
