@@ -119,7 +119,7 @@ class Problem(nn.Module, abc.ABC):
             the control, with the lower and upper bounds of each.
         n_steps: How many steps to discretise with, unless the user says otherwise.
         steps_at_once: Of how many steps `running_cost` gets the nodes at a time; None for about
-            `sqrt(n)`. With `gradient="checkpoint"` it is always that.
+            `sqrt(n)`. It is always that with `gradient="checkpoint"`, and 1 with "reversible".
     """
 
     t0: float = 0.0
@@ -157,8 +157,12 @@ class Problem(nn.Module, abc.ABC):
         """What `running_cost` will want of a node, as its `y`; None by default.
 
         A Runge-Kutta solver asks as soon as it has the state, which the processor's cache still
-        holds; on the way back, the gradient through `y` is computed when the solver comes by
-        again, so that few of them are alive at a time.
+        holds. In the backward pass the gradient through `y` is then computed when that of the next
+        state is, so that few such gradients are in memory at a time.
+
+        Arguments:
+            node: The node, without its `y`.
+            target: What the stage cost compares with, or None.
         """
         return None
 

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,9 @@ from ocnet.analysis.depth import depth_profile
 from ocnet.resnet import Architecture, homogeneous, ResNet, resnet
 from ocnet.resnet.blocks import NoBranch
 from ocnet.train.batches import Batches, endless
+from ocnet.train.engine import MeanCost
+from ocnet.train.processes import is_shard
+from ocnet.train.sharding import shard
 
 
 LAYOUTS = [
@@ -241,3 +245,16 @@ def test_architecture_of_some_blocks() -> None:
         architecture.keep([0, 1, 19])
     with pytest.raises(ValueError, match=r"Only blocks \(18, 36\) change the stage"):
         architecture.keep(range(54), bare=[3])
+
+
+def test_the_number_of_classes_is_known_of_shards(tmp_path: Path) -> None:
+    """Which compute nothing outside a step: labels are checked before the first."""
+    network = small(depth=4, widths=(3, 4))
+    meeting = f"file://{tmp_path}/store"
+    torch.distributed.init_process_group("gloo", meeting, rank=0, world_size=1)
+    try:
+        shard(MeanCost(network.problem, network.control), [], torch.device("cpu"))
+        assert all(map(is_shard, network.parameters()))
+        assert network.problem.n_classes == 3
+    finally:
+        torch.distributed.destroy_process_group()

@@ -8,7 +8,7 @@ import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
 
-from ocnet import Euler, evaluate, Sample, training
+from ocnet import Euler, evaluate, Heun, RK4, Sample, Solver, TorchDiffEq, training
 from ocnet.resnet import collect_statistics, CrossEntropy, ResNet, SquaredError
 from ocnet.resnet.chained import ChainedReadOuts
 from ocnet.resnet.grouped import OwnReadOuts
@@ -27,6 +27,7 @@ NETS = [
     {"depth": 6, "widths": (3, 4, 5)},
     {"blocks": (3, 2, 0), "widths": (3, 4, 5), "size": (9, 7)},
     {"depth": 10, "widths": (4,)},
+    {"depth": 6, "widths": (4, 4, 4)},
 ]
 GAMMA = [0.0, 0.5, 0.1, 0.3, 0.2, 0.7, 0.4, 0.2, 0.1, 0.6]
 
@@ -179,6 +180,25 @@ def test_running_cost_is_the_sum_of_stage_costs() -> None:
     together = network.problem.running_cost(nodes, labels)
     alone = sum(w * network.problem.stage_cost(t, x, u, labels) for w, _, t, x, u, _ in nodes)
     torch.testing.assert_close(together, alone)
+
+
+@pytest.mark.parametrize(
+    ("solver", "read"),
+    [
+        (RK4(6), "it at t=0.5"),
+        (Heun(6), "it at t=6"),
+        (Euler(3), "them at t=0, 2, 4"),
+        (TorchDiffEq("dopri5"), "it at t=0."),
+    ],
+    ids=repr,
+)
+def test_only_euler_reads_the_states_that_the_stage_cost_is_of(solver: Solver, read: str) -> None:
+    network = small(depth=6, widths=(4,), gamma=0.1)
+    problem = network.problem
+    with pytest.raises(ValueError, match=rf"take Euler\(6\), not a solver that reads {read}"):
+        evaluate(problem, network.control, solver, batch(network))
+    images, _ = batch(network)
+    solver.solve(problem, network.control, problem.embed(images))
 
 
 def test_without_stage_cost_training_is_plain_training_to_the_bit() -> None:

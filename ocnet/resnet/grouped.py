@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from .._types import State
 from .architecture import Architecture
 from .blocks import Head
-from .pooling import NormalisedPool, pixels, ProjectedPool
+from .pooling import normalised, NormalisedPool, pixels, ProjectedPool, stacked
 from .readouts import Backbone, ReadOuts
 
 
@@ -49,12 +49,6 @@ def kernels(chains: Sequence[Chain]) -> Float[Tensor, "state out width"]:
     skips = zip(*(chain.skips for chain in chains), strict=True)
     stacked = (torch.stack([skip.weight.flatten(1) for skip in row]) for row in skips)
     return functools.reduce(lambda W, S: S @ W, stacked)
-
-
-def pixel_shape(of_state: tuple[int, Tensor | Pooled]) -> torch.Size | None:
-    """The shape of the pixels that were observed of a state; None if it was pooled at once."""
-    y = of_state[1]
-    return None if isinstance(y, Pooled) else y.shape
 
 
 class GroupedReadOuts(ReadOuts):
@@ -125,9 +119,14 @@ class GroupedReadOuts(ReadOuts):
         self, backbone: Backbone, ks: range, ys: Sequence[Tensor | Pooled]
     ) -> Iterator[Pooled]:
         """What was pooled of the states, in order; of earlier stages some states at once."""
-        for shape, group in itertools.groupby(zip(ks, ys, strict=True), key=pixel_shape):
+
+        def skips_left(of_state: tuple[int, Tensor | Pooled]) -> int:
+            return len(backbone.after(of_state[0]))
+
+        # Not by the pixels' shape, which two stages of one width share.
+        for _, group in itertools.groupby(zip(ks, ys, strict=True), key=skips_left):
             states, of_stage = zip(*group, strict=True)
-            if shape is None:
+            if isinstance(of_stage[0], Pooled):
                 yield from of_stage
                 continue
             for i in range(0, len(states), self.STATES_AT_ONCE):
@@ -147,8 +146,8 @@ class GroupedReadOuts(ReadOuts):
             return Pooled(p.mT, mean, var, count)
         mean, var = self.mean[ks[0] : ks[-1] + 1], self.var[ks[0] : ks[-1] + 1]
         scale = weight * (var + self.eps).rsqrt()
-        X = torch.stack(list(xs)).flatten(2).to(kernel.dtype)
-        y = scale[..., None] * (kernel @ X) + (bias - scale * mean)[..., None]
+        X = stacked(xs, kernel.dtype)
+        y = normalised(scale[..., None] * kernel, bias - scale * mean, X)
         p = F.relu(y).unflatten(2, (batch, -1)).mean(-1)
         return Pooled(p.mT, None, None, count)
 

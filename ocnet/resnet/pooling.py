@@ -56,6 +56,7 @@ class NormalisedPool(torch.autograd.Function):
         weight, bias, mean, var, x = ctx.saved_tensors
         z = x.flatten(2).to(weight.dtype)
         inverse = (var + ctx.eps).rsqrt()
+        # Not centred first, as in the forward pass: that would be one more pass over the state.
         y = z * (weight * inverse)[:, None]
         y += (bias - mean * weight * inverse)[:, None]
         dy = gated(gradients[0], y)
@@ -72,9 +73,10 @@ class ProjectedPool(torch.autograd.Function):
 
     The batch norm is an affine map of the centred pixels `X`, shape `(in, n)`: with their
     covariance `C = X X' / n`, the variance is `v = diag(W C W')`, and the normalised pixels are
-    `A X + b` with `A = diag(w / sqrt(v + eps)) W`. The centred pixels are kept, few as they are;
-    what has the width of the projection is computed again in the backward pass. There, with `dy`
-    the gradient behind the ReLU's kinks, `s = dy 1`, `G = dy X'` and `r = 1 / sqrt(v + eps)`,
+    `A X + b` with `A = diag(w / sqrt(v + eps)) W`. (Where the terms of `W x` cancel, `v` has lost
+    twice the digits that `W x` has.) The pixels are kept, few as they are; what has the width of
+    the projection is computed again in the backward pass. There, with `dy` the gradient behind the
+    ReLU's kinks, `s = dy 1`, `G = dy X'` and `r = 1 / sqrt(v + eps)`,
 
         dw = r diag(G W'),   db = s,   dW = diag(w r) (G - diag(r dw) W C),
         dX = A' (dy - s 1' / n - diag(r dw) W X / n).
@@ -103,9 +105,9 @@ class ProjectedPool(torch.autograd.Function):
         A = (weight * inverse)[..., None] * kernel
         y = normalised(A, bias, X).relu_()
         ctx.save_for_backward(kernel, weight, bias, mean, inverse, W_C, A, *xs)
-        mean = (kernel @ mean)[..., 0]
-        ctx.mark_non_differentiable(mean, var)
-        return y.unflatten(2, (xs[0].shape[1], -1)).mean(-1), mean, var
+        m = (kernel @ mean)[..., 0]
+        ctx.mark_non_differentiable(m, var)
+        return y.unflatten(2, (xs[0].shape[1], -1)).mean(-1), m, var
 
     @staticmethod
     @once_differentiable
@@ -113,6 +115,7 @@ class ProjectedPool(torch.autograd.Function):
         ctx: Any, *gradients: Tensor
     ) -> tuple[Tensor | None, ...]:
         kernel, weight, bias, mean, inverse, W_C, A, *xs = ctx.saved_tensors
+        # A gradient that computes steps again does so as the forward pass did, under autocast.
         with torch.autocast(kernel.device.type, enabled=False):
             X = stacked(xs, kernel.dtype).sub_(mean)
             y = normalised(A, bias, X).unflatten(2, (xs[0].shape[1], -1))

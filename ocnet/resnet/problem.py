@@ -116,16 +116,20 @@ class ResidualProblem(Problem, abc.ABC):
         return self.embedding(x0)
 
     def stage_cost(self, t: Time, x: State, u: Any, target: Tensor | None) -> Cost:
-        node = Node(1.0, float(t), t, x, u)
+        node = Node(1.0, float(t.detach()), t, x, u)
         return self.running_cost([node._replace(y=self.observe(node, target))], target)
 
     def running_cost(self, nodes: Sequence[Node], target: Tensor | None) -> Cost:
         x = nodes[0].x
         if target is None or not any(self.gamma):
             return x.new_zeros(x.shape[0])
-        # Before the read-outs follow the batch's statistics.
         check_cheaply(target, self.n_classes)
-        ks = [round(node.time) for node in nodes]
+        ks = [self.layer(node.time) for node in nodes]
+        if ks != list(range(ks[0], ks[0] + len(ks))):
+            raise ValueError(
+                f"The stage cost is of the states x_k one after the other: take Euler({self.depth})"
+                f", not a solver that reads them at t={', '.join(str(k) for k in ks)}."
+            )
         weights = [node.weight * self.gamma[k] for node, k in zip(nodes, ks, strict=True)]
         losses = self.losses(
             self.readouts.logits(self.backbone, ks, [node.y for node in nodes]), target
@@ -136,7 +140,22 @@ class ResidualProblem(Problem, abc.ABC):
     def observe(self, node: Node, target: Tensor | None) -> Any:
         if target is None or not any(self.gamma):
             return None
-        return self.readouts.observe(self.backbone, round(node.time), node.x)
+        return self.readouts.observe(self.backbone, self.layer(node.time), node.x)
+
+    def layer(self, time: float) -> int:
+        """The index `k < N` of the state `x_k` at a time.
+
+        Raises:
+            ValueError: If no state that is read out lies there.
+        """
+        k = round(time)
+        # torchdiffeq moves a time by one unit in the last place of the state's precision.
+        if not (0 <= k < self.depth and abs(time - k) < 0.01):
+            raise ValueError(
+                f"The stage cost is of the states at t = 0, 1, ..., {self.depth - 1}: take "
+                f"Euler({self.depth}), not a solver that reads it at t={time:g}."
+            )
+        return k
 
     def losses(self, logits: Tensor, target: Tensor) -> Tensor:
         """The loss of the logits of several states, shape `(state, batch)`."""
@@ -183,17 +202,16 @@ class ResidualProblem(Problem, abc.ABC):
     @torch.no_grad()
     def zero_state(self, k: int) -> State:
         """The state 0 sent through the skips before `x_k`: it has the shape of `x_k`."""
-        x = next(self.parameters()).new_zeros(1, *self.state_shape)
+        p = next(self.parameters())
+        x = torch.zeros(1, *self.state_shape, dtype=p.dtype, device=p.device)
         for j, skip in self.backbone.skips.items():
-            # A copy: batch norm must not count it among its batches.
-            x = copy.deepcopy(skip).eval()(x) if j < k else x
+            x = shaped(skip, x) if j < k else x
         return x
 
     @functools.cached_property
     def n_classes(self) -> int:
         """How many logits the head gives."""
-        with torch.no_grad():
-            return copy.deepcopy(self.head).eval()(self.zero_state(self.depth)).shape[-1]
+        return shaped(self.head, self.zero_state(self.depth)).shape[-1]
 
     def check(self, sample: Sample) -> None:
         if sample.target is not None:
@@ -209,6 +227,20 @@ class Classifier(ResidualProblem):
 
     def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Sample:
         raise TypeError("This problem has no data of its own: give train(..., data=loader).")
+
+
+@torch.no_grad()
+def shaped(module: nn.Module, x: Tensor) -> Tensor:
+    """A tensor of the shape that a module makes of `x`.
+
+    Its parameters may be shards, which compute nothing outside a step: zeros stand in for them.
+    """
+    zeros = {
+        name: torch.zeros(p.shape, dtype=p.dtype, device=p.device)
+        for name, p in module.named_parameters()
+    }
+    # A copy: batch norm must not count it among its batches.
+    return torch.func.functional_call(copy.deepcopy(module).eval(), zeros, x)
 
 
 def gammas(gamma: Gamma, depth: int) -> tuple[float, ...]:

@@ -295,7 +295,7 @@ class WayBack:
             x = x.detach().requires_grad_()
             us = [value[k].detach().requires_grad_() for value in self.values[own]]
             stages = [c.stage(k, *us[i : i + 1]) for i, c in enumerate(scheme.columns[own])]
-            # Without a target the problem has nothing to observe.
+            # The increment backwards has no running cost: without a target, nothing is observed.
             nodes = Nodes(scheme.problem, None if grad_cost is None else scheme.target)
             psi = scheme.increment(h, stages, x, nodes)
             outputs, weights = [psi], [grad]
