@@ -60,6 +60,25 @@ def test_depth_compares_networks(run: Path, tmp_path: Path) -> None:
         assert arrays["loss"].shape == (5,) and arrays["change"].shape == (4,)
 
 
+@pytest.mark.parametrize(("depth", "widths"), [(1, "(4,)"), (2, "(4,)"), (2, "(4, 4)")])
+def test_shallow_networks(tmp_path: Path, depth: int, widths: str) -> None:
+    run, n = str(tmp_path / "run"), str(depth)
+    small = ["--set", f"widths={widths}", "--iterations", "2", "--device", "cpu", "--gamma", "0.1"]
+    ocnet("train", "problems.images:Digits", "--depth", n, *small, "--out", run)
+    text = ocnet("depth", run)
+    assert text.count("distance ~") == (depth > 1)
+    assert text.count("No rate is fitted") == (depth == 1)
+    assert len(list((tmp_path / "run" / "depth").iterdir())) == 4
+    assert "of %d bounds" % (depth + 1) in ocnet("bounds", run)
+    assert "removed" in ocnet("prune", run, "--inside", n)
+
+
+def test_what_goes_wrong_leaves_no_folder(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(depth_command.plot, "turnpike", lambda profiles: 1 / 0)
+    ocnet("depth", str(run / "without"), code=1)
+    assert not (run / "without" / "depth").exists()
+
+
 def test_runs_called_the_same_are_told_apart(tmp_path: Path) -> None:
     folders = [tmp_path / "a" / "x", tmp_path / "b" / "x"]
     assert depth_command.names(folders) == ["a-x", "b-x"]
