@@ -78,7 +78,9 @@ def test_a_shallow_network_is_drawn_with_dots(n: int) -> None:
     for figure in (plot.outputs, plot.changes, plot.turnpike):
         drawn = figure({"a": profile})
         drawn.canvas.draw()
-        assert all(axes.lines[0].get_marker() == "o" for axes in drawn.axes)
+        for axes in drawn.axes:
+            assert axes.lines[0].get_marker() == "o"
+            assert all(tick == round(tick) for tick in axes.get_xticks())
 
 
 def test_pictures_show_every_network() -> None:

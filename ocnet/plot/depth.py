@@ -75,5 +75,5 @@ def finish(figure: Figure) -> None:
 
 
 def whole(ax: Axes) -> None:
-    """Ticks at whole numbers only."""
-    ax.xaxis.get_major_locator().set_params(integer=True)  # pyright: ignore
+    """Ticks at whole numbers only, one at a single point."""
+    ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)  # pyright: ignore
