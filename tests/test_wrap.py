@@ -81,6 +81,21 @@ def test_read_outs_of_a_wrapped_network(heads: Any) -> None:
         torch.testing.assert_close(sub.outputs(images), outputs[: k + 1])
 
 
+def test_resting_heads_of_a_wrapped_network_do_not_read_out() -> None:
+    own, shared = (
+        wrap(given("resnet18"), image_shape=(3, 32, 32), heads=heads) for heads in ("full", "WS")
+    )
+    with torch.no_grad():
+        for p in own.problem.readouts.parameters():
+            p.add_(1)
+    images, _ = some()
+    for wrapped in (own, shared):
+        collect_statistics(wrapped, [images])
+        wrapped.eval()
+    torch.testing.assert_close(own.outputs(images), shared.outputs(images))
+    torch.testing.assert_close(own.subresnet(3)(images), shared.outputs(images)[3])
+
+
 def test_stage_cost_trains_own_heads_only_in_the_full_variant() -> None:
     variants: Any = (("WS", False), ("full", True))
     for heads, grows in variants:

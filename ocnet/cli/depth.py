@@ -12,6 +12,7 @@ from ..plot import depth as plot
 from .networks import TrainedNetwork
 from .options import new_folder, OutOption, reported
 
+
 NO_RATE = "No rate is fitted to the distance: that takes two states that differ from the last."
 
 

@@ -8,6 +8,7 @@ from torch import nn, Tensor
 from ..control import Layers
 from ..cost import ControlEnergy
 from ..problem import Problem, Sample
+from ..resnet import ResidualProblem
 from ..train import Average, Batches, Engine, measure, Stopping
 from ..train.capture import on_host
 from ..train.processes import gather, is_shard, rank, whole
@@ -53,6 +54,10 @@ class Job:
         self.control = problem.initial_control(n, torch.Generator().manual_seed(config.seed))
         if config.sharded and config.gradient == "checkpoint" and isinstance(self.control, Layers):
             check_energy(problem)
+        if isinstance(problem, ResidualProblem):
+            # Processes wait for the gradient of every parameter that takes one.
+            for parameter in problem.resting_parameters():
+                parameter.requires_grad_(False)
         self.engine.place(problem, self.control)
         self.parameters = [
             p for p in (*self.control.parameters(), *problem.parameters()) if p.requires_grad
