@@ -162,7 +162,8 @@ class ResidualProblem(Problem, abc.ABC):
         and takes no gradient).
         Weight decay adds the objective's $\tfrac{\lambda}{2} \sum_k |w_{F,k}|^2$, which is of the
         branches alone. The last `N` groups are the heads'; with shared weights there are none.
-        After `gamma` was set anew, their rates are those of a new call.
+        After `gamma` was set anew, their rates are those of a new call; a training that goes on
+        with the same optimiser changes it by `ocnet.train.GammaSchedule`.
 
         Arguments:
             control: The branches.

@@ -153,8 +153,8 @@ def iterate(job: Job, log: "Log", received: list[int], progress: bool) -> None:
         log.validate()
     with tqdm(total=job.iterations, initial=job.step, disable=shows, mininterval=0.5) as bar:
         while not job.is_over:
-            job.schedule.apply(job.optimizer, job.step)
-            record = next(steps)
+            with job.scheduled():
+                record = next(steps)
             if job.average is not None:
                 job.average.update()
             log.record(record)

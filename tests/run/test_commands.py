@@ -80,6 +80,10 @@ def test_reports_of_one_and_of_several(run: Path, tmp_path: Path) -> None:
         (["--depth", "3"], "takes no argument 'depth'"),
         (["--sharded", "--optimizer", "lbfgs"], "L-BFGS needs whole parameters"),
         (["--sharded", "--gradient", "reversible"], '"reversible" needs whole parameters'),
+        (["--gamma-schedule", "cosine"], "needs a residual network's stage cost with gamma > 0"),
+        (["--gamma-schedule", "up"], "gamma_schedule must be one of constant, cosine, step"),
+        (["--gamma-warmup", "9", "--capture"], "takes no schedule of gamma"),
+        (["--gamma-warmup", "9", "--iterations", "9"], "Must have gamma_warmup < iterations"),
         (["--steps", "0"], "Must have steps >= 1, but got steps=0."),
     ],
 )
