@@ -192,7 +192,9 @@ class ResidualProblem(Problem, abc.ABC):
     @torch.no_grad()
     def zero_state(self, k: int) -> State:
         """The state 0 sent through the skips before `x_k`: it has the shape of `x_k`."""
-        x = next(self.parameters()).new_zeros(1, *self.state_shape)
+        # A network need not have parameters.
+        like = next(self.parameters(), torch.empty(0, device=self.readouts.batches.device))
+        x = like.new_zeros(1, *self.state_shape)
         for j, skip in self.backbone.skips.items():
             # A copy: batch norm must not count it among its batches.
             x = copy.deepcopy(skip).eval()(x) if j < k else x
