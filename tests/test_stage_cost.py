@@ -326,6 +326,16 @@ def test_identity_lemma() -> None:
     assert not torch.allclose(outputs[2], outputs[3])
 
 
+def test_labels_are_checked_without_the_head() -> None:
+    """It may be in shards by then, which only a whole network's forward pass puts together."""
+    network = small(depth=2, widths=(3, 4))
+    sample = batch(network)
+    network.problem.head = nn.Identity()
+    network.problem.check(sample)
+    with pytest.raises(ValueError, match=r"labels must lie in 0\.\.2, but got 3"):
+        network.problem.check(sample._replace(target=torch.full((5,), 3)))
+
+
 def test_collected_statistics_average_the_batches() -> None:
     network = small(depth=6, widths=(3, 4, 5))
     problem: Any = network.problem

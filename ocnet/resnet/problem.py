@@ -2,7 +2,6 @@
 
 import abc
 import copy
-import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -89,6 +88,7 @@ class ResidualProblem(Problem, abc.ABC):
         self.readouts = readouts
         self.loss = CrossEntropy() if loss is None else loss
         self.gamma = gamma
+        self.n_classes = self.count_classes()
 
     @property
     def gamma(self) -> tuple[float, ...]:
@@ -200,9 +200,8 @@ class ResidualProblem(Problem, abc.ABC):
             x = copy.deepcopy(skip).eval()(x) if j < k else x
         return x
 
-    @functools.cached_property
-    def n_classes(self) -> int:
-        """How many logits the head gives."""
+    def count_classes(self) -> int:
+        """How many logits the head gives: known from the start, while it is no shard of itself."""
         with torch.no_grad():
             return copy.deepcopy(self.head).eval()(self.zero_state(self.depth)).shape[-1]
 
