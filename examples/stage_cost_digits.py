@@ -36,6 +36,7 @@ against stage cost: the head has running statistics, the outputs before it those
 
 import argparse
 import json
+import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -127,6 +128,7 @@ def outcome(seed: int, gamma: float, seconds: float, m: int, profile: DepthProfi
     """What a network's profile on the test data says."""
     half = DEPTH // 2
     accuracy = 100 * profile.accuracy
+    fit = profile.turnpike
     return Outcome(
         seed,
         gamma,
@@ -138,7 +140,7 @@ def outcome(seed: int, gamma: float, seconds: float, m: int, profile: DepthProfi
         late_change=float(profile.change[half:].mean()),
         late_weights=float(profile.weights[half:].mean()),
         plateau=float(profile.loss[half] / profile.loss[-1]),
-        rate=profile.turnpike.rate,
+        rate=math.nan if fit is None else fit.rate,
     )
 
 

@@ -63,9 +63,24 @@ def test_turnpike_rate_of_an_exponential() -> None:
     distance = np.where(k < 10, 3 * np.exp(-0.4 * k), 0)
     zeros = np.zeros(10)
     profile = DepthProfile(distance, distance, zeros, zeros, distance)
-    assert profile.turnpike.rate == pytest.approx(0.4)
-    assert profile.turnpike.factor == pytest.approx(3)
-    assert profile.turnpike.r2 == pytest.approx(1)
+    fit = profile.turnpike
+    assert fit is not None and str(fit) == "distance ~ 3 exp(-0.4 k), R^2 = 1.000"
+    assert fit.rate == pytest.approx(0.4)
+    assert fit.factor == pytest.approx(3)
+    assert fit.r2 == pytest.approx(1)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_a_shallow_network_is_drawn_with_dots(n: int) -> None:
+    distance = np.array([0.9, 0.5, 0.0])[2 - n :]
+    profile = DepthProfile(np.ones(n + 1), np.ones(n + 1), np.ones(n), np.ones(n), distance)
+    assert (profile.turnpike is None) == (n < 2)
+    for figure in (plot.outputs, plot.changes, plot.turnpike):
+        drawn = figure({"a": profile})
+        drawn.canvas.draw()
+        for axes in drawn.axes:
+            assert axes.lines[0].get_marker() == "o"
+            assert all(tick == round(tick) for tick in axes.get_xticks())
 
 
 def test_pictures_show_every_network() -> None:

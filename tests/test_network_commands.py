@@ -14,6 +14,8 @@ from ocnet.analysis import pruning
 from ocnet.cli import build
 from ocnet.cli.networks import TrainedNetwork
 from ocnet.resnet import collect_statistics, load_network, ResNet
+from ocnet.run import Config, Job
+from ocnet.train import training
 from problems.images import Digits
 
 
@@ -60,6 +62,25 @@ def test_depth_compares_networks(run: Path, tmp_path: Path) -> None:
         assert arrays["loss"].shape == (5,) and arrays["change"].shape == (4,)
 
 
+@pytest.mark.parametrize(("depth", "widths"), [(1, "(4,)"), (2, "(4,)"), (2, "(4, 4)")])
+def test_shallow_networks(tmp_path: Path, depth: int, widths: str) -> None:
+    run, n = str(tmp_path / "run"), str(depth)
+    small = ["--set", f"widths={widths}", "--iterations", "2", "--device", "cpu", "--gamma", "0.1"]
+    ocnet("train", "problems.images:Digits", "--depth", n, *small, "--out", run)
+    text = ocnet("depth", run)
+    assert text.count("distance ~") == (depth > 1)
+    assert text.count("No rate is fitted") == (depth == 1)
+    assert len(list((tmp_path / "run" / "depth").iterdir())) == 4
+    assert f"of {depth + 1} bounds" in ocnet("bounds", run)
+    assert "removed" in ocnet("prune", run, "--inside", n)
+
+
+def test_what_goes_wrong_leaves_no_folder(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(depth_command.plot, "turnpike", lambda profiles: 1 / 0)
+    ocnet("depth", str(run / "without"), code=1)
+    assert not (run / "without" / "depth").exists()
+
+
 def test_runs_called_the_same_are_told_apart(tmp_path: Path) -> None:
     folders = [tmp_path / "a" / "x", tmp_path / "b" / "x"]
     assert depth_command.names(folders) == ["a-x", "b-x"]
@@ -80,6 +101,20 @@ def test_heads_that_no_cost_trained_do_not_read_out(run: Path) -> None:
     expected = problem.head.fc(bn(x).relu().mean((2, 3)))
     torch.testing.assert_close(network.outputs(images)[k], expected)
     assert_collected(network)
+
+
+def test_a_job_trains_what_its_cost_reads() -> None:
+    """Several processes wait for the gradient of all the rest: heads without weight take none."""
+    torch.set_default_dtype(torch.float32)
+    settings = ["depth=2", "widths=(4, 4)", "heads=full", "gamma=(0.0, 0.1)"]
+    job = Job(Config("problems.images:Digits", settings, device="cpu", iterations=1))
+    problem: Any = job.problem
+    run = training(problem, job.control, job.solver, job.optimizer, job.batches)
+    next(run)
+    every = [*problem.parameters(), *job.control.parameters()]
+    assert all((p.grad is not None) == p.requires_grad for p in every)
+    frozen = {id(p) for p in every if not p.requires_grad}
+    assert frozen == {id(p) for p in problem.readouts.own_parameters(0)}
 
 
 def test_prune_saves_an_ordinary_network(run: Path, tmp_path: Path) -> None:

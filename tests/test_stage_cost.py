@@ -1,6 +1,7 @@
 """The stage cost and its read-outs against the plain definition."""
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,18 @@ from torch import nn, Tensor
 from torch.nn import functional as F
 
 from ocnet import Euler, evaluate, Heun, RK4, Sample, Solver, TorchDiffEq, training
-from ocnet.resnet import collect_statistics, CrossEntropy, ResNet, SquaredError
+from ocnet.analysis.bounds import loss_bounds
+from ocnet.analysis.depth import depth_profile
+from ocnet.analysis.early_exit import calibrate
+from ocnet.analysis.pruning import prune
+from ocnet.resnet import (
+    collect_statistics,
+    CrossEntropy,
+    load_network,
+    ResNet,
+    save_network,
+    SquaredError,
+)
 from ocnet.resnet.chained import ChainedReadOuts
 from ocnet.resnet.grouped import OwnReadOuts
 from ocnet.solver.stages import Nodes
@@ -38,7 +50,7 @@ def plain_read_out(network: ResNet, k: int, x: Tensor) -> Tensor:
     kernels = [p.map.weight for p in problem.projections if p.start >= k]
     kernels += [skip.weight for skip in problem.head.skips]
     bn, fc = problem.head.bn, problem.head.fc
-    if isinstance(problem.readouts, OwnReadOuts):
+    if isinstance(problem.readouts, OwnReadOuts) and problem.gamma[k]:
         own: Any = problem.readouts.own[k]
         kernels, bn, fc = [skip.weight for skip in own["skips"]], own["bn"], own["fc"]
     for kernel in kernels:
@@ -134,9 +146,12 @@ def test_parameter_groups_hold_every_parameter_once() -> None:
 def test_grouped_read_outs_equal_chained_ones(net: dict, heads: str) -> None:
     """In both modes, and in the statistics that they leave behind."""
     network = small(heads=heads, gamma=0.1, **net)
+    # Some heads rest, the first stage's first among them.
+    network.problem.gamma = lambda k: 0.1 * (k % 2)
     problem: Any = network.problem
     chained = ChainedReadOuts(network.depth, problem.backbone, own=heads == "full")
     ks = range(network.depth)
+    chained.resting = problem.readouts.resting
     if heads == "full":
         chained.chains = nn.ModuleList(problem.readouts.alone(problem.backbone, k) for k in ks)
     images, _ = batch(network)
@@ -246,6 +261,68 @@ def test_subresnet_gives_the_intermediate_output(net: dict, heads: str) -> None:
         torch.testing.assert_close(sub.outputs(images), outputs[: m + 1])
         assert sub.depth == m
         assert not {id(p) for p in sub.parameters()} & {id(p) for p in network.parameters()}
+
+
+GAMMAS = [0.0, (0.0, 0.2, 0.0, 0.1, 0.0, 0.3)]
+"""No head is trained, or some are."""
+
+
+def resting(network: ResNet) -> tuple[ResNet, ResNet]:
+    """A network with own heads, and the same one whose heads share the backbone's weights.
+
+    Both have seen a batch in training mode.
+    """
+    own, shared = perturb(network), small(depth=6, widths=(3, 4, 5), gamma=network.problem.gamma)
+    names = shared.state_dict().keys()
+    shared.load_state_dict({k: v for k, v in own.state_dict().items() if k in names})
+    for one in (own, shared):
+        collect_statistics(one, [batch(one).x0])
+        one.eval()
+    return own, shared
+
+
+@pytest.mark.parametrize("gamma", GAMMAS)
+def test_heads_without_weight_rest(gamma: Any) -> None:
+    """The backbone reads out in their place, and no gradient reaches them."""
+    own, shared = resting(small(heads="full", depth=6, widths=(3, 4, 5), gamma=gamma))
+    images, labels = batch(own)
+    rest = [k for k, weight in enumerate(own.problem.gamma) if not weight]
+    y, z = own.outputs(images), shared.outputs(images)
+    for k in range(6):
+        assert torch.allclose(y[k], z[k], atol=1e-5) == (k in rest)
+        few = own.subresnet(k)
+        torch.testing.assert_close(few(images), y[k])
+        if k in rest:
+            torch.testing.assert_close(few.outputs(images), y[: k + 1])
+        elif k > 0:
+            # The head of its last state now reads out where others rest.
+            with pytest.raises(ValueError, match="no batch-norm statistics"):
+                few.outputs(images)
+    own.train()
+    evaluate(own.problem, own.control, own.solver, Sample(images, labels))[0].mean().backward()
+    for k in range(6):
+        grads = [p.grad for p in own.problem.readouts.own_parameters(k)]
+        assert all((g is None) == (k in rest) for g in grads)
+
+
+@pytest.mark.parametrize("gamma", GAMMAS)
+def test_the_analysis_sees_no_resting_head(gamma: Any, tmp_path: Path) -> None:
+    own, shared = resting(small(heads="full", depth=6, widths=(3, 4, 5), gamma=gamma))
+    sample = batch(own, n=20)
+    rest = [k for k, weight in enumerate(own.problem.gamma) if not weight] + [6]
+    loss = depth_profile(own, sample).loss
+    assert loss[rest] == pytest.approx(depth_profile(shared, sample).loss[rest])
+    found = [row.final_loss for row in loss_bounds(own, sample, 0.1).rows]
+    assert found == pytest.approx(loss)
+    save_network(own, tmp_path / "own.safetensors")
+    again = load_network(tmp_path / "own.safetensors")
+    torch.testing.assert_close(again.outputs(sample.x0), own.outputs(sample.x0))
+    small_one = own.keep([1, 2, 4])
+    assert small_one.problem.readouts.resting == {k for k, j in enumerate((1, 2, 4)) if j in rest}
+    if not any(own.problem.gamma):
+        assert prune(own, sample, sample).m == prune(shared, sample, sample).m
+        one, two = (calibrate(net, sample).predict(sample.x0, 0.4) for net in (own, shared))
+        assert one.depth.equal(two.depth) and one.label.equal(two.label)
 
 
 def test_identity_lemma() -> None:

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ocnet import Sample, training
+from ocnet.analysis.pruning import least_cost, prune, remove_blocks
 from ocnet.resnet import collect_statistics, Residual, wrap
 
 
@@ -81,6 +82,21 @@ def test_read_outs_of_a_wrapped_network(heads: Any) -> None:
         torch.testing.assert_close(sub.outputs(images), outputs[: k + 1])
 
 
+def test_resting_heads_of_a_wrapped_network_do_not_read_out() -> None:
+    own, shared = (
+        wrap(given("resnet18"), image_shape=(3, 32, 32), heads=heads) for heads in ("full", "WS")
+    )
+    with torch.no_grad():
+        for p in own.problem.readouts.parameters():
+            p.add_(1)
+    images, _ = some()
+    for wrapped in (own, shared):
+        collect_statistics(wrapped, [images])
+        wrapped.eval()
+    torch.testing.assert_close(own.outputs(images), shared.outputs(images))
+    torch.testing.assert_close(own.subresnet(3)(images), shared.outputs(images)[3])
+
+
 def test_stage_cost_trains_own_heads_only_in_the_full_variant() -> None:
     variants: Any = (("WS", False), ("full", True))
     for heads, grows in variants:
@@ -118,6 +134,27 @@ def test_blocks_of_ones_own() -> None:
     bare = wrap(blocks[:1], nn.Identity(), head[:2], image_shape=(4, 8, 8))
     x = torch.randn(4, 4, 8, 8)
     torch.testing.assert_close(bare(x), blocks[0](x).mean((2, 3)))
+
+
+def test_a_network_without_parameters_is_pruned() -> None:
+    """Also inside the stages, where a block that changes the stage leaves its skip."""
+    blocks = [Residual(nn.Tanh()), Residual(nn.AvgPool2d(2), nn.MaxPool2d(2)), Residual(nn.Tanh())]
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    network = wrap(blocks, nn.Identity(), head, image_shape=(3, 8, 8), gamma=0.1)
+    assert not list(network.parameters())
+    images = torch.rand(20, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    sample = Sample(images, torch.arange(20) % 3)
+    network.problem.check(sample)
+    collect_statistics(network, [images])
+    network.eval()
+    x = images + images.tanh()
+    torch.testing.assert_close(network.subresnet(1)(images), nn.MaxPool2d(2)(x).mean((2, 3)))
+    skipped = nn.MaxPool2d(2)(x)
+    kept = network.keep([0, 2])
+    torch.testing.assert_close(kept(images), (skipped + skipped.tanh()).mean((2, 3)))
+    assert prune(network, sample, sample, tolerance=100).m == 0
+    assert len(remove_blocks(network, 3, least_cost(sample), sample).order) == 3
+    assert not images.requires_grad
 
 
 def test_bad_input_gets_one_clear_line() -> None:

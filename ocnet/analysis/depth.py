@@ -27,6 +27,9 @@ class Turnpike:
     factor: float
     r2: float
 
+    def __str__(self) -> str:
+        return f"distance ~ {self.factor:.3g} exp({-self.rate:.3g} k), R^2 = {self.r2:.3f}"
+
 
 @dataclass(frozen=True)
 class DepthProfile:
@@ -53,15 +56,11 @@ class DepthProfile:
         return len(self.change)
 
     @property
-    def turnpike(self) -> Turnpike:
-        """The exponential fitted to the distance.
-
-        Raises:
-            ValueError: If fewer than two states differ from the last.
-        """
+    def turnpike(self) -> Turnpike | None:
+        """The exponential fitted to the distance; None unless two states differ from the last."""
         k = np.flatnonzero(self.distance > 0)
         if len(k) < 2:
-            raise ValueError("A rate needs two states that differ from the last one.")
+            return None
         log_d = np.log(self.distance[k])
         slope, intercept = np.polyfit(k, log_d, 1)
         residual = log_d - (slope * k + intercept)

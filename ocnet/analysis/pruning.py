@@ -165,7 +165,9 @@ def cost_changes(network: ResNet, sample: Sample, batch_size: int = 500) -> np.n
     network.eval()
     total = torch.zeros(n, dtype=torch.float64)
     for images, labels in batches(sample, batch_size):
-        trajectory = network.trajectory(images, labels)
+        # Costates are there also where no parameter takes a gradient.
+        x0 = network.problem.embed(images).detach().requires_grad_()
+        trajectory = network.solver.solve(network.problem, network.control, x0, labels)
         states = trajectory.states[: n + 1]
         cost = trajectory.running_cost + network.problem.terminal_cost(states[-1], labels)
         costates = torch.autograd.grad(cost.sum(), states[1:])

@@ -13,6 +13,9 @@ from .networks import TrainedNetwork
 from .options import new_folder, OutOption, reported
 
 
+NO_RATE = "No rate is fitted to the distance: that takes two states that differ from the last."
+
+
 def register(app: typer.Typer) -> None:
     """Adds the command."""
     app.command("depth")(reported(depth))
@@ -34,19 +37,21 @@ def depth(
     if split not in ("train", "validation", "test"):
         raise typer.BadParameter(f"--split must be train, validation or test, but got {split!r}.")
     trained = dict(zip(names(runs), map(TrainedNetwork, runs), strict=True))
-    out = new_folder(runs[0] / "depth" if out is None else out)
     profiles = {}
     for name, one in trained.items():
         sample = one.data(split)
         profiles[name] = profile = depth_profile(one.network, sample)
-        fit = profile.turnpike
         typer.echo(f"{name}: {split} data\n{profile.table()}")
-        typer.echo(f"distance ~ {fit.factor:.3g} exp(-{fit.rate:.3g} k), R^2 = {fit.r2:.3f}\n")
+        typer.echo(f"{profile.turnpike or NO_RATE}\n")
         exits = calibrate(one.network, one.data("validation"))
         typer.echo(f"{name}: predictions that leave early\n{exits.table(sample)}\n")
+    pictures = {name: getattr(plot, name)(profiles) for name in ("outputs", "changes", "turnpike")}
+    # Last: what goes wrong before leaves no folder behind.
+    out = new_folder(runs[0] / "depth" if out is None else out)
+    for name, profile in profiles.items():
         np.savez(out / f"{name}.npz", **vars(profile))
-    for name in ("outputs", "changes", "turnpike"):
-        getattr(plot, name)(profiles).savefig(out / f"{name}.png", dpi=160)
+    for name, picture in pictures.items():
+        picture.savefig(out / f"{name}.png", dpi=160)
     typer.echo(f"pictures and arrays: {out}")
 
 

@@ -8,7 +8,6 @@ import typer
 
 from ..problem import Sample
 from ..resnet import collect_statistics, ResidualProblem, ResNet
-from ..resnet.grouped import OwnReadOuts, SharedReadOuts
 from ..run import Config, Job, load_checkpoint, RunFolder
 
 
@@ -19,8 +18,6 @@ NetworkRun = Annotated[
 
 class TrainedNetwork:
     """The best network of a run, with statistics for its intermediate outputs.
-
-    Trained without stage cost, it is read out through the backbone's own parameters.
 
     Arguments:
         run: The folder of the run.
@@ -47,10 +44,6 @@ class TrainedNetwork:
         if state is None:
             raise FileNotFoundError(f"{run} has no checkpoint yet: `ocnet resume {run}` first.")
         self.job.load_model(state.get("job", state))
-        own = problem.readouts
-        if isinstance(own, OwnReadOuts) and not any(problem.gamma):
-            # No cost trained these heads: the backbone's read the states out.
-            problem.readouts = SharedReadOuts(own.architecture).to(own.mean)
         self.network = ResNet(problem, control).eval()  # pyright: ignore[reportArgumentType]
         if (problem.readouts.batches == 0).any():
             self.collect(self.network)

@@ -68,6 +68,8 @@ def train(
     settings: SetOption = None,
     depth: options.Depth = None,
     gamma: options.Gamma = None,
+    gamma_schedule: options.GammaSchedule = "constant",
+    gamma_warmup: options.GammaWarmup = 0,
     data: options.Data = None,
     tensorboard: options.TensorBoard = False,
     out: OutOption = None,

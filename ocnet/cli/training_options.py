@@ -25,6 +25,10 @@ WeightDecay = Annotated[
 ]
 Schedule = Annotated[str, typer.Option(help="constant, cosine or step.")]
 Warmup = Annotated[int, typer.Option(help="Iterations over which the rate first grows.")]
+GammaSchedule = Annotated[
+    str, typer.Option(help="Of the weight of the stage cost: constant, cosine or step.")
+]
+GammaWarmup = Annotated[int, typer.Option(help="Iterations over which gamma first grows.")]
 Clip = Annotated[float | None, typer.Option(help="Largest norm of the gradient.")]
 Accumulate = Annotated[
     int, typer.Option(help="Parts in which a batch is computed, to save memory.")

@@ -2,10 +2,12 @@
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import nn, Tensor
+from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .._types import State
@@ -34,7 +36,16 @@ class ChainedReadOuts(ReadOuts):
         for layer in self.chains[k].modules():
             if isinstance(layer, _BatchNorm):
                 layer.momentum = self.momentum
-        return self.chains[k](x)
+        if not self.rests(k):
+            return self.chains[k](x)
+        # With the backbone's parameters, and the buffers of this state.
+        names = (name for name, _ in self.chains[k].named_parameters())
+        weights: Any = dict(zip(names, chain(backbone, k).parameters(), strict=True))
+        return functional_call(self.chains[k], weights, (x,))
+
+    def rests(self, k: int) -> bool:
+        """Whether the state `x_k` has a head of its own that no cost trains."""
+        return self.own and k in self.resting
 
     def logits(
         self, backbone: Backbone, ks: Sequence[int], ys: Sequence[Tensor]
@@ -46,8 +57,14 @@ class ChainedReadOuts(ReadOuts):
     def own_parameters(self, k: int) -> list[nn.Parameter]:
         return list(self.chains[k].parameters()) if self.own else []
 
+    @torch.no_grad()
     def alone(self, backbone: Backbone, k: int) -> nn.Module:
-        return copy.deepcopy(self.chains[k])
+        module = copy.deepcopy(self.chains[k])
+        if self.rests(k):
+            pairs = zip(module.parameters(), chain(backbone, k).parameters(), strict=True)
+            for p, of_backbone in pairs:
+                p.copy_(of_backbone)
+        return module
 
     @torch.no_grad()
     def keep(self, ks: Sequence[int], backbone: Backbone, bare: Sequence[int] = ()) -> ReadOuts:

@@ -51,6 +51,12 @@ def kernels(chains: Sequence[Chain]) -> Float[Tensor, "state out width"]:
     return functools.reduce(lambda W, S: S @ W, stacked)
 
 
+def of_backbone(backbone: Backbone, k: int) -> Chain:
+    """What the backbone reads the state `x_k` out with."""
+    head: Any = backbone.head
+    return Chain([*backbone.after(k), *head.skips], head.bn, head.fc)
+
+
 class GroupedReadOuts(ReadOuts):
     """Read-outs of an `Architecture`: what they read is small, and read for all states together.
 
@@ -185,8 +191,7 @@ class SharedReadOuts(GroupedReadOuts):
     """Variant WS: every read-out has the weights of the backbone's skips and output block."""
 
     def chains(self, backbone: Backbone, ks: range) -> Sequence[Chain]:
-        head: Any = backbone.head
-        return [Chain([*backbone.after(ks[0]), *head.skips], head.bn, head.fc)]
+        return [of_backbone(backbone, ks[0])]
 
     def empty(self, architecture: Architecture, backbone: Backbone) -> GroupedReadOuts:
         return SharedReadOuts(architecture)
@@ -209,7 +214,12 @@ class OwnReadOuts(GroupedReadOuts):
 
     def chains(self, backbone: Backbone, ks: range) -> Sequence[Chain]:
         own: Any = self.own
-        return [Chain(own[k]["skips"], own[k]["bn"], own[k]["fc"]) for k in ks]
+        return [
+            of_backbone(backbone, k)
+            if k in self.resting
+            else Chain(own[k]["skips"], own[k]["bn"], own[k]["fc"])
+            for k in ks
+        ]
 
     def own_parameters(self, k: int) -> list[nn.Parameter]:
         return list(self.own[k].parameters())

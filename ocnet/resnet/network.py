@@ -127,7 +127,13 @@ class ResNet(nn.Module):
     def cut(self, m: int) -> "ResNet":
         """`subresnet(m)` for `m < N`, whatever statistics `y^_m` has."""
         head = self.problem.readouts.alone(self.problem.backbone, m)
-        return self.part(range(m), (), head, ("cut", m))
+        few = self.part(range(m), (), head, ("cut", m))
+        readouts = few.problem.readouts
+        if m not in self.problem.readouts.resting:
+            # Where own heads rest, another head than before reads out, with other skips.
+            changed = [k for k in readouts.resting if readouts.own_parameters(k)]
+            readouts.batches[changed] = 0
+        return few
 
     @torch.no_grad()
     def keep(self, ks: Sequence[int]) -> "ResNet":

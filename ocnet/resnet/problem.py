@@ -53,8 +53,10 @@ class ResidualProblem(Problem, abc.ABC):
         state_shape: The shape of `x_0`.
         image_shape: The shape of an image, or None to take any.
         loss: The loss `L` per sample, `(logits, labels) -> (batch,)`.
-        gamma: The weight of the stage cost. The attribute can be set anew between two steps of
-            training, which is a schedule over training.
+        gamma: The weight of the stage cost. Where `gamma_k = 0` a head of its own rests: it is
+            not trained, and the backbone reads `x_k` out in its place. The attribute can be set
+            anew between two steps of training. A head that begins or ceases to rest leaves
+            statistics that are not its successor's: `collect_statistics` makes them.
 
     Raises:
         ValueError: If a weight of the stage cost is negative.
@@ -96,6 +98,7 @@ class ResidualProblem(Problem, abc.ABC):
     @gamma.setter
     def gamma(self, gamma: Gamma) -> None:
         self._gamma = gammas(gamma, self.depth)
+        self.readouts.resting = frozenset(k for k, weight in enumerate(self._gamma) if not weight)
 
     @property
     def backbone(self) -> Backbone:
@@ -174,10 +177,12 @@ class ResidualProblem(Problem, abc.ABC):
         r"""What an optimiser trains: branches, backbone, and the own heads of each state.
 
         The gradient of `J_N` moves the head of `y^_k` by `gamma_k` times the gradient of its
-        loss, so its learning rate is `lr / gamma_k` (`lr` where `gamma_k = 0`, where it rests).
+        loss, so its learning rate is `lr / gamma_k` (`lr` where `gamma_k = 0`: there it rests,
+        and takes no gradient).
         Weight decay adds the objective's $\tfrac{\lambda}{2} \sum_k |w_{F,k}|^2$, which is of the
         branches alone. The last `N` groups are the heads'; with shared weights there are none.
-        After `gamma` was set anew, their rates are those of a new call.
+        After `gamma` was set anew, their rates are those of a new call; a training that goes on
+        with the same optimiser changes it by `ocnet.train.GammaSchedule`.
 
         Arguments:
             control: The branches.
@@ -199,10 +204,15 @@ class ResidualProblem(Problem, abc.ABC):
         ]
         return groups
 
+    def resting_parameters(self) -> list[nn.Parameter]:
+        """Those of own heads with `gamma_k = 0`, which no cost trains."""
+        return [p for k in self.readouts.resting for p in self.readouts.own_parameters(k)]
+
     @torch.no_grad()
     def zero_state(self, k: int) -> State:
         """The state 0 sent through the skips before `x_k`: it has the shape of `x_k`."""
-        p = next(self.parameters())
+        # A network need not have parameters, and those that it has may be shards.
+        p = next(self.parameters(), torch.empty(0, device=self.readouts.batches.device))
         x = torch.zeros(1, *self.state_shape, dtype=p.dtype, device=p.device)
         for j, skip in self.backbone.skips.items():
             x = shaped(skip, x) if j < k else x

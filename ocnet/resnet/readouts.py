@@ -35,6 +35,8 @@ class ReadOuts(nn.Module, abc.ABC):
 
     Attributes:
         n: The number `N` of states that are read out.
+        resting: The indexes of the states whose own heads, if there are any, no cost trains: the
+            backbone's skips and head read those states out.
         momentum: The weight of a new batch in the running statistics.
         track_running_stats: Whether training mode follows the statistics, as of `nn.BatchNorm2d`.
         batches: How many batches each state's statistics have seen, shape `(n,)`.
@@ -45,6 +47,7 @@ class ReadOuts(nn.Module, abc.ABC):
     def __init__(self, n: int):
         super().__init__()
         self.n = n
+        self.resting: frozenset[int] = frozenset()
         self.momentum = 0.1
         self.track_running_stats = True
         self.register_buffer("batches", torch.zeros(n, dtype=torch.long))

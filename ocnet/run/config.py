@@ -37,6 +37,8 @@ class Config:
         weight_decay: That of `problem.parameter_groups`; L-BFGS has none.
         schedule: "constant", "cosine", or "step": divided by ten after 1/2 and 3/4 of the run.
         warmup: Over how many iterations the learning rate first grows.
+        gamma_schedule, gamma_warmup: The same of the weight of a residual network's stage cost in
+            the steps of training; validation measures the cost with the whole weight.
         clip: The norm that longer gradients are scaled to, or None.
         ema: The decay of the moving average that is validated and kept as the best, or None.
         patience: How many validations in a row may fail to improve, or None.
@@ -61,6 +63,8 @@ class Config:
     weight_decay: float = 0.0
     schedule: str = "constant"
     warmup: int = 0
+    gamma_schedule: str = "constant"
+    gamma_warmup: int = 0
     clip: float | None = None
     ema: float | None = None
     patience: int | None = None
@@ -83,9 +87,11 @@ class Config:
                 check_count(name, getattr(self, name))
         check_count("batch_size", self.batch_size)
         check_count("warmup", self.warmup, least=0)
+        check_count("gamma_warmup", self.gamma_warmup, least=0)
         if self.epochs is not None and self.iterations is not None:
             raise ValueError("Give epochs or iterations, but not both.")
-        for name, choices in (("optimizer", LEARNING_RATE), ("schedule", SCHEDULES)):
+        named = {"optimizer": LEARNING_RATE, "schedule": SCHEDULES, "gamma_schedule": SCHEDULES}
+        for name, choices in named.items():
             if getattr(self, name) not in choices:
                 known = ", ".join(choices)
                 raise ValueError(f"{name} must be one of {known}, but got {getattr(self, name)!r}.")
@@ -93,6 +99,10 @@ class Config:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"Must have {name} > 0, but got {name}={value}.")
+        if self.capture and self.changes_gamma:
+            raise ValueError(
+                "capture=True keeps gamma as it was recorded: it takes no schedule of gamma."
+            )
         if self.sharded and self.optimizer == "lbfgs":
             raise ValueError("L-BFGS needs whole parameters, but got sharded=True.")
         if self.sharded and self.gradient == "reversible":
@@ -162,14 +172,37 @@ class Config:
             line_search_fn="strong_wolfe",
         )
 
+    @property
+    def changes_gamma(self) -> bool:
+        """Whether the weight of the stage cost changes during the run."""
+        return self.gamma_schedule != "constant" or self.gamma_warmup > 0
+
     def make_schedule(self, iterations: int) -> Schedule:
-        """The schedule over a run of so many iterations."""
-        if self.schedule == "cosine":
-            return Cosine(iterations, self.warmup)
-        if self.schedule == "step":
-            milestones = sorted({max(iterations // 2, 1), max(3 * iterations // 4, 1)})
-            return Steps(milestones, warmup=self.warmup)
-        return Constant(self.warmup)
+        """The schedule of the learning rate over a run of so many iterations."""
+        return scheduled(self.schedule, iterations, self.warmup)
+
+    def make_gamma_schedule(self, iterations: int) -> Schedule:
+        """The schedule of the weight of the stage cost over a run of so many iterations.
+
+        Raises:
+            ValueError: If the warm-up is not shorter than the run.
+        """
+        if not self.gamma_warmup < iterations:
+            raise ValueError(
+                f"Must have gamma_warmup < iterations, but got gamma_warmup={self.gamma_warmup} "
+                f"and {iterations} iterations."
+            )
+        return scheduled(self.gamma_schedule, iterations, self.gamma_warmup)
+
+
+def scheduled(kind: str, iterations: int, warmup: int) -> Schedule:
+    """One of `SCHEDULES` over a run of so many iterations."""
+    if kind == "cosine":
+        return Cosine(iterations, warmup)
+    if kind == "step":
+        milestones = sorted({max(iterations // 2, 1), max(3 * iterations // 4, 1)})
+        return Steps(milestones, warmup=warmup)
+    return Constant(warmup)
 
 
 def trainable(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Everything that a run consists of while it runs, and the state to take it up again from."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -8,7 +9,8 @@ from torch import nn, Tensor
 from ..control import Layers
 from ..cost import ControlEnergy
 from ..problem import Problem, Sample
-from ..train import Average, Batches, Engine, measure, Stopping
+from ..resnet import ResidualProblem
+from ..train import Average, Batches, Engine, GammaSchedule, measure, Stopping
 from ..train.capture import on_host
 from ..train.processes import gather, is_shard, rank, whole
 from .checkpoint import CheckpointError
@@ -53,6 +55,10 @@ class Job:
         self.control = problem.initial_control(n, torch.Generator().manual_seed(config.seed))
         if config.sharded and config.gradient == "checkpoint" and isinstance(self.control, Layers):
             check_energy(problem)
+        if isinstance(problem, ResidualProblem):
+            # Processes wait for the gradient of every parameter that takes one.
+            for parameter in problem.resting_parameters():
+                parameter.requires_grad_(False)
         self.engine.place(problem, self.control)
         self.parameters = [
             p for p in (*self.control.parameters(), *problem.parameters()) if p.requires_grad
@@ -68,6 +74,10 @@ class Job:
         self.batches = Batches(problem, config.batch_size, generator, self.engine.device)
         self.iterations = iterations(config, self.batches.per_epoch)
         self.schedule = config.make_schedule(self.iterations)
+        self.gamma_schedule = None
+        if config.changes_gamma:
+            share = config.make_gamma_schedule(self.iterations)
+            self.gamma_schedule = GammaSchedule(problem, share)
         every = self.batches.per_epoch or max(self.iterations // 20, 1)
         self.evaluate_every = config.evaluate_every or every
         self.validation = self.validation_sample()
@@ -88,6 +98,13 @@ class Job:
     def is_over(self) -> bool:
         """Whether all iterations are done, or the patience came to its end."""
         return self.step >= self.iterations or self.stopping.is_over
+
+    def scheduled(self) -> AbstractContextManager[None]:
+        """Learning rates and weights of the next step; the weights while the context lasts."""
+        self.schedule.apply(self.optimizer, self.step)
+        if self.gamma_schedule is None:
+            return nullcontext()
+        return self.gamma_schedule.applied(self.optimizer, self.step)
 
     def validation_sample(self) -> Sample | None:
         """The validation data; drawn if the problem draws its training data, too."""

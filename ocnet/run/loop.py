@@ -7,6 +7,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from torch.utils.checkpoint import CheckpointError
 from tqdm import tqdm
 
 from ..provenance import provenance
@@ -63,13 +64,14 @@ def execute(
     with processes(device):
         # What does not fit is told before there is a folder.
         job = Job(config)
-        if is_new:
-            if rank() == 0:
-                folder.create(config, provenance(device))
-            if before is not None:
-                before(job)
-        wait()
-        result = run(job, folder, progress=progress)
+        with told_of_shards(job):
+            if is_new:
+                if rank() == 0:
+                    folder.create(config, provenance(device))
+                if before is not None:
+                    before(job)
+            wait()
+            result = run(job, folder, progress=progress)
         return result if rank() == 0 else None
 
 
@@ -136,6 +138,22 @@ def explained(job: Job, log: "Log") -> Iterator[None]:
         raise
 
 
+@contextmanager
+def told_of_shards(job: Job) -> Iterator[None]:
+    """Says what PyTorch's errors mean about shards among whole tensors, or whole ones before."""
+    try:
+        yield
+    except RuntimeError as error:
+        mixed = isinstance(error, CheckpointError) or "torch.Tensor and DTensor" in str(error)
+        if not (mixed and job.is_sharded):
+            raise
+        raise ValueError(
+            "With sharded=True a cost that reads the parameters of layers finds shards: sum over "
+            'them, then over the processes by `full_tensor()`; with gradient="checkpoint" no cost '
+            f"can read them. PyTorch says: {str(error).splitlines()[0]}"
+        ) from error
+
+
 def iterate(job: Job, log: "Log", received: list[int], progress: bool) -> None:
     """Trains until the job is over, or a signal was received."""
     steps = training(
@@ -153,8 +171,8 @@ def iterate(job: Job, log: "Log", received: list[int], progress: bool) -> None:
         log.validate()
     with tqdm(total=job.iterations, initial=job.step, disable=shows, mininterval=0.5) as bar:
         while not job.is_over:
-            job.schedule.apply(job.optimizer, job.step)
-            record = next(steps)
+            with job.scheduled():
+                record = next(steps)
             if job.average is not None:
                 job.average.update()
             log.record(record)

@@ -9,3 +9,4 @@ from .loop import train as train, training as training
 from .measure import measure as measure
 from .schedule import Constant as Constant, Cosine as Cosine, Schedule as Schedule, Steps as Steps
 from .stopping import Stopping as Stopping
+from .weighting import GammaSchedule as GammaSchedule

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: the share of the learning rate as a function of the step."""
+"""Schedules: a share, of the learning rate or of the stage cost, as a function of the step."""
 
 import abc
 import math
@@ -17,7 +17,7 @@ class Schedule(abc.ABC):
         schedule.apply(optimizer, step)
 
     Arguments:
-        warmup: Over how many steps the rate first grows linearly from `1 / warmup` to 1.
+        warmup: Over how many steps the share first grows linearly from `1 / warmup` to 1.
     """
 
     def __init__(self, warmup: int = 0):
@@ -26,10 +26,10 @@ class Schedule(abc.ABC):
 
     @abc.abstractmethod
     def share(self, step: int) -> float:
-        """The share of the learning rate at a step, the warm-up aside."""
+        """The share at a step, the warm-up aside."""
 
     def __call__(self, step: int) -> float:
-        """The share of the learning rate at a step."""
+        """The share at a step."""
         return min(1.0, (step + 1) / max(self.warmup, 1)) * self.share(step)
 
     def apply(self, optimizer: torch.optim.Optimizer, step: int) -> None:
@@ -79,7 +79,7 @@ class Steps(Schedule):
 
     Arguments:
         milestones: Steps, in increasing order.
-        factor: What the rate is multiplied with at each.
+        factor: What the share is multiplied with at each.
         warmup: As of every schedule.
 
     Raises:

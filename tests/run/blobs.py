@@ -2,7 +2,7 @@
 
 import os
 import signal
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn, Tensor
@@ -90,6 +90,20 @@ class Damped(Blobs):
     def __init__(self, n: int = 40, dropout: float = 0.2, norm: bool = True):
         super().__init__(n, dropout=dropout, norm=norm)
         self.stage_cost = 0.05 * ControlEnergy()
+
+
+class Weighty(Blobs):
+    """The same by a cost of the user's own, which knows of shards or does not."""
+
+    def __init__(self, knows: bool):
+        super().__init__(dropout=0.0, norm=False)
+        self.knows = knows
+
+    def stage_cost(self, t: Tensor, x: Tensor, u: nn.Module, target: Tensor | None) -> Tensor:
+        energy: Any = sum(p.square().sum() for p in u.parameters())
+        if self.knows and hasattr(energy, "full_tensor"):
+            energy = energy.full_tensor()
+        return 0.05 * energy * torch.ones_like(x[:, 0])
 
 
 class Dying(Blobs):

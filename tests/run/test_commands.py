@@ -7,13 +7,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from torch.utils.checkpoint import CheckpointError
 from typer.testing import CliRunner, Result
 
 from ocnet.cli import build
 from ocnet.run import load_checkpoint, RunFolder
+from ocnet.run.loop import told_of_shards
 from tests.run.blobs import Drawn
 
 
@@ -80,6 +84,10 @@ def test_reports_of_one_and_of_several(run: Path, tmp_path: Path) -> None:
         (["--depth", "3"], "takes no argument 'depth'"),
         (["--sharded", "--optimizer", "lbfgs"], "L-BFGS needs whole parameters"),
         (["--sharded", "--gradient", "reversible"], '"reversible" needs whole parameters'),
+        (["--gamma-schedule", "cosine"], "needs a residual network's stage cost with gamma > 0"),
+        (["--gamma-schedule", "up"], "gamma_schedule must be one of constant, cosine, step"),
+        (["--gamma-warmup", "9", "--capture"], "takes no schedule of gamma"),
+        (["--gamma-warmup", "9", "--iterations", "9"], "Must have gamma_warmup < iterations"),
         (["--steps", "0"], "Must have steps >= 1, but got steps=0."),
     ],
 )
@@ -97,6 +105,19 @@ def test_shards_computed_again_take_no_energy_of_layers(tmp_path: Path) -> None:
     done = ocnet(*command, "--gradient", "checkpoint")
     assert "takes no ControlEnergy of layers" in " ".join(done.output.split())
     assert done.exit_code == 1 and not (tmp_path / "run").exists()
+
+
+def test_what_shards_meet_is_explained() -> None:
+    job: Any = SimpleNamespace(is_sharded=True)
+    alone: Any = SimpleNamespace(is_sharded=False)
+    mixed = RuntimeError("mul got mixed torch.Tensor and DTensor, need to")
+    for error in (mixed, CheckpointError("Recomputed values")):
+        with pytest.raises(ValueError, match="finds shards: sum over"), told_of_shards(job):
+            raise error
+        with pytest.raises(type(error), match=str(error)), told_of_shards(alone):
+            raise error
+    with pytest.raises(RuntimeError, match="another"), told_of_shards(job):
+        raise RuntimeError("another")
 
 
 def test_epochs_need_a_data_set_and_patience_validation(tmp_path: Path) -> None:

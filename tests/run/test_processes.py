@@ -111,6 +111,17 @@ def test_two_processes_compute_what_one_does(tmp_path: Path, way: list[str]) -> 
         torch.testing.assert_close(there, here, rtol=1e-3, atol=1e-5)
 
 
+def test_a_cost_that_finds_shards_is_told_in_one_line(tmp_path: Path) -> None:
+    options = ["knows=True", "--gradient", "checkpoint"]
+    process = torchrun(
+        "train", "tests.run.blobs:Weighty", "--sharded", "--iterations", "2", "--device", "cpu",
+        "--batch-size", "8", "--out", str(tmp_path / "run"), "--set", *options,
+    )  # fmt: skip
+    errors = process.communicate(timeout=LONG)[1]
+    (line,) = {line for line in errors.splitlines() if line.startswith("ocnet: error")}
+    assert "a cost that reads the parameters of layers finds shards" in line
+
+
 @pytest.mark.parametrize("way", [[], ["--sharded"]], ids=["replicated", "sharded"])
 def test_synchronised_norms_see_the_whole_batch(tmp_path: Path, way: list[str]) -> None:
     """Costs, and the statistics that are followed, are those of one process.
