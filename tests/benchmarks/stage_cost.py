@@ -1,6 +1,7 @@
 """What the stage cost costs: time and memory of a training step against plain training.
 
-    python -m tests.benchmarks.stage_cost [--depth 54] [--batch 32] [--rounds 15] [--device cpu]
+    python -m tests.benchmarks.stage_cost [--depth 54] [--widths 16 32 64] [--size 32]
+        [--batch 32] [--rounds 15] [--device cpu]
 
 Forward plus backward of one batch: plain training, the stage cost as ocnet computes it, and the
 obvious implementation (every state through every later skip, a head of its own, autograd keeping
@@ -56,6 +57,8 @@ def main() -> None:
     """Measures and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--depth", type=int, default=54)
+    parser.add_argument("--widths", type=int, nargs="+", default=[16, 32, 64])
+    parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--device", default="cpu")
@@ -64,7 +67,8 @@ def main() -> None:
 
     def network(gamma: float, **how: str) -> ResNet:
         generator = torch.Generator().manual_seed(0)
-        return resnet(options.depth, gamma=gamma, generator=generator, **how)  # pyright: ignore
+        size, widths = options.size, options.widths
+        return resnet(options.depth, widths, size=size, gamma=gamma, generator=generator, **how)  # pyright: ignore
 
     networks = {
         "plain": network(0.0),
@@ -73,7 +77,7 @@ def main() -> None:
         "obvious, WS": obvious(network(0.02)),
         "obvious, full": obvious(network(0.02), own=True),
     }
-    images: Tensor = torch.randn(options.batch, 3, 32, 32)
+    images: Tensor = torch.randn(options.batch, 3, options.size, options.size)
     sample = Sample(images.to(device), torch.randint(10, (options.batch,)).to(device))
     steps = {name: step_of(net.to(device), sample) for name, net in networks.items()}
     for step in steps.values():

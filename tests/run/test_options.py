@@ -19,8 +19,7 @@ from ocnet.run import Config, execute, RunFolder
 KINDS = {
     "ocp": ("tests.run.blobs:Drawn", [], {}),
     "ode": ("tests.run.blobs:Blobs", ["dropout=0.0"], {"solver": "midpoint"}),
-    "resnet": ("problems.images:Digits", ["depth=2", "widths=(4,)"], {}),
-    "stages": (
+    "resnet": (
         "problems.images:Digits",
         ["depth=3", "widths=(2, 4, 6)", "gamma=.1", "heads=full"],
         {},
