@@ -15,6 +15,7 @@ from ..control import Control
 from ..control.base import constants
 from ..cost import Loss
 from ..problem import Node, Problem, Projection, Sample
+from ..solver.stages import Nodes
 from .loss import CrossEntropy
 from .readouts import Backbone, ReadOuts
 
@@ -119,8 +120,9 @@ class ResidualProblem(Problem, abc.ABC):
         return self.embedding(x0)
 
     def stage_cost(self, t: Time, x: State, u: Any, target: Tensor | None) -> Cost:
-        node = Node(1.0, float(t.detach()), t, x, u)
-        return self.running_cost([node._replace(y=self.observe(node, target))], target)
+        nodes = Nodes(self, target)
+        nodes.add(1.0, float(t.detach()), t, x, u)
+        return self.running_cost(nodes, target)
 
     def running_cost(self, nodes: Sequence[Node], target: Tensor | None) -> Cost:
         x = nodes[0].x

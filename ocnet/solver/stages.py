@@ -36,7 +36,9 @@ class Nodes(list[Node]):
     def add(self, weight: float, time: float, t: Time, x: State, u: ControlValue) -> None:
         """Adds a node, as of `Node`."""
         node = Node(weight, time, t, x, u)
-        self.append(node._replace(y=self.problem.observe(node, self.target)))
+        y = self.problem.observe(node, self.target)
+        # Most problems observe nothing: a copy for each of many steps would be for nothing, too.
+        self.append(node if y is None else node._replace(y=y))
 
     def cost(self) -> Cost | float:
         """The running cost of all nodes."""

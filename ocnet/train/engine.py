@@ -303,10 +303,10 @@ def choose_device(name: torch.device | str = "auto") -> torch.device:
 
 def compile_regions(problem: Problem, control: Control) -> None:
     """Compiles what every step of a solver calls, once for all of them, in place."""
-    # Not above: it imports the compiler, which takes a second.
-    from torch._dynamo import config as dynamo
-
     if isinstance(control, Layers):
+        # Not above: it imports the compiler, which takes a second.
+        from torch._dynamo import config as dynamo
+
         # Layers share their code, whose versions PyTorch counts together: in training and
         # evaluation and for another batch size there is one of each kind.
         kinds = {tuple(p.shape for p in layer.parameters()) for layer in control.layers}
