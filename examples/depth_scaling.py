@@ -27,8 +27,8 @@ from pathlib import Path
 import torch
 
 from ocnet import init
-from ocnet.analysis.scaling import diagnose, measure, predict, regime, Res3, rms
 from ocnet.plot import scaling as plot
+from ocnet.scaling import diagnose, measure, predict, regime, Res3, rms
 
 
 CASES = (

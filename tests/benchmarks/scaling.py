@@ -22,9 +22,9 @@ import numpy as np
 import torch
 from tabulate import tabulate
 
+from examples.scaling_paper.studies import iid_depth_study, map_study
 from ocnet import Euler, init
-from ocnet.analysis.scaling import measure, Res3
-from ocnet.analysis.scaling.studies import iid_depth_study, map_study
+from ocnet.scaling import measure, Res3
 
 
 def seconds(work: Callable[[], object], repeats: int = 3) -> float:

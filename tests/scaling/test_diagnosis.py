@@ -7,8 +7,8 @@ import torch
 from torch import nn, Tensor
 
 from ocnet import Control, Euler, init, Layers, PiecewiseConstant, Problem, Projection, Sample
-from ocnet.analysis.scaling import diagnose, Diagnosis, regime, Res1, Res3
-from ocnet.analysis.scaling.diagnosis import at_depth, longest_stage, track
+from ocnet.scaling import diagnose, Diagnosis, regime, Res1, Res3
+from ocnet.scaling.diagnosis import at_depth, longest_stage, track
 from problems.digits import Digits
 
 

@@ -8,8 +8,8 @@ import torchsde
 from torch import nn, Tensor
 
 from ocnet import Euler, PiecewiseLinear
-from ocnet.analysis.scaling import Linear, ode_limit, power_law, Res1, Res3, sde_limit
-from ocnet.analysis.scaling.limits import (
+from ocnet.scaling import Linear, ode_limit, power_law, Res1, Res3, sde_limit
+from ocnet.scaling.limits import (
     brownian_increments,
     euler_maruyama,
     ode_limit_of_smooth_weights,

@@ -8,7 +8,7 @@ from scipy.stats import kstest
 from torch import Tensor
 
 from ocnet import init
-from ocnet.analysis.scaling import (
+from ocnet.scaling import (
     Linear,
     measure,
     predict,
@@ -23,7 +23,7 @@ from ocnet.analysis.scaling import (
     S_p,
     states,
 )
-from ocnet.analysis.scaling.regimes import backward_critical_exponent, critical_exponent
+from ocnet.scaling.regimes import backward_critical_exponent, critical_exponent
 
 
 BETAS = (0.25, 0.5, 1.0)

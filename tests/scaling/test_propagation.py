@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ocnet import Euler, init
-from ocnet.analysis.scaling import (
+from ocnet.scaling import (
     costates,
     Linear,
     measure,

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from ocnet import init
-from ocnet.analysis.scaling import predictions
-from ocnet.analysis.scaling.studies import (
+from examples.scaling_paper import pictures as plot
+from examples.scaling_paper.studies import (
     contour,
     depths_between,
     DepthStudy,
@@ -20,8 +19,9 @@ from ocnet.analysis.scaling.studies import (
     MapStudy,
     PathStudy,
 )
-from ocnet.analysis.scaling.sweep import Arrays, run_study, Study
-from ocnet.plot import scaling as plot
+from ocnet import init
+from ocnet.scaling import predictions
+from ocnet.scaling.sweep import Arrays, run_study, Study
 
 
 @dataclass(frozen=True)

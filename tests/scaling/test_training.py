@@ -12,18 +12,22 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ocnet import Euler, init, Sample
-from ocnet.analysis.scaling.classification import (
+from examples.scaling_paper import pictures as plot
+from examples.scaling_paper.classification import (
     chosen,
     grid_study,
     GridStudy,
-    Setting,
+    TrainingSetting,
     WeightStudy,
 )
-from ocnet.analysis.scaling.images import Images, images, split
-from ocnet.analysis.scaling.steps import captured, NetworkwiseAdam, Step
-from ocnet.analysis.scaling.sweep import run_study
-from ocnet.analysis.scaling.training import (
+from ocnet import Euler, init, Sample
+from ocnet.control import piecewise
+from ocnet.control.base import kept_constants
+from ocnet.objective import evaluate
+from ocnet.scaling.images import Images, images, split
+from ocnet.scaling.steps import captured, NetworkwiseAdam, Step
+from ocnet.scaling.sweep import run_study
+from ocnet.scaling.training import (
     accuracy,
     bytes_per_network,
     networks_at_once,
@@ -31,10 +35,6 @@ from ocnet.analysis.scaling.training import (
     train_side_by_side,
     Trained,
 )
-from ocnet.control import piecewise
-from ocnet.control.base import kept_constants
-from ocnet.objective import evaluate
-from ocnet.plot import scaling as plot
 from ocnet.solver import runge_kutta
 from ocnet.train.capture import CudaGraphs, Recorder
 from tests.train.test_capture import Tape
@@ -262,7 +262,7 @@ def test_chunks_are_what_memory_holds() -> None:
     per_network = bytes_per_network(1000, 30, 784, 10, 128)
     assert networks_at_once(per_network, torch.device("cpu")) * per_network <= 2**29
     assert networks_at_once(2**40, torch.device("cpu")) == 1
-    study = grid_study(False, Setting("mnist", Path("data")))
+    study = grid_study(False, TrainingSetting("mnist", Path("data")))
     sizes = [len(chunk) for chunk in study.chunks()]
     assert max(sizes) <= study.at_once and max(sizes) - min(sizes) <= 1
 
@@ -373,7 +373,7 @@ def test_the_accuracy_map_of_the_digits(tmp_path: Path) -> None:
 
 
 def test_the_full_grid_is_five_hundred_different_runs() -> None:
-    study = grid_study(False, Setting("mnist", Path("data")))
+    study = grid_study(False, TrainingSetting("mnist", Path("data")))
     cells = [cell for chunk in study.chunks() for cell in chunk]
     assert len(cells) == len(set(cells)) == 500
     # In the order in which the map is read.

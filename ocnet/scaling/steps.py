@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ...control import PiecewiseConstant
-from ...objective import evaluate
-from ...problem import Problem, Sample
-from ...solver import Euler
-from ...train.capture import Recorder, WARM_UP
+from ..control import PiecewiseConstant
+from ..objective import evaluate
+from ..problem import Problem, Sample
+from ..solver import Euler
+from ..train.capture import Recorder, WARM_UP
 
 
 class NetworkwiseAdam(torch.optim.Optimizer):

@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...control.base import check_count
-from ...init import Iid, Kind
+from ..control.base import check_count
+from ..init import Iid, Kind
 
 
 def activation_gain(slope: float) -> float:

@@ -10,10 +10,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ...init import FractionalNoise, Iid, Kind, SmoothValues
-from .images import Images, images
-from .sweep import Arrays, Study
-from .training import bytes_per_network, networks_at_once, SideBySide, train_side_by_side
+from ocnet.init import FractionalNoise, Iid, Kind, SmoothValues
+from ocnet.scaling.images import Images, images
+from ocnet.scaling.sweep import Arrays, Study
+from ocnet.scaling.training import (
+    bytes_per_network,
+    networks_at_once,
+    SideBySide,
+    train_side_by_side,
+)
 
 
 BATCH_SIZE = 128
@@ -163,7 +168,7 @@ def side_by_side(
     return SideBySide(depth, betas, kinds, d=d, n_in=n_in, n_out=n_out, seed=seed)
 
 
-class Setting(NamedTuple):
+class TrainingSetting(NamedTuple):
     """What a study of training reads and where it runs.
 
     Attributes:
@@ -181,14 +186,14 @@ class Setting(NamedTuple):
     images: int | None = None
 
 
-def weight_study(quick: bool, setting: Setting) -> WeightStudy:
+def weight_study(quick: bool, setting: TrainingSetting) -> WeightStudy:
     """Figure 8."""
     data, folder, device, compiled, images = setting
     images, depth = (QUICK_IMAGES, 100) if quick else (images, 1000)
     return WeightStudy(data, folder, images, depth=depth, device=device, compiled=compiled)
 
 
-def grid_study(quick: bool, setting: Setting) -> GridStudy:
+def grid_study(quick: bool, setting: TrainingSetting) -> GridStudy:
     """Figure 9; as many networks side by side as memory holds."""
     data, folder, device, compiled, images = setting
     images, depth, count = (QUICK_IMAGES, 100, 5) if quick else (images, 1000, 10)

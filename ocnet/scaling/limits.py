@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...control import CubicSpline, PiecewisePolynomial
-from ...control.base import check_count
-from ...init import RBF, smooth_
-from ...problem import Problem
-from ...solver import Euler, TorchDiffEq
-from ...solver.base import Solver
+from ..control import CubicSpline, PiecewisePolynomial
+from ..control.base import check_count
+from ..init import RBF, smooth_
+from ..problem import Problem
+from ..solver import Euler, TorchDiffEq
+from ..solver.base import Solver
 from .models import OneMatrix, Res1, Res3
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...control.base import check_count
-from ...images import stored
-from ...problem import Sample
+from ..control.base import check_count
+from ..images import stored
+from ..problem import Sample
 
 
 DATA = ("digits", "mnist", "cifar10")

@@ -8,11 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...init import FractionalNoise, Iid, Kind, SmoothValues
-from .measure import measure
-from .models import Res3
-from .predictions import predict
-from .sweep import Arrays, Study
+from ocnet.init import FractionalNoise, Iid, Kind, SmoothValues
+from ocnet.scaling import measure, predict, Res3
+from ocnet.scaling.sweep import Arrays, Study
 
 
 LOG_FLOAT32 = math.log(torch.finfo(torch.float32).max)

@@ -4,8 +4,10 @@ from .diagnosis import diagnose as diagnose, Diagnosis as Diagnosis
 from .limits import (
     LimitComparison as LimitComparison,
     ode_limit as ode_limit,
+    ode_limit_of_smooth_weights as ode_limit_of_smooth_weights,
     power_law as power_law,
     sde_limit as sde_limit,
+    sde_limit_of_random_weights as sde_limit_of_random_weights,
 )
 from .measure import measure as measure, rms as rms
 from .models import (

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...control.base import check_count
+from ..control.base import check_count
 from .models import ScaledNetwork
 from .propagation import propagate, Propagation
 

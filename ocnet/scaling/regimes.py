@@ -3,7 +3,7 @@
 import math
 from typing import Literal
 
-from ...init import Kind
+from ..init import Kind
 
 
 Regime = Literal["identity", "ODE", "SDE", "explosion"]

@@ -1,0 +1,1 @@
+"""The figures of the depth-scaling paper (Marion, Fermanian, Biau, Vert, JMLR 26, 2025)."""

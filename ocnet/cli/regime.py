@@ -1,0 +1,54 @@
+"""`ocnet regime`: what initialisation and scaling do to a deep network."""
+
+from typing import Annotated
+
+import torch
+import typer
+
+from ..plot import scaling as plot
+from ..scaling.diagnosis import diagnose
+from .options import (
+    new_folder,
+    OutOption,
+    problem_from,
+    reported,
+    SeedOption,
+    SetOption,
+    SpecArgument,
+    StepsOption,
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("regime")(reported(regime_command))
+
+
+def regime_command(
+    spec: SpecArgument,
+    settings: SetOption = None,
+    steps: StepsOption = None,
+    beta: Annotated[
+        float | None,
+        typer.Option(help="How the step shrinks with depth, L**-beta; from the step if not given."),
+    ] = None,
+    draws: Annotated[int, typer.Option(help="Controls to draw at each depth.")] = 4,
+    seed: SeedOption = 0,
+    out: OutOption = None,
+) -> None:
+    """Name the regime of a network (identity, ODE, SDE, explosion), and say what to change.
+
+    For example:  ocnet regime problems.depth_scaling:Res3 --set beta=1.0
+    """
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    problem = problem_from(spec, settings)
+    if steps is not None:
+        problem.n_steps = steps
+    found = diagnose(problem, beta=beta, draws=draws, generator=generator)
+    typer.echo(found.text())
+    if out is not None:
+        folder = new_folder(out)
+        plot.diagnosis(found).savefig(folder / "regime.png", dpi=160)
+        (folder / "regime.txt").write_text(found.text() + "\n", encoding="utf-8")
+        typer.echo(f"\npicture: {folder / 'regime.png'}")
