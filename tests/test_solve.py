@@ -335,7 +335,7 @@ class Steps(Integrator):
 @pytest.mark.parametrize(
     ("problem", "message"),
     [
-        (Rows(), r"path_constraint must return shape \(rows\), but got \(\)"),
+        (Rows(), r"path_constraint .*must return shape \(\*batch, rows\).*x\[\.\.\., :1\]"),
         (Contradicting(), "control_bounds must leave room between them, but got 1.0 and 1.0"),
         (Steps(), "cost must depend differentiably on state or control"),
     ],

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from tqdm import tqdm
 
+from ..checks import misspelt, mixing_in_training, refuse
 from ..control import Control, OpenLoop
 from ..objective import evaluate
 from ..problem import Problem, Sample
@@ -56,6 +57,7 @@ def compare(
 
     Raises:
         ValueError: If there are no solvers.
+        ProblemError: If a function of the problem mixes the samples of a batch.
     """
     if not solvers:
         raise ValueError("solvers must hold at least one solver, but got none.")
@@ -63,6 +65,7 @@ def compare(
         sample = problem.data("test") or problem.sample(256, generator)
     # On copies, and not in training mode: comparing leaves no trace in running statistics.
     problem, control = copy.deepcopy(problem).eval(), copy.deepcopy(control).eval()
+    refuse([*misspelt(problem), *mixing_in_training(problem, control, sample)])
     exact = Exact.of(problem, control, sample, reference or reference_solver())
     rows = tuple(
         measure(problem, control, solver, sample, exact, repeats)

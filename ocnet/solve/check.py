@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import nn, Tensor
 
+from ..checks import misspelt, mixing_for_solve, refuse
 from ..problem import Batch, check_problem, Problem
 
 
@@ -26,8 +27,18 @@ def check_batch(batch: Batch) -> None:
     shape = problem.batch_shape(x0)
     if target is not None and target.shape[: len(shape)] != shape:
         raise ValueError(f"target must have shape {(*shape, ...)}, but got {tuple(target.shape)}.")
-    check_shapes(batch)
+    check_functions(batch)
     check_differentiable(batch)
+
+
+def check_functions(batch: Batch) -> None:
+    """Raises a ProblemError for a misspelt member, or a function that cannot be right."""
+    problem, x0, target, _ = batch
+    refuse(misspelt(problem))
+    rank = x0.dim() - len(problem.state_shape)
+    states = x0.detach().reshape(-1, *problem.state_shape)[:6]
+    targets = None if target is None else target.reshape(-1, *target.shape[rank:])[:6]
+    refuse(mixing_for_solve(problem, states, targets, problem.t0))
 
 
 def check_differentiable(batch: Batch) -> None:
@@ -55,30 +66,6 @@ def check_differentiable(batch: Batch) -> None:
             "The cost must depend differentiably on state or control, but its derivatives are zero "
             f"while it takes values from {min(costs):.4g} to {max(costs):.4g}."
         )
-
-
-def check_shapes(batch: Batch) -> None:
-    """Raises a ValueError unless the problem's functions return the shapes they promise."""
-    problem, x0, target, _ = batch
-    shape, t = problem.batch_shape(x0), x0.new_tensor(problem.t0)
-    u = x0.new_zeros(*shape, *(problem.control_shape or ()))
-    rows = (*shape, "rows")
-    with torch.no_grad():
-        for name, value, expected in (
-            ("dynamics", problem.dynamics(t, x0, u), tuple(x0.shape)),
-            ("terminal_cost", problem.terminal_cost(x0, target), tuple(shape)),
-            ("path_constraint", problem.path_constraint(t, x0, u), rows),
-            ("terminal_constraint", problem.terminal_constraint(x0, target), rows),
-            ("terminal_inequality", problem.terminal_inequality(x0, target), rows),
-        ):
-            same = len(value.shape) == len(expected) and all(
-                b in ("rows", a) for a, b in zip(value.shape, expected, strict=True)
-            )
-            if not same:
-                wanted = f"({', '.join(map(str, expected))})"
-                raise ValueError(
-                    f"{name} must return shape {wanted}, but got {tuple(value.shape)}."
-                )
 
 
 def check_bounds(name: str, lower: Tensor, upper: Tensor) -> None:

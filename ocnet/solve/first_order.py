@@ -216,7 +216,7 @@ class FirstOrder(Method):
         parameters = [p for p in (control.path, augmented.v_theta) if p.numel() > 0]
         steps = training(
             augmented, control, Euler(1), self.optimizer(parameters),
-            itertools.repeat(augmented.sample(1)),
+            itertools.repeat(augmented.sample(1)), check=False,
         )  # fmt: skip
         costs: list[float] = []
         try:

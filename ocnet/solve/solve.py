@@ -2,6 +2,7 @@
 
 import torch
 
+from ..checks import naming
 from ..control.base import equal_times
 from ..problem import Batch, Problem
 from ..solver import ExplicitRungeKutta, RK4
@@ -18,6 +19,7 @@ from .status import describe
 from .transcription import Transcription
 
 
+@naming()
 def solve(
     problem: Problem | Batch,
     *,
@@ -44,8 +46,11 @@ def solve(
             cannot be compiled (`ocnet.solve.compiled`) is computed by torch.
 
     Raises:
-        TypeError, ValueError: If the arguments do not fit together. A problem that cannot be
-            solved is no error: its solution's `status` and `reason` tell why.
+        TypeError, ValueError: If the arguments do not fit together.
+        ProblemError: If a function of the problem fails or cannot be right; it names function,
+            file and line.
+
+    A problem that cannot be solved is not an error: its solution's `status` and `reason` tell why.
     """
     batch = problem if isinstance(problem, Batch) else single(problem)
     method = InteriorPoint() if method is None else method

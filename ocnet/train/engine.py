@@ -5,7 +5,7 @@ Plain PyTorch: its launcher is torchrun, its gradient reduction DistributedDataP
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import nn, Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from ..checks import misspelt, mixing_in_training, refuse
 from ..control import Control, Layers
 from ..control.base import check_count
 from ..objective import evaluate
@@ -140,6 +141,16 @@ class Engine:
         if world_size() == 1 or cost is self.shards:
             return cost
         return DistributedDataParallel(cost)
+
+    def check(self, problem: Problem, control: Control, samples: Sequence[Sample]) -> None:
+        """Raises a ProblemError if a function of the problem mixes samples in evaluation mode.
+
+        Shards compute nothing outside a step, so that sharded modules are not looked at.
+        """
+        refuse(misspelt(problem))
+        if self.shards is None:
+            for sample in samples:
+                refuse(mixing_in_training(problem, control, sample))
 
     def autocast(self) -> Any:
         """The context in which costs are computed."""

@@ -1,5 +1,6 @@
 """The one training loop."""
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator
 
@@ -50,6 +51,8 @@ def train(
         NonFiniteCost: As soon as the cost is not finite.
         SolverError: If an adaptive solver breaks down.
         ValueError: If the data hold values that are not finite.
+        ProblemError: If a function of the problem mixes the samples of a batch (but for batch
+            norm, which does so by design), or a member of the problem is misspelt.
     """
     check_count("n_steps", n_steps)
     batches = (
@@ -77,6 +80,7 @@ def training(
     engine: Engine | None = None,
     clip: float | None = None,
     start: int = 0,
+    check: bool = True,
 ) -> Iterator[Record]:
     """The training loop itself, one record for each batch.
 
@@ -89,11 +93,17 @@ def training(
         engine: Device, precision, compilation and processes; as the parameters are if None.
         clip: The norm that a longer gradient is scaled to.
         start: The index of the first step.
+        check: Whether to look for functions that mix samples before the first step.
 
     Raises: As `train`.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     engine = Engine(parameters[0].device) if engine is None else engine
+    samples = map(engine.to_device, batches)
+    if check:
+        begin = list(itertools.islice(samples, 1))
+        engine.check(problem, control, begin)
+        samples = itertools.chain(begin, samples)
     mean_cost = engine.prepare(problem, control)
     last_good = LastGood(parameters, mean_cost)
 
@@ -108,7 +118,7 @@ def training(
         return torch.stack((cost, whole(grad_norm).to(cost)))
 
     gradient, update = engine.captured(computed, control, solver, optimizer)
-    for step, sample in enumerate(map(engine.to_device, batches), start):
+    for step, sample in enumerate(samples, start):
         first: list[float] = []
 
         def closure(step: int = step, sample: Sample = sample, first: list = first) -> Tensor:
