@@ -73,7 +73,7 @@ def test_free_final_time() -> None:
     torch.testing.assert_close(found.costates, best.costates, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("method", [LBFGS(), Adam(n_steps=400, lr=0.03, tolerance=1e-2)])
+@pytest.mark.parametrize("method", [LBFGS(), Adam(steps_per_round=400, lr=0.03, tolerance=1e-2)])
 def test_static_parameters(method: LBFGS | Adam) -> None:
     """`12 m^2 / (1 - 1/n^2) + 4/m^2` is least at `m^4 = 4 (1 - 1/n^2) / 12`."""
     found = solve(Mass((0.1, 10.0)), solver=Euler(20), method=method)
@@ -151,7 +151,7 @@ class Saddle(Integrator):
 def test_what_has_no_optimum_is_not_converged(
     problem: type[Problem], status: str, reason: str
 ) -> None:
-    found = solve(problem(), solver=RK4(20), method=LBFGS(n_steps=20, rounds=8))
+    found = solve(problem(), solver=RK4(20), method=LBFGS(steps_per_round=20, max_iterations=160))
     assert found.status == status, found.reason
     assert re.search(reason, found.reason), found.reason
 

@@ -118,7 +118,7 @@ def test_successive_approximation_reaches_a_millionth(problem: type[Problem], n:
 def test_adam_and_successive_approximation_find_the_same_optimum() -> None:
     ocp = ScalarLQR()
     best = solve(ocp, solver=Euler(N))
-    for method in (Adam(n_steps=150, lr=0.1, tolerance=1e-2), SuccessiveApproximation()):
+    for method in (Adam(steps_per_round=150, lr=0.1, tolerance=1e-2), SuccessiveApproximation()):
         found = solve(ocp, solver=Euler(N), method=method)
         assert found.status == "converged", found.reason
         torch.testing.assert_close(found.cost, best.cost, rtol=1e-4, atol=0)

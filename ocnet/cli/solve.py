@@ -89,6 +89,7 @@ def summary(found: Solution) -> list[tuple[str, str]]:
         ("final time", f"{float(found.final_time):.10g}"),
         *((f"parameter {k}", f"{v.tolist()}") for k, v in found.parameters.items()),
         ("iterations", f"{int(found.iterations)}"),
+        ("computed by", found.backend),
         ("constraint violation", f"{float(found.violation):.1e}"),
     ]
     residuals = found.optimality._asdict()

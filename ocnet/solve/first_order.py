@@ -16,6 +16,7 @@ from ..train import NonFiniteCost, training
 from .iterate import Iterate, largest, linearise, stationarity
 from .method import Code, Method, Outcome
 from .optimality import violations
+from .settings import check_integer, check_real, check_tolerance
 from .single_shooting import outcome
 from .start import adjoint
 from .transcription import Transcription
@@ -165,15 +166,25 @@ class FirstOrder(Method):
     batch share the optimiser's step lengths.
 
     Arguments:
-        n_steps: Optimiser steps in each round, at most.
-        rounds: How often the optimiser starts anew at most, with new multipliers; a round that
-            does not bring the violation down to a quarter multiplies the penalty by 4, up to 1e6.
+        max_iterations: Optimiser steps in all, at most a million.
+        steps_per_round: Optimiser steps until the optimiser starts anew with new multipliers, at
+            most. There are at most as many rounds as full ones fit into `max_iterations`, rounded
+            up; one that does not bring the violation down to a quarter multiplies the penalty by
+            4, up to 1e6.
         tolerance: Of stationarity and violation.
+
+    Raises:
+        TypeError, ValueError: If a setting is of the wrong kind or out of range.
     """
 
-    n_steps: int = 30
-    rounds: int = 20
+    max_iterations: int = 600
+    steps_per_round: int = 30
     tolerance: float = 1e-5
+
+    def __post_init__(self):
+        check_integer("max_iterations", self.max_iterations)
+        check_integer("steps_per_round", self.steps_per_round)
+        check_tolerance(self.tolerance)
 
     @property
     def accuracy(self) -> float | None:
@@ -192,10 +203,11 @@ class FirstOrder(Method):
                 augmented.t0, augmented.t1, 1, v.shape, dtype=v.dtype, device=v.device
             )
             control.path.copy_(v[None])
-        count, before, left = 0, torch.inf, self.rounds
+        count, before, left = 0, torch.inf, -(-self.max_iterations // self.steps_per_round)
         while True:
             left -= 1
-            steps, lost = self.descend(augmented, control)
+            most = min(self.steps_per_round, self.max_iterations - count)
+            steps, lost = self.descend(augmented, control, most)
             count += steps
             with torch.no_grad():
                 u, theta = augmented.variables(control.path[0])
@@ -205,13 +217,15 @@ class FirstOrder(Method):
                 violation = float(violations(linearise(nlp, now.it)).max())
             now.code[largest(u) > HUGE] = Code.UNBOUNDED.value
             running = now.code == Code.EXHAUSTED.value
-            if left == 0 or lost or not bool(running.any()):
+            if left == 0 or count == self.max_iterations or lost or not bool(running.any()):
                 now.code[running & lost] = Code.STALLED.value
                 return now
             weight = rho if violation <= before / 4 else min(4 * rho, 1e6)
             augmented.held, before = found._replace(rho=weight), violation
 
-    def descend(self, augmented: Augmented, control: PiecewiseConstant) -> tuple[int, bool]:
+    def descend(
+        self, augmented: Augmented, control: PiecewiseConstant, most: int
+    ) -> tuple[int, bool]:
         """One round: how many steps until the cost stands still, and whether it became infinite."""
         parameters = [p for p in (control.path, augmented.v_theta) if p.numel() > 0]
         steps = training(
@@ -220,7 +234,7 @@ class FirstOrder(Method):
         )  # fmt: skip
         costs: list[float] = []
         try:
-            for record in itertools.islice(steps, self.n_steps):
+            for record in itertools.islice(steps, most):
                 costs.append(record.cost)
                 if len(costs) > 1 and abs(costs[-1] - costs[-2]) <= STILL * abs(costs[-1]):
                     break
@@ -248,11 +262,20 @@ class Adam(FirstOrder):
     """`FirstOrder` by Adam.
 
     Arguments:
-        lr: The learning rate; the others as of `FirstOrder`.
+        max_iterations, steps_per_round, tolerance: As in `FirstOrder`.
+        lr: The learning rate.
+
+    Raises:
+        TypeError, ValueError: If a setting is of the wrong kind or out of range.
     """
 
-    n_steps: int = 1000
+    max_iterations: int = 20_000
+    steps_per_round: int = 1000
     lr: float = 1e-2
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_real("lr", self.lr, 1e-12, 1e3)
 
     def optimizer(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters, lr=self.lr)

@@ -8,11 +8,12 @@ from torch import Tensor
 
 from .filter import Filter, merit
 from .iterate import complementarity, Iterate, largest, Linearisation, linearise, over, residuals
-from .method import accuracy, Code, Method, Outcome
+from .method import accuracy, Code, Method, Outcome, replaced
 from .newton import convexified, direction, is_minimum, MOST, stages
 from .optimality import violations
 from .restoration import relaxed, tightened
 from .riccati import Sweep
+from .settings import check_integer, check_tolerance
 from .start import COLD, with_multipliers
 from .transcription import inside, Transcription
 
@@ -72,19 +73,26 @@ class InteriorPoint(Method):
 
     Arguments:
         tolerance: Of the residuals; 1e-9 in double and 1e-4 in single precision by default.
-        max_iterations: Gives up after so many.
+        max_iterations: Gives up after so many of an instance, further attempts and penalised
+            problems included; at most a million.
         sweep: "sequential" goes through the stages one after the other; "scan" is parallel in
             time, `2 log2 N` levels deep, by torch; "auto" takes what is faster: machine code
             where there is some, else the scan for few instances with very many stages.
 
     The barrier parameter ends at a tenth of the tolerance.
+
+    Raises:
+        TypeError, ValueError: If a setting is of the wrong kind or out of range.
     """
 
     tolerance: float | None = None
-    max_iterations: int = 300
+    max_iterations: int = 1000
     sweep: Sweep = "auto"
 
     def __post_init__(self):
+        check_integer("max_iterations", self.max_iterations)
+        if self.tolerance is not None:
+            check_tolerance(self.tolerance)
         if self.sweep not in get_args(Sweep):
             names = " or ".join(f'"{name}"' for name in get_args(Sweep))
             raise ValueError(f"sweep must be {names}, but got {self.sweep!r}.")
@@ -95,28 +103,35 @@ class InteriorPoint(Method):
 
     @torch.no_grad()
     def run(self, nlp: Transcription, start: Iterate, mu: float) -> Outcome:
-        out = self.left_saddles(nlp, self.iterate(nlp, start, mu))
+        budget = torch.full_like(nlp.scale, self.max_iterations, dtype=torch.int64)
+        out = self.left_saddles(nlp, self.iterate(nlp, start, mu, budget))
         if len(nlp.along) + len(nlp.end) + nlp.n_psi == 0:
             return out
         for stretch in STRETCHES if nlp.points.free_time else (1.0,):
             lost = torch.tensor([Code.STALLED.value, Code.DIVERGED.value, Code.INFEASIBLE.value])
-            at = torch.isin(out.code, lost.to(out.code)).nonzero()[:, 0]
+            again = torch.isin(out.code, lost.to(out.code)) & (self.left(out) > 0)
+            at = again.nonzero()[:, 0]
             if len(at) > 0:
                 again = self.detour(nlp.take(at), start.take(at), out.take(at), stretch)
                 out = replaced(out, at, again)
         return out
 
+    def left(self, out: Outcome) -> Tensor:
+        """How many iterations each instance may still take."""
+        return self.max_iterations - out.iterations
+
     def left_saddles(self, nlp: Transcription, out: Outcome) -> Outcome:
         """Where the answer is stationary but no minimum, goes on from controls beside it."""
-        at = ((out.code == Code.CONVERGED.value) & ~out.minimum).nonzero()[:, 0]
+        saddle = (out.code == Code.CONVERGED.value) & ~out.minimum
+        at = (saddle & (self.left(out) > 0)).nonzero()[:, 0]
         if len(at) == 0:
             return out
         part, nlp = out.take(at), nlp.take(at)
         wave = torch.arange(part.it.u[:, 0].numel(), device=at.device).to(nlp.scale).cos()
         aside = part.it.u + ASIDE * wave.reshape(nlp.n, 1, nlp.nu)
         start = with_multipliers(nlp, part.it.z, inside(aside, *nlp.u_bounds), COLD)
-        again = self.iterate(nlp, start, COLD)
-        return replaced(out, at, again._replace(iterations=part.iterations + again.iterations))
+        again = self.iterate(nlp, start, COLD, self.left(part))
+        return replaced(out, at, again.after(part))
 
     def detour(self, nlp: Transcription, start: Iterate, lost: Outcome, stretch: float) -> Outcome:
         """Tries again by way of the problem with penalties for constraints.
@@ -127,28 +142,35 @@ class InteriorPoint(Method):
         """
         start = relaxed(nlp, start, stretch)
         anchor = start.z[0, :, nlp.nx :]
-        soft = self.iterate(nlp.relaxed(LIGHT, anchor), start, COLD)
-        again = self.iterate(nlp, tightened(nlp, soft.it, LIGHT), COLD)
-        again = again._replace(iterations=lost.iterations + soft.iterations + again.iterations)
+        soft = self.iterate(nlp.relaxed(LIGHT, anchor), start, COLD, self.left(lost)).after(lost)
+        again = self.iterate(nlp, tightened(nlp, soft.it, LIGHT), COLD, self.left(soft)).after(soft)
         left = (again.code != Code.CONVERGED.value) & (again.code != Code.UNBOUNDED.value)
         at = left.nonzero()[:, 0]
         if len(at) == 0:
             return again
         nlp = nlp.take(at)
-        hard = self.iterate(nlp.relaxed(HEAVY, anchor[at]), soft.it.take(at), COLD)
+        part = again.take(at)
+        left = self.left(part)
+        hard = self.iterate(nlp.relaxed(HEAVY, anchor[at]), soft.it.take(at), COLD, left)
         it = tightened(nlp, hard.it, HEAVY)
         violation = violations(linearise(nlp, it))
         infeasible = (violation > 1e-5) & (hard.code == Code.CONVERGED.value)
-        code = torch.where(infeasible, Code.INFEASIBLE.value, again.code[at])
-        it = it.where(infeasible, again.it.take(at))
-        iterations = again.iterations[at] + hard.iterations
-        return replaced(again, at, Outcome(it, code, iterations, again.minimum[at]))
+        code = torch.where(infeasible, Code.INFEASIBLE.value, part.code)
+        it = it.where(infeasible, part.it)
+        return replaced(again, at, Outcome(it, code, hard.after(part).iterations, part.minimum))
 
-    def iterate(self, nlp: Transcription, start: Iterate, mu: float) -> Outcome:
-        """Newton steps until each instance is done."""
+    def iterate(self, nlp: Transcription, start: Iterate, mu: float, most: Tensor) -> Outcome:
+        """Newton steps until each instance is done.
+
+        Arguments:
+            nlp: The discretised problem.
+            start: Where to start.
+            mu: The barrier parameter to start with.
+            most: How many steps each instance may take, shape `(batch,)`.
+        """
         tolerance = accuracy(self, start.z.dtype)
         if nlp.kernel is not None and self.sweep != "scan":
-            return Outcome(*nlp.kernel.iterate(nlp, start, tolerance, mu, self.max_iterations))
+            return Outcome(*nlp.kernel.iterate(nlp, start, tolerance, mu, most))
         least = tolerance / 10
         size = start.z.shape[1]
         none = nlp.scale.new_zeros(size)
@@ -158,11 +180,11 @@ class InteriorPoint(Method):
             start, Filter.empty(merit(nlp, start, barrier).violation), barrier, none, none.long(),
             none + torch.inf, none.long(), torch.arange(size, device=none.device),
         )  # fmt: skip
-        for iteration in range(self.max_iterations + 1):
+        for iteration in range(int(most.max()) + 1):
             lin = linearise(nlp, work.it)
             work, code = self.assess(nlp, work, lin, tolerance)
-            if iteration == self.max_iterations:
-                code = torch.where(code == RUNNING, Code.EXHAUSTED.value, code)
+            spent = (code == RUNNING) & (most[work.place] <= iteration)
+            code = torch.where(spent, Code.EXHAUSTED.value, code)
             done = code != RUNNING
             if bool(done.any()):
                 at = done.nonzero()[:, 0]
@@ -239,12 +261,6 @@ class InteriorPoint(Method):
             shift=torch.where(found, needed, insist.clamp(min=-MOST)),
             failures=failures,
         )
-
-
-def replaced(out: Outcome, at: Tensor, part: Outcome) -> Outcome:
-    """The outcome with that of some of the instances replaced."""
-    it = Iterate(*(a.index_copy(1, at, b) for a, b in zip(out.it, part.it, strict=True)))
-    return Outcome(it, *(a.index_copy(0, at, b) for a, b in zip(out[1:], part[1:], strict=True)))
 
 
 def room(value: Tensor, change: Tensor, tau: Tensor) -> Tensor:

@@ -37,9 +37,19 @@ class Outcome(NamedTuple):
     iterations: Tensor
     minimum: Tensor
 
+    def after(self, before: "Outcome") -> "Outcome":
+        """This outcome with the iterations counted that led to where it started."""
+        return self._replace(iterations=before.iterations + self.iterations)
+
     def take(self, at: Tensor) -> "Outcome":
         """Those of some of the instances."""
         return Outcome(self.it.take(at), *(value[at] for value in self[1:]))
+
+
+def replaced(out: Outcome, at: Tensor, part: Outcome) -> Outcome:
+    """The outcome with that of some of the instances replaced."""
+    it = Iterate(*(a.index_copy(1, at, b) for a, b in zip(out.it, part.it, strict=True)))
+    return Outcome(it, *(a.index_copy(0, at, b) for a, b in zip(out[1:], part[1:], strict=True)))
 
 
 class Method(abc.ABC):
@@ -63,4 +73,6 @@ class Method(abc.ABC):
 
 def accuracy(method: Method, dtype: torch.dtype) -> float:
     """The residual below which an answer is converged: 1e-9 in double, 1e-4 in single precision."""
-    return method.accuracy or (1e-9 if dtype == torch.float64 else 1e-4)
+    if method.accuracy is not None:
+        return method.accuracy
+    return 1e-9 if dtype == torch.float64 else 1e-4

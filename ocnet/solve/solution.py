@@ -50,6 +50,7 @@ class Solution:
         statuses: "converged", "infeasible", "unbounded", "diverged", "saddle", "stalled" or
             "exhausted" for each instance, in the order of the flattened batch.
         reasons: Why, one line for each instance.
+        backend: What computed: "machine code", or "torch" and why not machine code.
     """
 
     batch: Batch
@@ -67,6 +68,7 @@ class Solution:
     iterations: Tensor
     statuses: tuple[str, ...]
     reasons: tuple[str, ...]
+    backend: str
 
     @property
     def u(self) -> Tensor:
@@ -163,6 +165,7 @@ class Solution:
             "evaluations": self.trajectory.evaluations,
             "statuses": self.statuses,
             "reasons": self.reasons,
+            "backend": self.backend,
         }
         plain = {name: value.detach().contiguous().clone() for name, value in tensors.items()}
         save_file(plain, path, metadata={"ocnet.solution": json.dumps(told)})
@@ -203,6 +206,7 @@ class Solution:
             parameters=named("parameter."),
             statuses=tuple(told["statuses"]),
             reasons=tuple(told["reasons"]),
+            backend=told["backend"],
             **{name: tensors[name] for name in TENSORS},
         )
 

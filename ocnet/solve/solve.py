@@ -7,7 +7,7 @@ from ..control.base import equal_times
 from ..problem import Batch, Problem
 from ..solver import ExplicitRungeKutta, RK4
 from ..trajectory import Trajectory
-from .compiled import Kernel, kernel
+from .compiled import Kernel, kernel, Unsupported
 from .implicit import attach, needs_derivatives
 from .interior_point import InteriorPoint
 from .iterate import linearise
@@ -49,6 +49,7 @@ def solve(
         TypeError, ValueError: If the arguments do not fit together.
         ProblemError: If a function of the problem fails or cannot be right; it names function,
             file and line.
+        UnsafeCache: If others could have written the compiled code (`ocnet.solve.compiled`).
 
     A problem that cannot be solved is not an error: its solution's `status` and `reason` tell why.
     """
@@ -60,11 +61,22 @@ def solve(
             f"solver must be an explicit Runge-Kutta method, but got {type(solver).__name__}."
         )
     nlp = Transcription(batch, solver)
-    if compile is not False:
-        nlp.kernel = kernel(nlp) if compile else Kernel.of(nlp)
+    nlp.kernel, backend = machine_code(nlp, compile)
     it = cold(nlp) if start is None else warm(nlp, start)
     outcome = method.run(nlp, it, COLD if start is None else WARM)
-    return assembled(nlp, batch, solver, method, outcome)
+    return assembled(nlp, batch, solver, method, outcome, backend)
+
+
+def machine_code(nlp: Transcription, compile: bool | None) -> tuple[Kernel | None, str]:
+    """The compiled functions, or None, and what `Solution.backend` says."""
+    if compile is False:
+        return None, "torch"
+    try:
+        return kernel(nlp), "machine code"
+    except Unsupported as reason:
+        if compile:
+            raise
+        return None, f"torch, because {reason}"
 
 
 def single(problem: Problem) -> Batch:
@@ -76,9 +88,19 @@ def single(problem: Problem) -> Batch:
 
 
 def assembled(
-    nlp: Transcription, batch: Batch, solver: ExplicitRungeKutta, method: Method, outcome: Outcome
-) -> Solution:
-    """The solution that an outcome amounts to."""
+    nlp: Transcription, batch: Batch, solver: ExplicitRungeKutta, method: Method, outcome: Outcome,
+    backend: str,
+) -> Solution:  # fmt: skip
+    """The solution that an outcome amounts to.
+
+    Arguments:
+        nlp: The discretised problem.
+        batch: The problem as it was given.
+        solver: The steps.
+        method: What found the outcome.
+        outcome: Where it ended.
+        backend: What computed it.
+    """
     it, shape, problem = outcome.it, nlp.shape, nlp.problem
     tolerance = accuracy(method, it.z.dtype)
     with torch.no_grad():
@@ -114,4 +136,5 @@ def assembled(
         {k: v.reshape((*shape, *v.shape[1:])) for k, v in nlp.points.constants(it.z[0]).items()},
         outcome.iterations.reshape(shape),
         *zip(*words, strict=True),
+        backend,
     )

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from .iterate import Iterate
-from .method import Code, Method, Outcome
+from .method import Code, Method, Outcome, replaced
+from .settings import check_integer, check_real, check_tolerance
 from .single_shooting import check_fixed, outcome, rollout
 from .transcription import Transcription
 
@@ -69,11 +70,14 @@ class SuccessiveApproximation(Method):
     1e-6 in 4 to 26 sweeps; without mixing two of them do, in 11 and 368, the others not in 500.
 
     Arguments:
-        n_steps: How many sweeps.
+        max_iterations: How many sweeps, at most.
         rho: The weight of the extension to start with.
         inner: Newton iterations of each minimisation, at most.
         memory: How many sweeps are combined; 0 for none.
         tolerance: Of the slope of the Hamiltonian.
+
+    Raises:
+        TypeError, ValueError: If a setting is of the wrong kind or out of range.
 
     References:
         Q. Li, L. Chen, C. Tai, W. E, Maximum Principle Based Algorithms for Deep Learning,
@@ -82,11 +86,18 @@ class SuccessiveApproximation(Method):
         12(4), 1965.
     """
 
-    n_steps: int = 500
+    max_iterations: int = 500
     rho: float = 0.1
     inner: int = 20
     tolerance: float = 1e-6
     memory: int = 10
+
+    def __post_init__(self):
+        check_integer("max_iterations", self.max_iterations)
+        check_real("rho", self.rho, 1e-10, 1e10)
+        check_integer("inner", self.inner, most=1000)
+        check_integer("memory", self.memory, least=0, most=1000)
+        check_tolerance(self.tolerance)
 
     @property
     def accuracy(self) -> float | None:
@@ -104,8 +115,9 @@ class SuccessiveApproximation(Method):
             x, cost = rollout(nlp, u, theta)
             now = outcome(nlp, u, *nothing, 0, self.tolerance)
         history = History(self.memory, u)
-        for sweep in range(1, self.n_steps + 1):
-            if bool((now.code == Code.CONVERGED.value).all()):
+        for sweep in range(1, self.max_iterations + 1):
+            reached = now.code == Code.CONVERGED.value
+            if bool(reached.all()):
                 break
             swept = self.minimised(nlp, x[:-1], now.it.costate[1:], u, rho)
             with torch.no_grad():
@@ -122,7 +134,9 @@ class SuccessiveApproximation(Method):
                 # Another weight is another iteration: what was seen before does not belong to it.
                 rho = torch.where(done, rho, 2 * rho)
                 history.forget(~done)
-                now = outcome(nlp, u, *nothing, sweep, self.tolerance)
+                at = reached.nonzero()[:, 0]
+                found = now.take(at)
+                now = replaced(outcome(nlp, u, *nothing, sweep, self.tolerance), at, found)
         return now
 
     def minimised(self, nlp: Transcription, x: Tensor, p: Tensor, u: Tensor, rho: Tensor) -> Tensor:

@@ -15,11 +15,15 @@ from ..solver import ExplicitRungeKutta
 from .check import check_batch, check_bounds, depends_on_time, own_value
 from .inequality import Inequalities
 from .points import Points
+from .settings import check_integer
 
 
 if TYPE_CHECKING:
     from .compiled.kernel import Kernel
 
+
+MOST_STEPS = 1_000_000
+"""The most steps that a problem is cut into."""
 
 CHUNK = 100_000
 """How many points are differentiated at once: more do not fit into a processor's cache."""
@@ -71,6 +75,7 @@ class Transcription:
 
     def __init__(self, batch: Batch, solver: ExplicitRungeKutta):
         check_batch(batch)
+        check_integer("The solver's n", solver.n, most=MOST_STEPS)
         problem, x0, target, parameters = batch
         self.problem, self.n = problem, solver.n
         self.points = Points(problem, solver.tableau, (problem.t1 - problem.t0) / solver.n)

@@ -8,5 +8,6 @@ scalar formula, or are too large to be written out (`Unsupported` tells which), 
 that is not on a CPU.
 """
 
+from .cache import UnsafeCache as UnsafeCache
 from .formulas import Unsupported as Unsupported
 from .kernel import Kernel as Kernel, kernel as kernel

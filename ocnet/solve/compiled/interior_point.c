@@ -142,7 +142,8 @@ static int64_t assess(const Setting *S, Residuals r, Work *w, int failures) {
   return failures > 10 || r.size > 1e12 || w->waited > PATIENCE ? STALLED : RUNNING;
 }
 
-static int64_t solved(const Setting *S, const real *p, Work *w, int64_t *iterations) {
+static int64_t solved(
+    const Setting *S, const real *p, Work *w, int64_t most, int64_t *iterations) {
   const real least = S->tolerance / 10;
   real mu = NR + NE > 0 ? S->mu : least, shift = 0;
   int failures = 0;
@@ -155,7 +156,7 @@ static int64_t solved(const Setting *S, const real *p, Work *w, int64_t *iterati
     const Residuals r = residuals(S, p, &w->it, &w->lin);
     const int64_t code = assess(S, r, w, failures);
     if (code != RUNNING) return code;
-    if (*iterations == S->max_iterations) return EXHAUSTED;
+    if (*iterations >= most) return EXHAUSTED;
     while (mu > least && error_of(r, complementarity(S, &w->it, mu)) <= 10 * mu) {
       mu = larger(smaller(0.2 * mu, mu * sqrt(mu)), least);
       w->entries = 0;
@@ -164,33 +165,37 @@ static int64_t solved(const Setting *S, const real *p, Work *w, int64_t *iterati
   }
 }
 
-/* What Python calls; each works on `count` instances side by side. */
+/* What Python calls; each works on `count` instances side by side. Those that need memory return
+   zero if there is none. */
 
-void iterate(
-    const Setting *S, int64_t count, const real *params, real *its, int64_t *codes,
-    int64_t *iterations, int64_t *minimum) {
+int iterate(
+    const Setting *S, int64_t count, const real *params, real *its, const int64_t *most,
+    int64_t *codes, int64_t *iterations, int64_t *minimum) {
   const size_t bytes = size_of_iterate((size_t)S->n) * sizeof(real);
   Work w = prepared(S);
+  if (!w.memory) return 0;
   for (int64_t i = 0; i < count; i++, its += size_of_iterate((size_t)S->n)) {
     memcpy(w.it_all, its, bytes);
-    codes[i] = solved(S, params + i * NP, &w, iterations + i);
+    codes[i] = solved(S, params + i * NP, &w, most[i], iterations + i);
     set_stages(S, params + i * NP, &w, &w.it, S->tolerance / 10);
     minimum[i] = riccati(&w.stages, (int)S->n, SLIGHT, &w.step);
     memcpy(its, w.it_all, bytes);
   }
   free(w.memory);
+  return 1;
 }
 
-void derivatives(const Setting *S, int64_t count, const real *params, real *its, real *out) {
+int derivatives(const Setting *S, int64_t count, const real *params, real *its, real *out) {
   for (int64_t i = 0; i < count; i++, its += size_of_iterate((size_t)S->n)) {
     const Iterate it = iterate_at(its, (size_t)S->n);
     Derivatives d = derivatives_at(out + i * size_of_derivatives((size_t)S->n), (size_t)S->n);
     differentiate(S, params + i * NP, &it, &d);
   }
+  return 1;
 }
 
 /* The states that the controls lead to, in place of those after the first. */
-void rollout(const Setting *S, int64_t count, const real *params, real *its) {
+int rollout(const Setting *S, int64_t count, const real *params, real *its) {
   for (int64_t i = 0; i < count; i++, its += size_of_iterate((size_t)S->n)) {
     const Iterate it = iterate_at(its, (size_t)S->n);
     for (int k = 0; k < S->n; k++) {
@@ -200,11 +205,13 @@ void rollout(const Setting *S, int64_t count, const real *params, real *its) {
       for (int j = NX; j < NZ; j++) next[j] = w[j];
     }
   }
+  return 1;
 }
 
 /* The costates that make the Lagrangian stationary in the states, in place of those given. */
-void adjoint(const Setting *S, int64_t count, const real *params, real *its) {
+int adjoint(const Setting *S, int64_t count, const real *params, real *its) {
   real *memory = malloc(size_of_derivatives((size_t)S->n) * sizeof(real));
+  if (!memory) return 0;
   Derivatives d = derivatives_at(memory, (size_t)S->n);
   for (int64_t i = 0; i < count; i++, its += size_of_iterate((size_t)S->n)) {
     const real *p = params + i * NP;
@@ -218,4 +225,5 @@ void adjoint(const Setting *S, int64_t count, const real *params, real *its) {
     }
   }
   free(memory);
+  return 1;
 }

@@ -53,7 +53,19 @@ class Kernel:
         self, name: str, nlp: Transcription, its: Tensor, *outputs: Tensor, tolerance: float = 0.0,
         mu: float = 0.0, max_iterations: int = 0,
     ) -> None:  # fmt: skip
-        """Runs a C function on all instances, on as many threads as torch uses."""
+        """Runs a C function on all instances, on as many threads as torch uses.
+
+        Arguments:
+            name: The function's name.
+            nlp: The discretised problem.
+            its: The variables instance by instance, which the function may change.
+            outputs: Further arrays, one row for each instance.
+            tolerance, mu, max_iterations: The method's settings; the last is the largest of all
+                instances, for which there is to be room.
+
+        Raises:
+            MemoryError: If there is not enough memory.
+        """
         size = len(its)
         values = [*parameter_values(nlp).values(), self.numbers]
         params = torch.cat([v.to(its).reshape(len(v), -1).expand(size, -1) for v in values], 1)
@@ -68,7 +80,8 @@ class Kernel:
                 ctypes.c_void_p(a.data_ptr() + first * a.stride(0) * a.element_size())
                 for a in whole
             ]
-            function(ctypes.byref(setting), ctypes.c_int64(last - first), *pointers)
+            if not function(ctypes.byref(setting), ctypes.c_int64(last - first), *pointers):
+                raise MemoryError(f"There is not enough memory for {nlp.n} steps.")
 
         threads = torch.get_num_threads()
         if size == 1 or threads == 1:
@@ -79,14 +92,22 @@ class Kernel:
             list(pool.map(run, cuts[:-1], cuts[1:]))
 
     def iterate(
-        self, nlp: Transcription, start: Iterate, tolerance: float, mu: float, max_iterations: int
+        self, nlp: Transcription, start: Iterate, tolerance: float, mu: float, most: Tensor
     ) -> tuple[Iterate, Tensor, Tensor, Tensor]:
-        """Where the iteration ends: variables, codes, iterations, and what is a minimum."""
+        """Where the iteration ends: variables, codes, iterations, and what is a minimum.
+
+        Arguments:
+            nlp: The discretised problem.
+            start: Where to start.
+            tolerance: Of the residuals.
+            mu: The barrier parameter to start with.
+            most: How many iterations each instance may take, shape `(batch,)`.
+        """
         its = packed(start)
         codes, iterations, minimum = torch.empty(3, len(its), dtype=torch.int64).unbind()
         self.call(
-            "iterate", nlp, its, codes, iterations, minimum,
-            tolerance=tolerance, mu=mu, max_iterations=max_iterations,
+            "iterate", nlp, its, most.contiguous(), codes, iterations, minimum,
+            tolerance=tolerance, mu=mu, max_iterations=int(most.max()),
         )  # fmt: skip
         return unpacked(its, start), codes, iterations, minimum == 1
 
@@ -154,6 +175,7 @@ def kernel(nlp: Transcription) -> Kernel:
     """
     if nlp.x0.device.type != "cpu" or nlp.x0.dtype not in (torch.float32, torch.float64):
         raise Unsupported(f"{nlp.x0.dtype} on {nlp.x0.device.type}")
+    check_size(nlp)
     along, end = nlp.along, nlp.end
     places = (along.at_lower, along.at_upper, end.at_lower, end.at_upper)
     key = (
@@ -174,6 +196,28 @@ def kernel(nlp: Transcription) -> Kernel:
     if not agrees(made, nlp):
         raise Unsupported(f"{type(nlp.problem).__name__}'s formulas change from call to call")
     return made
+
+
+MOST_ENTRIES = 2**31 - 1
+"""How many entries of an array C counts."""
+
+MOST_ON_STACK = 2**17
+"""How many numbers the functions may keep where a thread has its own room: 1 MiB."""
+
+
+def check_size(nlp: Transcription) -> None:
+    """Raises Unsupported if an instance has more entries than C counts or has room for."""
+    nx, nz, d = nlp.nx, nlp.nz, nlp.nz + nlp.nu
+    rows, rows_end = nlp.along.rows, nlp.end.rows
+    state = nz + 1 + nlp.n_psi
+    local = nx * (state + nlp.nu) + 2 * nlp.nu * (state + nlp.nu) + 2 * nz**2 + state**2
+    if local + 4 * (len(nlp.along) + len(nlp.end)) + 8 * d > MOST_ON_STACK:
+        raise Unsupported(f"{nx} states, {nlp.nu} controls and {nlp.n_psi} rows are too many")
+    variables = 2 * (nz + len(nlp.along)) + nlp.nu
+    derivatives = (nx + 1 + rows) * (1 + d) + d * d
+    entries = (nlp.n + 1) * (variables + derivatives) + (nlp.n_psi + rows_end + nz) * (nz + 2)
+    if entries > MOST_ENTRIES:
+        raise Unsupported(f"{nlp.n} steps make more than {MOST_ENTRIES} numbers")
 
 
 def held(problem: nn.Module) -> tuple:

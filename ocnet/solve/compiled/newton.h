@@ -5,7 +5,7 @@ typedef struct {
   Derivatives d;
 } Linearisation;
 
-/* Everything that an instance needs, in one piece of memory. */
+/* Everything that an instance needs, in one piece of memory, which is NULL if there is none. */
 typedef struct {
   Iterate it, trial, change;
   real *it_all, *trial_all, *change_all;
@@ -25,6 +25,7 @@ static Work prepared(const Setting *S) {
   Work w;
   real *m = malloc(total * sizeof(real));
   w.memory = m;
+  if (!m) return w;
   w.it_all = m, w.it = iterate_at(m, n), m += size;
   w.trial_all = m, w.trial = iterate_at(m, n), m += size;
   w.change_all = m, w.change = iterate_at(m, n), m += size;
