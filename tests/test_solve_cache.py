@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ocnet import Euler, Problem, Sample
-from ocnet.solve import solve, Solution
+from ocnet.solve import Solution, solve
 from ocnet.solve.compiled import build, UnsafeCache
 
 

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 import torch
@@ -23,6 +24,12 @@ WRONG = {
     "max_iterations": (-5, 0, 10**11, 2**62, 2**64, 2.5, True, "9", None, math.nan),
     "tolerance": (math.inf, math.nan, -1e-6, 0.0, 1.0, 1e-300, "1e-6", True, 1j),
 }
+
+
+def refused(name: str, value: object) -> AbstractContextManager:
+    """One line that names a setting and its value."""
+    line = f"^{name} must [^\n]*{re.escape(repr(value))}[^\n]*$"
+    return pytest.raises((TypeError, ValueError), match=line)
 
 
 @pytest.mark.parametrize("name", WRONG)

@@ -136,5 +136,5 @@ def assembled(
         {k: v.reshape((*shape, *v.shape[1:])) for k, v in nlp.points.constants(it.z[0]).items()},
         outcome.iterations.reshape(shape),
         *zip(*words, strict=True),
-        backend,
+        backend=backend,
     )
