@@ -29,14 +29,14 @@ SMOOTH = (
 KINDS = (
     *(init.FractionalNoise(H) for H in HURST),
     *(kind(kernel) for kernel in SMOOTH for kind in (init.SmoothValues, init.SmoothIncrements)),
-    init.Constant(),
+    init.Repeated(),
     init.Spline(6),
 )
 
 
 def impulse_covariance(kind: init.Kind, n: int) -> Tensor:
     """The covariance of what is drawn: `A A'` of the linear map that noise goes through."""
-    assert isinstance(kind, (init.Stationary, init.Constant, init.Spline))
+    assert isinstance(kind, (init.Stationary, init.Repeated, init.Spline))
     length, of = kind.synthesis(n)
     A = of(torch.eye(length))
     return A.mT @ A
@@ -95,7 +95,7 @@ def test_white_noise_and_constant_are_the_ends_of_the_family() -> None:
     torch.testing.assert_close(init.FractionalNoise(0.5).correlation(9), torch.eye(9))
     torch.testing.assert_close(
         init.FractionalNoise(1 - 1e-9).correlation(9),
-        init.Constant().correlation(9),
+        init.Repeated().correlation(9),
         atol=1e-7,
         rtol=0,
     )
@@ -123,7 +123,7 @@ def test_reference_correlations_of_the_squared_exponential() -> None:
     ],
 )
 def test_kernels_agree_with_scikit_learn(
-    kernel: init.Kernel, reference: kernels.StationaryKernelMixin
+    kernel: init.CovarianceKernel, reference: kernels.StationaryKernelMixin
 ) -> None:
     depth = torch.linspace(0, 1, 30)[:, None]
     expected = torch.from_numpy(reference(depth.numpy()))  # pyright: ignore[reportCallIssue]
@@ -220,7 +220,7 @@ def test_a_draw_into_given_memory_is_the_same(kind: init.Kind) -> None:
 
 def test_a_path_that_is_not_contiguous_is_filled(generator: torch.Generator) -> None:
     path = torch.zeros(3, 4, 50).movedim(-1, 0)
-    init.constant_(path, std=2.0, generator=generator)
+    init.repeated_(path, std=2.0, generator=generator)
     torch.testing.assert_close(path[0], path[-1])
     assert path.std() > 0.5
 

@@ -9,6 +9,7 @@ import torch
 from tabulate import tabulate
 from torch import Tensor
 
+from ..modes import mode
 from ..problem import Sample
 from ..resnet import ResNet
 
@@ -92,20 +93,18 @@ def depth_profile(network: ResNet, sample: Sample, batch_size: int = 500) -> Dep
         ValueError: If the read-outs have no statistics, or the sample no labels.
     """
     problem, n = network.problem, network.depth
-    was_training = network.training
-    network.eval()
-    problem.check(sample)
-    network.check_statistics()
-    sums = torch.zeros(4, n + 1, dtype=torch.float64)
-    for images, labels in batches(sample, batch_size):
-        states = network.trajectory(images).states[: n + 1]
-        outputs = network.read(range(n + 1), states)
-        change = (outputs[1:] - outputs[:-1]).norm(dim=-1)
-        sums[0] += problem.losses(outputs, labels).double().sum(1).cpu()
-        sums[1] += (outputs.argmax(-1) == labels).sum(1).cpu()
-        sums[2, :n] += change.double().sum(1).cpu()
-        sums[3] += distances(network, states).double().sum(1).cpu()
-    network.train(was_training)
+    with mode(False, network):
+        problem.check(sample)
+        network.check_statistics()
+        sums = torch.zeros(4, n + 1, dtype=torch.float64)
+        for images, labels in batches(sample, batch_size):
+            states = network.trajectory(images).states[: n + 1]
+            outputs = network.read(range(n + 1), states)
+            change = (outputs[1:] - outputs[:-1]).norm(dim=-1)
+            sums[0] += problem.losses(outputs, labels).double().sum(1).cpu()
+            sums[1] += (outputs.argmax(-1) == labels).sum(1).cpu()
+            sums[2, :n] += change.double().sum(1).cpu()
+            sums[3] += distances(network, states).double().sum(1).cpu()
     loss, accuracy, change, distance = (sums / len(sample.x0)).numpy()
     weights = [parameter_norm(layer) for layer in network.control.layers[:n]]
     return DepthProfile(loss, accuracy, change[:n], np.array(weights), distance)

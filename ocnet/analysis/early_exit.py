@@ -9,12 +9,13 @@ from jaxtyping import Float, Int
 from tabulate import tabulate
 from torch import Tensor
 
+from ..modes import mode
 from ..problem import Sample
 from ..resnet import ResNet
 from .depth import batches
 
 
-class Prediction(NamedTuple):
+class ExitPrediction(NamedTuple):
     """What was predicted, and how deep that took.
 
     Attributes:
@@ -43,7 +44,7 @@ class EarlyExit:
     temperatures: Float[Tensor, " state"]
 
     @torch.no_grad()
-    def predict(self, images: Tensor, confidence: float = 0.9) -> Prediction:
+    def predict(self, images: Tensor, confidence: float = 0.9) -> ExitPrediction:
         """Each image leaves at the first output whose probability is at least `confidence`.
 
         Images that have left cost nothing further; the last output takes whatever remains.
@@ -57,26 +58,24 @@ class EarlyExit:
         """
         check_confidence(confidence)
         network, n = self.network, self.network.depth
-        was_training = network.training
-        network.eval()
-        network.check_statistics()
-        x = network.problem.embed(images)
-        labels = torch.zeros(len(images), dtype=torch.long, device=x.device)
-        probabilities = x.new_zeros(len(images))
-        depths = torch.full_like(labels, n)
-        waiting = torch.arange(len(images), device=x.device)
-        for k in range(n + 1):
-            logits = network.read([k], [x])[0] / self.temperatures[k]
-            p, label = logits.softmax(-1).max(-1)
-            leaves = p >= confidence if k < n else torch.ones_like(p, dtype=torch.bool)
-            gone = waiting[leaves]
-            labels[gone], probabilities[gone], depths[gone] = label[leaves], p[leaves], k
-            x, waiting = x[~leaves], waiting[~leaves]
-            if len(waiting) == 0:
-                break
-            x = network.step(k, x)
-        network.train(was_training)
-        return Prediction(labels, probabilities, depths)
+        with mode(False, network):
+            network.check_statistics()
+            x = network.problem.embed(images)
+            labels = torch.zeros(len(images), dtype=torch.long, device=x.device)
+            probabilities = x.new_zeros(len(images))
+            depths = torch.full_like(labels, n)
+            waiting = torch.arange(len(images), device=x.device)
+            for k in range(n + 1):
+                logits = network.read([k], [x])[0] / self.temperatures[k]
+                p, label = logits.softmax(-1).max(-1)
+                leaves = p >= confidence if k < n else torch.ones_like(p, dtype=torch.bool)
+                gone = waiting[leaves]
+                labels[gone], probabilities[gone], depths[gone] = label[leaves], p[leaves], k
+                x, waiting = x[~leaves], waiting[~leaves]
+                if len(waiting) == 0:
+                    break
+                x = network.step(k, x)
+        return ExitPrediction(labels, probabilities, depths)
 
     def table(
         self,
@@ -115,12 +114,10 @@ def calibrate(network: ResNet, validation: Sample) -> EarlyExit:
 
     Source: Guo et al., "On calibration of modern neural networks", 2017.
     """
-    was_training = network.training
-    network.eval()
-    pairs = [(network.outputs(x), y) for x, y in batches(validation, 500)]
-    outputs = torch.cat([y_hat for y_hat, _ in pairs], 1)
-    labels = torch.cat([y for _, y in pairs])
-    network.train(was_training)
+    with mode(False, network):
+        pairs = [(network.outputs(x), y) for x, y in batches(validation, 500)]
+        outputs = torch.cat([y_hat for y_hat, _ in pairs], 1)
+        labels = torch.cat([y for _, y in pairs])
     temperatures = torch.stack([temperature(logits, labels) for logits in outputs])
     return EarlyExit(network, temperatures)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..modes import mode
 from ..problem import Sample
 from ..resnet import collect_statistics, ResNet
 from ..resnet.blocks import NoBranch
@@ -126,10 +127,8 @@ def size(name: str, network: ResNet, sample: Sample) -> Size:
 @torch.no_grad()
 def accuracy(network: ResNet, sample: Sample, batch_size: int = 500) -> float:
     """The share of samples classified correctly, in evaluation mode."""
-    was_training = network.training
-    network.eval()
-    right = sum(int((network(x).argmax(-1) == y).sum()) for x, y in batches(sample, batch_size))
-    network.train(was_training)
+    with mode(False, network):
+        right = sum(int((network(x).argmax(-1) == y).sum()) for x, y in batches(sample, batch_size))
     return right / len(sample.x0)
 
 
@@ -144,14 +143,12 @@ def flops(network: ResNet, images: Tensor) -> int:
 @torch.no_grad()
 def latency(network: ResNet, images: Tensor, repeats: int = 15) -> float:
     """The seconds that a forward pass in evaluation mode takes, the median of several."""
-    was_training = network.training
-    network.eval()
-    seconds = []
-    for _ in range(repeats + 2):
-        start = time.perf_counter()
-        network(images).sum().item()
-        seconds.append(time.perf_counter() - start)
-    network.train(was_training)
+    with mode(False, network):
+        seconds = []
+        for _ in range(repeats + 2):
+            start = time.perf_counter()
+            network(images).sum().item()
+            seconds.append(time.perf_counter() - start)
     return float(np.median(seconds[2:]))
 
 
@@ -161,21 +158,20 @@ def cost_changes(network: ResNet, sample: Sample, batch_size: int = 500) -> np.n
     `p_{k+1}`, the costate, is the derivative of the cost by the state `x_{k+1} = S_k(x_k) + F_k`;
     without the block that state loses `F_k`. Mean over the samples, in evaluation mode.
     """
-    was_training, n = network.training, network.depth
-    network.eval()
-    total = torch.zeros(n, dtype=torch.float64)
-    for images, labels in batches(sample, batch_size):
-        # Costates are there also where no parameter takes a gradient.
-        x0 = network.problem.embed(images).detach().requires_grad_()
-        trajectory = network.solver.solve(network.problem, network.control, x0, labels)
-        states = trajectory.states[: n + 1]
-        cost = trajectory.running_cost + network.problem.terminal_cost(states[-1], labels)
-        costates = torch.autograd.grad(cost.sum(), states[1:])
-        skips = network.problem.backbone.skips
-        for k, p in enumerate(costates):
-            S_x = skips[k](states[k]) if k in skips else states[k]
-            total[k] -= (p * (states[k + 1] - S_x)).sum().detach().double().cpu()
-    network.train(was_training)
+    n = network.depth
+    with mode(False, network):
+        total = torch.zeros(n, dtype=torch.float64)
+        for images, labels in batches(sample, batch_size):
+            # Costates are there also where no parameter takes a gradient.
+            x0 = network.problem.embed(images).detach().requires_grad_()
+            trajectory = network.solver.solve(network.problem, network.control, x0, labels)
+            states = trajectory.states[: n + 1]
+            cost = trajectory.running_cost + network.problem.terminal_cost(states[-1], labels)
+            costates = torch.autograd.grad(cost.sum(), states[1:])
+            skips = network.problem.backbone.skips
+            for k, p in enumerate(costates):
+                S_x = skips[k](states[k]) if k in skips else states[k]
+                total[k] -= (p * (states[k + 1] - S_x)).sum().detach().double().cpu()
     return (total / len(sample.x0)).numpy()
 
 
@@ -266,17 +262,17 @@ def at_random(generator: torch.Generator) -> Callable[[ResNet, Sequence[int]], i
 @torch.no_grad()
 def recalibrate(network: ResNet, images: Sequence[Tensor]) -> None:
     """Renews the network's batch-norm statistics by one pass over batches of training images."""
-    was_training = network.training
     # The read-outs do not run here; `collect_statistics` renews theirs.
     others = set(network.problem.readouts.modules())
     norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m not in others]
     momenta = [norm.momentum for norm in norms]
-    network.train()
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-    for batch in images:
-        network(batch)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    network.train(was_training)
+    try:
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None
+        with mode(True, network):
+            for batch in images:
+                network(batch)
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum

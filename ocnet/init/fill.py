@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .kernels import Covariance, RBF
-from .kinds import Constant, FractionalNoise, Iid, Kind, SmoothIncrements, SmoothValues, Spline
+from .kinds import FractionalNoise, Iid, Kind, Repeated, SmoothIncrements, SmoothValues, Spline
 
 
 def iid_(
@@ -62,11 +62,11 @@ def fbm_(
     return fill_(path, FractionalNoise(H), std, generator)
 
 
-def constant_(
+def repeated_(
     path: Tensor, std: float | None = None, *, generator: torch.Generator | None = None
 ) -> Tensor:
     """Fills `path` with one Gaussian layer, the same at every depth. Arguments: as of `fill_`."""
-    return fill_(path, Constant(), std, generator)
+    return fill_(path, Repeated(), std, generator)
 
 
 def spline_(

@@ -27,7 +27,7 @@ SMOOTHEST = 100
 
 
 @dataclass(frozen=True)
-class Kernel(abc.ABC):
+class CovarianceKernel(abc.ABC):
     """A kernel `k(r)` with `k(0) = 1` that decays over a length scale.
 
     Attributes:
@@ -51,7 +51,7 @@ class Kernel(abc.ABC):
 
 
 @dataclass(frozen=True)
-class RBF(Kernel):
+class RBF(CovarianceKernel):
     """`k(r) = exp(-r^2 / (2 l^2))`: infinitely smooth paths."""
 
     def __call__(self, r: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
@@ -59,7 +59,7 @@ class RBF(Kernel):
 
 
 @dataclass(frozen=True)
-class Matern(Kernel):
+class Matern(CovarianceKernel):
     """The Matern kernel: `ceil(nu) - 1` times differentiable paths; `z = sqrt(2 nu) r / l`,
 
         k(r) = 2^(1 - nu) / Gamma(nu) z^nu K_nu(z)
@@ -100,7 +100,7 @@ def matern(nu: float, z: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class OrnsteinUhlenbeck(Kernel):
+class OrnsteinUhlenbeck(CovarianceKernel):
     """`k(r) = exp(-r / l)`: continuous paths, nowhere differentiable."""
 
     def __call__(self, r: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

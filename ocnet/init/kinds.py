@@ -235,7 +235,7 @@ class FractionalNoise(Stationary):
 
 
 @dataclass(frozen=True)
-class Constant(Gaussian):
+class Repeated(Gaussian):
     """The same layer at every depth."""
 
     @property

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from ..modes import mode
 from .network import ResNet
 from .saving import refuse_existing
 
@@ -15,11 +16,9 @@ def exported(network: ResNet) -> torch.export.ExportedProgram:
         raise ValueError("To export a network takes its image_shape.")
     p = next(network.parameters())
     images = torch.zeros(2, *problem.image_shape, dtype=p.dtype, device=p.device)
-    was_training = network.training
     batch = torch.export.Dim("batch")
-    program = torch.export.export(network.eval(), (images,), dynamic_shapes=({0: batch},))
-    network.train(was_training)
-    return program
+    with mode(False, network):
+        return torch.export.export(network, (images,), dynamic_shapes=({0: batch},))
 
 
 def to_onnx(network: ResNet, path: Path | str) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from ..modes import mode
 from .network import ResNet
 
 
@@ -22,16 +23,16 @@ def collect_statistics(network: ResNet, batches: Iterable[Tensor]) -> None:
     Raises:
         ValueError: If there are no batches.
     """
-    was_training, readouts = network.training, network.problem.readouts
+    readouts = network.problem.readouts
     momentum, seen = readouts.momentum, 0
-    network.eval()
-    readouts.train()
-    for seen, images in enumerate(batches, start=1):
-        readouts.momentum = 1 / seen
-        states = network.trajectory(images).states[: network.depth]
-        if states:
-            readouts(network.problem.backbone, range(network.depth), states)
-    readouts.momentum = momentum
-    network.train(was_training)
+    try:
+        with mode(False, network), mode(True, readouts):
+            for seen, images in enumerate(batches, start=1):
+                readouts.momentum = 1 / seen
+                states = network.trajectory(images).states[: network.depth]
+                if states:
+                    readouts(network.problem.backbone, range(network.depth), states)
+    finally:
+        readouts.momentum = momentum
     if not seen:
         raise ValueError("collect_statistics needs at least one batch of images.")

@@ -8,6 +8,7 @@ from torch import nn, Tensor
 
 from ..control import Layers
 from ..cost import Loss
+from ..modes import mode
 from .chained import ChainedReadOuts
 from .network import Heads, ResNet
 from .problem import Classifier, Gamma, Parts
@@ -176,7 +177,5 @@ def state_shape(
     embedding: nn.Module, image_shape: tuple[int, ...], like: Tensor
 ) -> tuple[int, ...]:
     """The shape of the state that the embedding makes of an image of the type of `like`."""
-    was_training = embedding.training
-    shape = embedding.eval()(like.new_zeros(1, *image_shape)).shape
-    embedding.train(was_training)
-    return tuple(shape[1:])
+    with mode(False, embedding):
+        return tuple(embedding(like.new_zeros(1, *image_shape)).shape[1:])

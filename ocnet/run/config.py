@@ -12,7 +12,7 @@ from ..control import Control
 from ..control.base import check_count
 from ..problem import Problem
 from ..solver import Euler, Heun, RK4, RK38, Solver, TorchDiffEq
-from ..train import Constant, Cosine, Schedule, Steps
+from ..train import ConstantSchedule, CosineSchedule, Schedule, StepSchedule
 
 
 LEARNING_RATE = {"sgd": 0.1, "adam": 0.01, "adamw": 0.001, "lbfgs": 1.0}
@@ -198,11 +198,11 @@ class Config:
 def scheduled(kind: str, iterations: int, warmup: int) -> Schedule:
     """One of `SCHEDULES` over a run of so many iterations."""
     if kind == "cosine":
-        return Cosine(iterations, warmup)
+        return CosineSchedule(iterations, warmup)
     if kind == "step":
         milestones = sorted({max(iterations // 2, 1), max(3 * iterations // 4, 1)})
-        return Steps(milestones, warmup=warmup)
-    return Constant(warmup)
+        return StepSchedule(milestones, warmup=warmup)
+    return ConstantSchedule(warmup)
 
 
 def trainable(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:

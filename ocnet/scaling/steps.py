@@ -81,7 +81,7 @@ class NetworkwiseAdam(torch.optim.Optimizer):
                 p.sub_(update.mul_(widths.to(p.dtype).view(by_network)))
 
 
-class Step:
+class SideBySideStep:
     """One step of training: the next batch, the gradients, the update of all networks.
 
     Nothing is read back to the host, and what outlives a step keeps its address: one CUDA graph
@@ -144,7 +144,7 @@ class Step:
         return [*(p.data for p in parameters), *moments, *counters]
 
 
-def captured(step: Step, recorder: Recorder) -> Callable[[], object]:
+def captured(step: SideBySideStep, recorder: Recorder) -> Callable[[], object]:
     """The step as one recording, such as a CUDA graph that launches all its kernels at once.
 
     The networks are left as they were.

@@ -19,7 +19,7 @@ from ..train.capture import CudaGraphs
 from ..train.engine import compile_regions
 from .images import Images
 from .models import product, Res1
-from .steps import captured, NetworkwiseAdam, Step
+from .steps import captured, NetworkwiseAdam, SideBySideStep
 
 
 DECAY_EVERY = 5
@@ -174,7 +174,7 @@ def train_side_by_side(
     if compiled:
         compile_regions(problem, control)
     optimizer = optimizer_of(problem, control, rates)
-    step = Step(problem, control, optimizer, train, batch_size)
+    step = SideBySideStep(problem, control, optimizer, train, batch_size)
     advance = captured(step, CudaGraphs(device)) if device.type == "cuda" else step
     losses = []
     for epoch in range(epochs):
@@ -204,7 +204,7 @@ def optimizer_of(
 
 
 def mean_loss(
-    step: Step, advance: Callable[[], object], order: Int[Tensor, " sample"]
+    step: SideBySideStep, advance: Callable[[], object], order: Int[Tensor, " sample"]
 ) -> Float[Tensor, " network"]:
     """The mean loss of each network over the steps of an epoch, which are taken."""
     step.begin_epoch(order)

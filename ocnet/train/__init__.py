@@ -7,6 +7,11 @@ from .failure import NonFiniteCost as NonFiniteCost
 from .history import History as History, Record as Record
 from .loop import train as train, training as training
 from .measure import measure as measure
-from .schedule import Constant as Constant, Cosine as Cosine, Schedule as Schedule, Steps as Steps
+from .schedule import (
+    ConstantSchedule as ConstantSchedule,
+    CosineSchedule as CosineSchedule,
+    Schedule as Schedule,
+    StepSchedule as StepSchedule,
+)
 from .stopping import Stopping as Stopping
 from .weighting import GammaSchedule as GammaSchedule

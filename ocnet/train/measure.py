@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..control import Control
+from ..modes import mode
 from ..problem import Problem, Sample
 from ..solver import Solver
 from ..solver.recompute import statistics, tracking
@@ -39,18 +40,14 @@ def measure(
     cost = engine.mean_cost(problem, control)
     # Each process follows the statistics of its own share; a checkpoint keeps the first one's.
     share_first(statistics(tracking(cost)))
-    modes = [(module, module.training) for module in (problem, control)]
-    problem.eval()
-    control.eval()
     sums: dict[str, Tensor] = {}
-    for part in parts(sample, batch_size):
-        part = engine.to_device(part)
-        with engine.autocast():
-            measured = cost.measures(solver, part)
-        for name, value in measured.items():
-            sums[name] = sums.get(name, 0) + value.double().sum()
-    for module, mode in modes:
-        module.train(mode)
+    with mode(False, problem, control):
+        for part in parts(sample, batch_size):
+            part = engine.to_device(part)
+            with engine.autocast():
+                measured = cost.measures(solver, part)
+            for name, value in measured.items():
+                sums[name] = sums.get(name, 0) + value.double().sum()
     return {name: total(value).item() / n for name, value in sums.items()}
 
 

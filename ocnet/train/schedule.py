@@ -44,14 +44,14 @@ class Schedule(abc.ABC):
                 group["lr"] = rate
 
 
-class Constant(Schedule):
+class ConstantSchedule(Schedule):
     """The learning rate as it is, after the warm-up."""
 
     def share(self, step: int) -> float:
         return 1.0
 
 
-class Cosine(Schedule):
+class CosineSchedule(Schedule):
     """`(1 + cos(pi s)) / 2`, where `s` goes from 0 at the end of the warm-up to 1 at `n_steps`.
 
     Arguments:
@@ -74,7 +74,7 @@ class Cosine(Schedule):
         return (1 + math.cos(math.pi * min(max(s, 0.0), 1.0))) / 2
 
 
-class Steps(Schedule):
+class StepSchedule(Schedule):
     """`factor` to the power of the number of milestones that were reached.
 
     Arguments:

@@ -22,7 +22,7 @@ from problems.digits import Digits
         (init.SmoothValues(), 1.0),
         (init.SmoothValues(), 1.5),
         (init.FractionalNoise(0.75), 0.75),
-        (init.Constant(), 1.0),
+        (init.Repeated(), 1.0),
     ],
     ids=str,
 )
@@ -145,7 +145,7 @@ def test_a_network_without_weights_is_told_so(generator: torch.Generator) -> Non
 
 
 def test_overflow_means_explosion(generator: torch.Generator) -> None:
-    network = Res3(1000, 0.05, init.Constant(), d=10, n_in=5, generator=generator).float()
+    network = Res3(1000, 0.05, init.Repeated(), d=10, n_in=5, generator=generator).float()
     found: Diagnosis = diagnose(
         network, depths=[500, 1000], draws=1, samples=4, generator=generator
     )

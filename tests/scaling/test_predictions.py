@@ -199,7 +199,7 @@ def test_bounds_of_the_displacement(uniform: Propagation) -> None:
         init.FractionalNoise(0.2),
         init.FractionalNoise(0.5),
         init.FractionalNoise(0.85),
-        init.Constant(),
+        init.Repeated(),
         init.Spline(6),
     ],
     ids=str,
@@ -241,7 +241,7 @@ def test_huge_moments_are_infinite_not_an_error() -> None:
         (init.SmoothValues(), 1.0, 1.0, "ODE"),
         (init.SmoothIncrements(), 1.0, 1.0, "ODE"),
         (init.SmoothIncrements(init.OrnsteinUhlenbeck()), 0.5, 0.5, "SDE"),
-        (init.Constant(), 1.0, 1.0, "ODE"),
+        (init.Repeated(), 1.0, 1.0, "ODE"),
     ],
     ids=str,
 )

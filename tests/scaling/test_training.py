@@ -25,7 +25,7 @@ from ocnet.control import piecewise
 from ocnet.control.base import kept_constants
 from ocnet.objective import evaluate
 from ocnet.scaling.images import Images, images, split
-from ocnet.scaling.steps import captured, NetworkwiseAdam, Step
+from ocnet.scaling.steps import captured, NetworkwiseAdam, SideBySideStep
 from ocnet.scaling.sweep import run_study
 from ocnet.scaling.training import (
     accuracy,
@@ -143,7 +143,7 @@ def test_compiled_layers_train_as_they_do_uncompiled(data: Images) -> None:
     torch.testing.assert_close(eager.loss, compiled.loss)
 
 
-def step_of(problem: SideBySide, data: Sample, device: str = "cpu") -> Step:
+def step_of(problem: SideBySide, data: Sample, device: str = "cpu") -> SideBySideStep:
     """A step of three networks that trains on batches of twenty."""
     problem = problem.to(device)
     control = problem.initial_control(9).to(device)
@@ -154,7 +154,9 @@ def step_of(problem: SideBySide, data: Sample, device: str = "cpu") -> Step:
     optimizer = NetworkwiseAdam(groups, RATES)
     optimizer.rates, optimizer.count = (v.to(device) for v in (optimizer.rates, optimizer.count))
     assert data.target is not None
-    return Step(problem, control, optimizer, Sample(data.x0.to(device), data.target.to(device)), 20)
+    return SideBySideStep(
+        problem, control, optimizer, Sample(data.x0.to(device), data.target.to(device)), 20
+    )
 
 
 class Copies(TorchDispatchMode):
@@ -212,7 +214,7 @@ def test_steps_go_through_an_epoch(data: Images) -> None:
     torch.testing.assert_close(torch.cat(seen), order % 2)
 
 
-def tape(step: Step) -> Tape:
+def tape(step: SideBySideStep) -> Tape:
     """The stand-in for a graph, which keeps its rules."""
     return Tape([p for group in step.optimizer.param_groups for p in group["params"]], step.memory)
 
@@ -228,7 +230,7 @@ NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
     ],
 )
 def test_a_captured_step_is_the_eager_one(
-    data: Images, device: str, recorder: Callable[[Step], Recorder]
+    data: Images, device: str, recorder: Callable[[SideBySideStep], Recorder]
 ) -> None:
     problem = networks((0.3, 0.6, 1.0))
     eager, graph = (step_of(copy.deepcopy(problem), data.train, device) for _ in range(2))

@@ -10,7 +10,7 @@ from torch import nn, Tensor
 from ocnet import Chebyshev, Euler, Heun, NonFiniteCost, Sample, Solver, TorchDiffEq, training
 from ocnet.control.base import constants
 from ocnet.run import Config, Job
-from ocnet.train import Batches, Constant, Engine
+from ocnet.train import Batches, ConstantSchedule, Engine
 from ocnet.train.capture import Captured, obstacle, on_host, Recorder
 from tests.run.blobs import Blobs
 
@@ -79,7 +79,7 @@ def trained(
         made.param_groups[0]["lr"] = torch.tensor(0.1)
         monkeypatch.setattr(engine, "recorder", lambda *arguments: tape)
     steps = training(problem, control, Euler(3), made, samples, engine=engine, clip=0.5)
-    schedule, records = Constant(warmup=6), []
+    schedule, records = ConstantSchedule(warmup=6), []
     for step in range(len(samples)):
         schedule.apply(made, step)
         records.append(next(steps)[1:])

@@ -7,7 +7,16 @@ import pytest
 import torch
 
 from ocnet import Euler, Sample
-from ocnet.train import Average, Batches, Constant, Cosine, measure, Schedule, Steps, Stopping
+from ocnet.train import (
+    Average,
+    Batches,
+    ConstantSchedule,
+    CosineSchedule,
+    measure,
+    Schedule,
+    StepSchedule,
+    Stopping,
+)
 from tests.run.blobs import Blobs, Drawn
 
 
@@ -75,7 +84,7 @@ def test_a_rate_in_a_tensor_stays_in_its_place() -> None:
     rate = torch.tensor(0.5)
     optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=rate)
     rate = optimizer.param_groups[0]["lr"]
-    Cosine(4, warmup=2).apply(optimizer, 0)
+    CosineSchedule(4, warmup=2).apply(optimizer, 0)
     assert optimizer.param_groups[0]["lr"] is rate
     assert rate.item() == pytest.approx(0.25)
 
@@ -85,22 +94,22 @@ def test_schedules_are_those_of_torch() -> None:
 
     cosine = torch_factors(lambda o: lr_scheduler.CosineAnnealingLR(o, 20), 20)
     steps = torch_factors(lambda o: lr_scheduler.MultiStepLR(o, [5, 12], gamma=0.3), 20)
-    torch.testing.assert_close(factors(Cosine(20), 20), cosine)
-    torch.testing.assert_close(factors(Steps([5, 12], 0.3), 20), steps)
-    assert factors(Constant(), 3) == [2, 2, 2]
+    torch.testing.assert_close(factors(CosineSchedule(20), 20), cosine)
+    torch.testing.assert_close(factors(StepSchedule([5, 12], 0.3), 20), steps)
+    assert factors(ConstantSchedule(), 3) == [2, 2, 2]
 
 
 def test_a_warm_up_grows_linearly() -> None:
-    assert factors(Constant(warmup=4), 6) == [0.5, 1, 1.5, 2, 2, 2]
-    rates = factors(Cosine(14, warmup=4), 14)
+    assert factors(ConstantSchedule(warmup=4), 6) == [0.5, 1, 1.5, 2, 2, 2]
+    rates = factors(CosineSchedule(14, warmup=4), 14)
     torch.testing.assert_close(rates[4:], [1 + math.cos(math.pi * k / 10) for k in range(10)])
 
 
 def test_schedules_name_what_is_off() -> None:
     with pytest.raises(ValueError, match="warmup < n_steps, but got warmup=5 and n_steps=5"):
-        Cosine(5, warmup=5)
+        CosineSchedule(5, warmup=5)
     with pytest.raises(ValueError, match=r"milestones must increase, but got \[3, 2\]"):
-        Steps([3, 2])
+        StepSchedule([3, 2])
 
 
 def test_the_average_is_its_recursion() -> None:

@@ -11,13 +11,20 @@ from ocnet import evaluate, training
 from ocnet.resnet import ResNet
 from ocnet.run import Config, execute, RunFolder
 from ocnet.run.loop import Log
-from ocnet.train import Constant, Cosine, GammaSchedule, Record, Schedule, Steps
+from ocnet.train import (
+    ConstantSchedule,
+    CosineSchedule,
+    GammaSchedule,
+    Record,
+    Schedule,
+    StepSchedule,
+)
 
 from ..test_resnet import batch, small
 
 
 N = 8
-SCHEDULES = [Cosine(N), Steps([3, 5]), Constant(warmup=4)]
+SCHEDULES = [CosineSchedule(N), StepSchedule([3, 5]), ConstantSchedule(warmup=4)]
 GAMMA = (0.5, 0.0, 0.25)
 
 RUN = Config(
@@ -63,7 +70,7 @@ def test_own_heads_learn_as_if_gamma_never_changed(schedule: Schedule) -> None:
         lambda groups: torch.optim.SGD(groups, momentum=0.9),
         lambda groups: torch.optim.Adam([{**g, "lr": 0.01} for g in groups], eps=0.0),
     ):
-        mine, whole = (trained(s, make, only_heads=True)[0] for s in (schedule, Constant()))
+        mine, whole = (trained(s, make, only_heads=True)[0] for s in (schedule, ConstantSchedule()))
         start = small(heads="full", depth=3, widths=(4,), gamma=GAMMA).problem.readouts
         for p, q, p0 in zip(
             mine.problem.readouts.parameters(), whole.problem.readouts.parameters(),
