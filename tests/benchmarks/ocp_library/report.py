@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from ocnet.provenance import provenance, version
 
-from .formulas import FURTHER, LIBRARY
+from .formulas import FURTHER, LIBRARY, OWN
 from .result import Part, Row
 
 
@@ -51,7 +51,7 @@ class Report:
         """The table, the totals and the misses, and the same of `before`."""
         groups = {
             "the twenty of OptimalControlProblems.jl": {kind.name for kind in LIBRARY},
-            "further problems": {kind.name for kind in FURTHER},
+            "COPS and the problems of `problems`": {kind.name for kind in (*FURTHER, *OWN)},
         }
         parts = [tabulate([line(row) for row in self.rows], HEADER, tablefmt="github")]
         for title, names in groups.items():

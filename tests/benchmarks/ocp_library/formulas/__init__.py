@@ -12,6 +12,7 @@ from .mechanics import (
     Steering,
     VanDerPol,
 )  # fmt: skip
+from .own import OWN as OWN
 from .processes import Bioreactor, CatalystMixing, Insurance, Jackson
 from .vehicles import (
     DuctedFan,
@@ -35,4 +36,5 @@ LIBRARY: tuple[type[Formulas], ...] = (
 FURTHER: tuple[type[Formulas], ...] = (CatalystMixing,)
 """Problems of other collections."""
 
-ALL = (*LIBRARY, *FURTHER)
+ALL: tuple[type[Formulas], ...] = (*LIBRARY, *FURTHER, *OWN)
+"""All that the benchmark solves."""
