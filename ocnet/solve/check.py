@@ -18,8 +18,6 @@ def check_batch(batch: Batch) -> None:
         raise TypeError(f"solve needs controls that are tensors, but {name} takes layers.")
     if len(problem.projections) > 0:
         raise ValueError(f"solve knows no projections, but {name} has {len(problem.projections)}.")
-    if not torch.isfinite(x0).all():
-        raise ValueError("x0 must be finite, but got NaN or infinite values.")
     for key, value in parameters.items():
         own_value(problem, key)
         if not isinstance(value, Tensor):

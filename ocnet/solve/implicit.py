@@ -1,14 +1,17 @@
 """Derivatives of the answer in initial states and parameters, by the implicit function theorem."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..problem import Batch
 from .iterate import Iterate, Linearisation, over
 from .newton import stages
 from .riccati import riccati, Stages
 from .transcription import Transcription
+from .undefined import Failed, FailedGradient, Undefined
 
 
 class LinearSolve(torch.autograd.Function):
@@ -47,6 +50,45 @@ def needs_derivatives(nlp: Transcription) -> bool:
     """Whether initial states or parameters ask for derivatives."""
     tensors = [nlp.x0, *nlp.shared.values(), *nlp.own.values(), *nlp.problem.parameters()]
     return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+
+
+def with_derivatives(
+    nlp: Transcription, batch: Batch, it: Iterate, cost: Tensor, lin: Linearisation, mu: float,
+    words: Sequence[tuple[str, str]], gradient: FailedGradient,
+) -> tuple[Iterate, Tensor]:  # fmt: skip
+    """Answers and their costs as functions of what they depend on: `attach` where they converged.
+
+    Arguments:
+        nlp: The discretised problem.
+        batch: The problem as it was given.
+        it: The answers.
+        cost: Their costs, shape `(batch,)`.
+        lin: The linearisation there.
+        mu: The barrier parameter at the end.
+        words: Status and reason of each instance.
+        gradient: What a gradient through one that did not converge is.
+    """
+    good = [i for i, (status, _) in enumerate(words) if status == "converged"]
+    bad = [i for i, (status, _) in enumerate(words) if status != "converged"]
+    if not bad:
+        return attach(nlp, it, lin, torch.full_like(nlp.scale, mu))
+    at = torch.tensor(bad, device=cost.device)
+    values = (it.z[:, at], it.u[:, at], it.costate[:, at], it.nu[:, at], cost[at])
+    own = [batch.x0, *(batch.parameters[name] for name in nlp.own)]
+    own = [v.reshape(len(cost), -1)[at] for v in own]
+    shared = [*(batch.parameters[name] for name in nlp.shared), *nlp.problem.parameters()]
+    failed = Failed(bad, [words[i] for i in bad], gradient)
+    parts = Undefined.apply(failed, (1, 1, 1, 1, 0), len(own), *values, *own, *shared)
+    if good:
+        some = torch.tensor(good, device=cost.device)
+        scale = torch.full_like(nlp.scale[some], mu)
+        moved, lower = attach(nlp.take(some), it.take(some), lin.take(some), scale)
+        both = zip((moved.z, moved.u, moved.costate, moved.nu, lower), parts, strict=True)
+        back = torch.cat([some, at]).argsort()
+        parts = [torch.cat(pair, d)[(slice(None),) * d + (back,)]
+                 for pair, d in zip(both, (1, 1, 1, 1, 0), strict=True)]  # fmt: skip
+    z, u, costate, nu, cost = parts  # pyright: ignore
+    return it._replace(z=z, u=u, costate=costate, nu=nu), cost
 
 
 def attach(

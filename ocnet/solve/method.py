@@ -20,6 +20,7 @@ class Code(Enum):
     DIVERGED = 4
     EXHAUSTED = 5
     INFEASIBLE = 6
+    INVALID = 7
 
 
 class Outcome(NamedTuple):

@@ -1,5 +1,7 @@
 """`solve`: from a problem to its optimal control and what proves it."""
 
+from typing import get_args
+
 import torch
 
 from ..checks import naming
@@ -8,15 +10,16 @@ from ..problem import Batch, Problem
 from ..solver import ExplicitRungeKutta, RK4
 from ..trajectory import Trajectory
 from .compiled import Kernel, kernel, Unsupported
-from .implicit import attach, needs_derivatives
+from .implicit import needs_derivatives, with_derivatives
 from .interior_point import InteriorPoint
-from .iterate import linearise
-from .method import accuracy, Method, Outcome
+from .iterate import Iterate, linearise
+from .method import accuracy, Code, Method, Outcome, replaced
 from .optimality import hamiltonian, multipliers, optimality, violations
 from .solution import as_control, Solution
 from .start import COLD, cold, WARM, warm
 from .status import describe
 from .transcription import Transcription
+from .undefined import FailedGradient
 
 
 @naming()
@@ -27,6 +30,7 @@ def solve(
     solver: ExplicitRungeKutta | None = None,
     start: Solution | None = None,
     compile: bool | None = None,
+    gradient_of_failed: FailedGradient = "nan",
 ) -> Solution:
     """The control that minimises the cost of a problem, and what proves it.
 
@@ -44,6 +48,8 @@ def solve(
             compiler: where that can be done by default, always or never. The first solution of
             a new problem waits for the compiler, later ones and later processes do not. What
             cannot be compiled (`ocnet.solve.compiled`) is computed by torch.
+        gradient_of_failed: What the gradient through an instance is that did not converge: "nan",
+            with a warning, or "raise" for a RuntimeError in the backward pass.
 
     Raises:
         TypeError, ValueError: If the arguments do not fit together.
@@ -52,6 +58,8 @@ def solve(
         UnsafeCache: If others could have written the compiled code (`ocnet.solve.compiled`).
 
     A problem that cannot be solved is not an error: its solution's `status` and `reason` tell why.
+    Nor is an instance given with NaN or infinite values: it is "invalid", what is found for it is
+    NaN, and the others are as if it were not there.
     """
     batch = problem if isinstance(problem, Batch) else single(problem)
     method = InteriorPoint() if method is None else method
@@ -60,11 +68,52 @@ def solve(
         raise TypeError(
             f"solver must be an explicit Runge-Kutta method, but got {type(solver).__name__}."
         )
+    if gradient_of_failed not in get_args(FailedGradient):
+        raise ValueError(
+            f'gradient_of_failed must be "nan" or "raise", but got {gradient_of_failed!r}.'
+        )
     nlp = Transcription(batch, solver)
     nlp.kernel, backend = machine_code(nlp, compile)
-    it = cold(nlp) if start is None else warm(nlp, start)
-    outcome = method.run(nlp, it, COLD if start is None else WARM)
-    return assembled(nlp, batch, solver, method, outcome, backend)
+    outcome, unused = improved(nlp, method, start)
+    return assembled(nlp, batch, solver, method, outcome, backend, unused, gradient_of_failed)
+
+
+def improved(
+    nlp: Transcription, method: Method, start: Solution | None
+) -> tuple[Outcome, dict[int, str]]:
+    """Where a method ends from a start, and why some instances could not make use of it.
+
+    Invalid instances are left out, so that the others are as if there were none of them.
+    """
+    valid = torch.ones_like(nlp.scale, dtype=torch.bool)
+    valid[list(nlp.invalid)] = False
+    usable = torch.zeros_like(valid)
+    groups, unused = [], {}
+    if start is not None:
+        it, wrong = warm(nlp, start)
+        unused = {i: line for i, line in wrong.items() if bool(valid[i])}
+        usable = valid.clone()
+        usable[list(unused)] = False
+        groups.append((usable, it, nlp.scale, WARM))
+    if bool((valid & ~usable).any()) or start is None:
+        it = cold(nlp)
+        groups.append((valid & ~usable, it, nlp.scale, COLD))
+    for which, it, scale, mu in groups:
+        if bool(which.all()):
+            nlp.scale = scale
+            return method.run(nlp, it, mu), unused
+    none = torch.zeros_like(valid, dtype=torch.int64)
+    out = Outcome(groups[-1][1], none + Code.INVALID.value, none, valid & False)
+    scales = groups[-1][2].clone()
+    for which, it, scale, mu in groups:
+        at = which.nonzero()[:, 0]
+        if len(at) > 0:
+            nlp.scale = scale
+            part = nlp.take(at)
+            out = replaced(out, at, method.run(part, it.take(at), mu))
+            scales[at] = part.scale
+    nlp.scale = scales
+    return out, unused
 
 
 def machine_code(nlp: Transcription, compile: bool | None) -> tuple[Kernel | None, str]:
@@ -89,7 +138,7 @@ def single(problem: Problem) -> Batch:
 
 def assembled(
     nlp: Transcription, batch: Batch, solver: ExplicitRungeKutta, method: Method, outcome: Outcome,
-    backend: str,
+    backend: str, unused: dict[int, str], gradient_of_failed: FailedGradient,
 ) -> Solution:  # fmt: skip
     """The solution that an outcome amounts to.
 
@@ -100,25 +149,39 @@ def assembled(
         method: What found the outcome.
         outcome: Where it ended.
         backend: What computed it.
+        unused: Why some instances could not use the start that was given, by their numbers.
+        gradient_of_failed: What the gradient through what did not converge is.
     """
     it, shape, problem = outcome.it, nlp.shape, nlp.problem
     tolerance = accuracy(method, it.z.dtype)
     with torch.no_grad():
         lin = linearise(nlp, it)
         words = describe(nlp, outcome, lin, tolerance)
+        for i, line in unused.items():
+            words[i] = (words[i][0], f"{words[i][1]}; started cold, as {line}")
+        invalid = outcome.code == Code.INVALID.value
+        nothing = Iterate(*(torch.full_like(v, torch.nan) for v in it))
+        it = it if not nlp.invalid else nothing.where(invalid, it)
         violation, conditions = violations(lin), optimality(nlp, it, lin)
-        running, final = (v.sum((0, 2)) for v in (lin.along.values[1], lin.end.values[0]))
+        violation = violation.masked_fill(invalid, torch.nan)
+        running, final = (
+            v.sum((0, 2)).masked_fill(invalid, torch.nan)
+            for v in (lin.along.values[1], lin.end.values[0])
+        )
         energy = hamiltonian(nlp, it, lin)
         found = multipliers(nlp, it)
     cost = running + final
     if needs_derivatives(nlp):
-        it, cost = attach(nlp, it, lin, torch.full_like(nlp.scale, tolerance / 10))
+        it, cost = with_derivatives(
+            nlp, batch, it, cost, lin, tolerance / 10, words, gradient_of_failed
+        )
     x = it.z[..., : nlp.nx].reshape(nlp.n + 1, *shape, *problem.state_shape)
     u = it.u.reshape(nlp.n, *shape, *(problem.control_shape or ()))
     final_time = torch.full_like(cost, problem.t1)
     if nlp.points.free_time:
         final_time = problem.t0 + it.z[0, :, nlp.nx] * (problem.t1 - problem.t0)
-    t1 = float(final_time.detach()[0]) if len(final_time) == 1 else problem.t1
+    alone = len(final_time) == 1 and not nlp.invalid
+    t1 = float(final_time.detach()[0]) if alone else problem.t1
     times = torch.tensor(equal_times(problem.t0, t1, nlp.n)).to(x)
     evaluations = nlp.n * len(solver.tableau.b) * int(outcome.iterations.max())
     return Solution(
@@ -129,7 +192,7 @@ def assembled(
         cost.reshape(shape),
         (it.costate[..., : nlp.nx] / nlp.scale[:, None]).reshape(x.shape),
         energy.reshape(nlp.n, *shape),
-        type(conditions)(*(v.reshape(shape) for v in conditions)),
+        type(conditions)(*(v.masked_fill(invalid, torch.nan).reshape(shape) for v in conditions)),
         violation.reshape(shape),
         found,
         final_time.reshape(shape),

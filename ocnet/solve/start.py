@@ -99,10 +99,14 @@ def recursion(nlp: Transcription, lin: Linearisation, it: Iterate) -> Tensor:
 
 
 @torch.no_grad()
-def warm(nlp: Transcription, solution: Solution) -> Iterate:
+def warm(nlp: Transcription, solution: Solution) -> tuple[Iterate, dict[int, str]]:
     """A solution, on this or another grid or horizon, as a start.
 
     States and costates are interpolated, controls and multipliers read at the middle of steps.
+
+    Returns:
+        The start, and by their numbers what is wrong with instances that cannot start there
+        because it is not finite.
 
     Raises:
         ValueError: If it solves another number of instances.
@@ -143,11 +147,30 @@ def warm(nlp: Transcription, solution: Solution) -> Iterate:
         ],
         -1,
     )
-    return it._replace(
+    it = it._replace(
         costate=torch.cat([scale * costate, it.costate[..., nx:]], -1),
         nu=scale * points(found.terminal[None]),
         y=torch.minimum(torch.maximum(it.y, scale * h * eta), 1e4 * it.y),
     )
+    values = {
+        "states": [points(solution.trajectory.x)],
+        "controls": [points(solution.control.path)],
+        "costates": [points(solution.costates)],
+        "multipliers": [points(v) for v in found[:3]] + [points(v[None]) for v in found[3:]],
+        "final time or parameters": [theta[None]],
+    }
+    wrong = not_finite({f"{name} of the start": parts for name, parts in values.items()})
+    return it, not_finite({"problem's functions at the start": [*it]}) | wrong
+
+
+def not_finite(values: dict[str, list[Tensor]]) -> dict[int, str]:
+    """Which values of an instance, each `(time, batch, rows)`, are not finite, by its number."""
+    found: dict[int, str] = {}
+    for name, parts in values.items():
+        for value in parts:
+            for i in (~value.isfinite()).any(2).any(0).nonzero()[:, 0].tolist():
+                found.setdefault(i, f"the {name} are not finite")
+    return found
 
 
 def extended(nlp: Transcription, solution: Solution) -> Tensor:

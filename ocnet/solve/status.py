@@ -13,12 +13,15 @@ def describe(
 ) -> list[tuple[str, str]]:
     """Status and reason of each instance; below the tolerance a violation is none."""
     good = (outcome.code == Code.CONVERGED.value) & outcome.minimum
+    invalid = outcome.code == Code.INVALID.value
     words = [("converged", f"all residuals are below {tolerance:.0e}")] * len(good)
-    at = (~good).nonzero()[:, 0]
+    at = (~(good | invalid)).nonzero()[:, 0]
     if len(at) > 0:
         others = explained(nlp.take(at), outcome.take(at), lin.take(at), tolerance)
         for i, word in zip(at.tolist(), others, strict=True):
             words[i] = word
+    for i in invalid.nonzero()[:, 0].tolist():
+        words[i] = ("invalid", nlp.invalid[i])
     return words
 
 

@@ -14,6 +14,7 @@ from ..problem import Batch
 from ..solver import ExplicitRungeKutta
 from .check import check_batch, check_bounds, depends_on_time, own_value
 from .inequality import Inequalities
+from .invalid import without_invalid
 from .points import Points
 from .settings import check_integer
 
@@ -71,9 +72,12 @@ class Transcription:
         weight: That of the penalty which stands for the constraints, or None.
         anchor: The constants that the penalty holds on to, shape `(batch, nz - nx)`.
         kernel: The problem's functions in machine code, or None.
+        invalid: What is wrong with instances that are given with NaN or infinite values, by their
+            number in the whole batch; here these are others that are finite.
     """
 
     def __init__(self, batch: Batch, solver: ExplicitRungeKutta):
+        batch, self.invalid = without_invalid(batch)
         check_batch(batch)
         check_integer("The solver's n", solver.n, most=MOST_STEPS)
         problem, x0, target, parameters = batch
