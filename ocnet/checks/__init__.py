@@ -4,12 +4,17 @@
 what the library assumes, never confirm it.
 """
 
+from .derivatives import Mismatch as Mismatch, mismatches as mismatches
 from .finding import (
     Finding as Finding,
     naming as naming,
+    place as place,
+    Point as Point,
     ProblemError as ProblemError,
     refuse as refuse,
+    written as written,
 )
+from .kinks import Evaluation as Evaluation, kinks as kinks
 from .members import misspelt as misspelt
 from .mixing import (
     mixing_for_solve as mixing_for_solve,

@@ -26,7 +26,6 @@ def check_batch(batch: Batch) -> None:
     if target is not None and target.shape[: len(shape)] != shape:
         raise ValueError(f"target must have shape {(*shape, ...)}, but got {tuple(target.shape)}.")
     check_functions(batch)
-    check_differentiable(batch)
 
 
 def check_functions(batch: Batch) -> None:
@@ -37,33 +36,6 @@ def check_functions(batch: Batch) -> None:
     states = x0.detach().reshape(-1, *problem.state_shape)[:6]
     targets = None if target is None else target.reshape(-1, *target.shape[rank:])[:6]
     refuse(mixing_for_solve(problem, states, targets, problem.t0))
-
-
-def check_differentiable(batch: Batch) -> None:
-    """Raises a ValueError if the cost changes with state and control but its derivatives do not.
-
-    A cost that rounds, or that leaves the graph, has a derivative of zero everywhere.
-    """
-    problem, x0, target, _ = batch
-    shape, t = problem.batch_shape(x0), x0.new_tensor(problem.t0)
-    u0 = x0.new_zeros(*shape, *(problem.control_shape or ()))
-    costs, slopes = [], 0.0
-    for aside in (0.0, 0.3, -0.7, 1.7):
-        with torch.enable_grad():
-            x, u = ((v.detach() + aside).requires_grad_() for v in (x0, u0))
-            cost = (
-                problem.stage_cost(t, x, u, target).sum() + problem.terminal_cost(x, target).sum()
-            )
-            slope = (x.new_zeros(()),)
-            if cost.requires_grad:
-                slope = torch.autograd.grad(cost, (x, u), allow_unused=True)
-        costs.append(float(cost.detach()))
-        slopes += sum(float(s.abs().sum()) for s in slope if s is not None)
-    if slopes == 0 and len(set(costs)) > 1:
-        raise ValueError(
-            "The cost must depend differentiably on state or control, but its derivatives are zero "
-            f"while it takes values from {min(costs):.4g} to {max(costs):.4g}."
-        )
 
 
 def check_bounds(name: str, lower: Tensor, upper: Tensor) -> None:

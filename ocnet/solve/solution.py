@@ -48,8 +48,9 @@ class Solution:
         parameters: The static parameters found best, each `(*batch, *shape)`.
         iterations: How many each instance took, `(*batch,)`.
         statuses: "converged", "infeasible", "unbounded", "diverged", "saddle", "stalled",
-            "exhausted" or "invalid" (given with values that are not finite) for each instance, in
-            the order of the flattened batch.
+            "exhausted", "inconsistent" (a function does not fit its derivative) or "invalid"
+            (given with values that are not finite) for each instance, in the order of the
+            flattened batch.
         reasons: Why, one line for each instance.
         backend: What computed: "machine code", or "torch" and why not machine code.
     """

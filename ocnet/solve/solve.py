@@ -16,6 +16,7 @@ from .iterate import Iterate, linearise
 from .method import accuracy, Code, Method, Outcome, replaced
 from .optimality import hamiltonian, multipliers, optimality, violations
 from .solution import as_control, Solution
+from .soundness import doubted
 from .start import COLD, cold, WARM, warm
 from .status import describe
 from .transcription import Transcription
@@ -156,7 +157,7 @@ def assembled(
     tolerance = accuracy(method, it.z.dtype)
     with torch.no_grad():
         lin = linearise(nlp, it)
-        words = describe(nlp, outcome, lin, tolerance)
+        words = doubted(nlp, outcome, describe(nlp, outcome, lin, tolerance))
         for i, line in unused.items():
             words[i] = (words[i][0], f"{words[i][1]}; started cold, as {line}")
         invalid = outcome.code == Code.INVALID.value

@@ -55,10 +55,16 @@ class Source(NamedTuple):
     """C source, and the numbers that it reads behind an instance's parameters.
 
     Problems that differ in numbers alone share the source, and so the machine code.
+
+    Attributes:
+        text: The source.
+        numbers: The numbers.
+        has_steps: Whether a formula is constant almost everywhere, as rounding and comparing are.
     """
 
     text: str
     numbers: tuple[float, ...]
+    has_steps: bool
 
 
 def written(nlp: Transcription) -> Source:
@@ -73,6 +79,8 @@ def written(nlp: Transcription) -> Source:
     if count > MOST_PARAMETERS:
         raise Unsupported(f"more than {MOST_PARAMETERS} parameters")
     stage, end = traced(nlp, graph, shapes)
+    flat = {name for name, operation in OPERATIONS.items() if operation.partials is None}
+    has_steps = any(kind in flat for kind, *_ in graph.nodes)
     numbers = Numbers(count)
     point, real = "const real *restrict w, const real *restrict p, ", "const real *restrict "
     along: dict[str, list[int]] = dict(zip(("F", "c", "g"), stage, strict=True))
@@ -92,6 +100,7 @@ def written(nlp: Transcription) -> Source:
     return Source(
         "\n".join([header(nlp, count + len(numbers.place)), *functions, *files]),
         tuple(numbers.place),
+        has_steps,
     )
 
 

@@ -40,6 +40,7 @@ class Kernel:
     def __init__(self, source: Source):
         self.library = library(source.text)
         self.numbers = torch.tensor([source.numbers], dtype=torch.float64)
+        self.has_steps = source.has_steps
 
     @staticmethod
     def of(nlp: Transcription) -> "Kernel | None":
