@@ -292,7 +292,7 @@ class SolvedProblem(Problem):
         return None
 
 
-def check_problem(problem: Problem, x0: State) -> None:
+def check_state(problem: Any, x0: Any) -> None:
     """Raises a TypeError or ValueError that names what is wrong with a problem or its state."""
     if not isinstance(problem, Problem):
         raise TypeError(f"problem must be an ocnet.Problem, but got {type(problem).__name__}.")
@@ -302,6 +302,9 @@ def check_problem(problem: Problem, x0: State) -> None:
         )
     if not hasattr(problem, "state_shape"):
         raise TypeError(f"{type(problem).__name__} must set state_shape, a tuple of integers.")
+    check_shape("state_shape", problem.state_shape)
+    if problem.control_shape is not None:
+        check_shape("control_shape", problem.control_shape)
     if not isinstance(x0, Tensor) or not x0.is_floating_point():
         kind = x0.dtype if isinstance(x0, Tensor) else type(x0).__name__
         raise TypeError(f"x0 must be a tensor of floating point numbers, but got {kind}.")
@@ -318,3 +321,19 @@ def check_problem(problem: Problem, x0: State) -> None:
                 f"[{projection.start}, {projection.end}]."
             )
         end = projection.end
+
+
+def check_shape(name: str, shape: Any) -> None:
+    """Raises a TypeError or ValueError unless a shape is a tuple of positive integers."""
+    if not isinstance(shape, (tuple, list)) or not all(isinstance(size, int) for size in shape):
+        raise TypeError(f"{name} must be a tuple of integers such as (2,), but got {shape!r}.")
+    if not all(size > 0 for size in shape):
+        raise ValueError(f"{name} must have sizes of at least 1, but got {tuple(shape)}.")
+
+
+def check_not_empty(sample: Sample) -> None:
+    """Raises a ValueError if a batch has no samples."""
+    if sample.x0.numel() == 0:
+        raise ValueError(
+            f"x0 must hold at least one sample, but has shape {tuple(sample.x0.shape)}."
+        )

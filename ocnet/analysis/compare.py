@@ -11,7 +11,7 @@ from tqdm import tqdm
 from ..checks import misspelt, mixing_in_training, refuse
 from ..control import Control, OpenLoop
 from ..objective import evaluate
-from ..problem import Problem, Sample
+from ..problem import check_not_empty, Problem, Sample
 from ..provenance import provenance
 from ..solver import Euler, Solver, SolverError
 from .certificate import (
@@ -63,6 +63,7 @@ def compare(
         raise ValueError("solvers must hold at least one solver, but got none.")
     if sample is None:
         sample = problem.data("test") or problem.sample(256, generator)
+    check_not_empty(sample)
     # On copies, and not in training mode: comparing leaves no trace in running statistics.
     problem, control = copy.deepcopy(problem).eval(), copy.deepcopy(control).eval()
     refuse([*misspelt(problem), *mixing_in_training(problem, control, sample)])

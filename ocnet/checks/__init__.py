@@ -20,3 +20,4 @@ from .mixing import (
     mixing_for_solve as mixing_for_solve,
     mixing_in_training as mixing_in_training,
 )
+from .start import moving_the_start as moving_the_start, sampled as sampled

@@ -40,7 +40,7 @@ def called(problem: Problem, name: str, at: Point) -> Tensor:
         message = f"fails: {in_one_line(error)}"
         if isinstance(error, TypeError) and "argument" in str(error):
             message = f"must be written as {SIGNATURES[name]}: {error}."
-        raise named(error) or wrong(problem, name, message) from error
+        raise named(error, name) or wrong(problem, name, message) from error
     if [v._version for v in given] != versions:
         raise wrong(problem, name, "writes into its arguments; it must make new tensors instead.")
     if not isinstance(value, Tensor):

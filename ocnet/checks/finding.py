@@ -145,6 +145,7 @@ HINTS = (
     ("cannot be converted to Scalar", "use torch's functions in place of math's"),
     ("Boolean value of Tensor", "use torch.where in place of if"),
     ("data-dependent control flow", "use torch.where in place of if"),
+    ("stack expects each tensor", "x[..., 0] and u[..., 0] are components whatever the batch"),
     ("in-place operation", "write nothing into t, x, u or target: make new tensors"),
     ("expected scalar type", "t.to(x) converts a time to the state's type"),
     ("to have the same dtype", "t.to(x) converts a time to the state's type"),
@@ -155,18 +156,27 @@ HINTS = (
 def in_one_line(error: BaseException) -> str:
     """An error and what to do about it, in one line."""
     told = next(iter(str(error).strip().splitlines()), "")
+    # What torch advises next is not always good advice here.
+    told = told.split(". ")[0]
     hint = next((advice for words, advice in HINTS if words in str(error)), "")
     told = f"{type(error).__name__}: {told}".rstrip(". ")
     return f"{told}; {hint}." if hint else f"{told}."
 
 
-def named(error: Exception) -> ProblemError | None:
-    """The error that names the user's function, file and line; None if there is none of those."""
+def named(error: Exception, function: str | None = None) -> ProblemError | None:
+    """The error that names the user's function, file and line; None if there is none of those.
+
+    Arguments:
+        error: What was raised.
+        function: The name of the function; that of the outermost of the user's frames if None.
+    """
     frames = users_frames(error)
     if not frames:
         return None
-    (file, line, inner), outer = frames[-1], frames[0][2]
-    where = at_line(file, line) if inner == outer else f"{at_line(file, line)} in {inner}"
+    (file, line, inner), outer = frames[-1], function or frames[0][2]
+    where = (
+        at_line(file, line) if inner in (outer, "<lambda>") else f"{at_line(file, line)} in {inner}"
+    )
     return ProblemError(f"{outer} ({where}) fails: {in_one_line(error)}")
 
 

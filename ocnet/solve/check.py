@@ -1,23 +1,36 @@
 """What `solve` asks of a problem before it starts: one clear line for whatever is wrong."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn, Tensor
 
 from ..checks import misspelt, mixing_for_solve, refuse
-from ..problem import Batch, check_problem, Problem
+from ..problem import Batch, check_state, Problem
 
 
 def check_batch(batch: Batch) -> None:
     """Raises a TypeError or ValueError unless a problem with its states can be transcribed."""
     problem, x0, target, parameters = batch
-    check_problem(problem, x0)
+    check_state(problem, x0)
     name = type(problem).__name__
     if problem.control_shape is None:
         raise TypeError(f"solve needs controls that are tensors, but {name} takes layers.")
     if len(problem.projections) > 0:
         raise ValueError(f"solve knows no projections, but {name} has {len(problem.projections)}.")
+    if x0.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"solve computes in float32 or float64, but x0 is {x0.dtype}.")
+    if x0.numel() == 0:
+        raise ValueError(f"x0 must hold at least one state, but has shape {tuple(x0.shape)}.")
+    check_control_bounds(problem)
+    for key in problem.static_parameters:
+        value = own_value(problem, key)
+        if x0.requires_grad and value.requires_grad and depends_on(x0, value):
+            raise ValueError(
+                f"x0 depends on the static parameter {key!r}, but initial states are fixed: let it "
+                "act in dynamics, costs and constraints only."
+            )
     for key, value in parameters.items():
         own_value(problem, key)
         if not isinstance(value, Tensor):
@@ -26,6 +39,56 @@ def check_batch(batch: Batch) -> None:
     if target is not None and target.shape[: len(shape)] != shape:
         raise ValueError(f"target must have shape {(*shape, ...)}, but got {tuple(target.shape)}.")
     check_functions(batch)
+
+
+def depends_on(value: Tensor, parameter: Tensor) -> bool:
+    """Whether a tensor was computed from a parameter."""
+    (slope,) = torch.autograd.grad(value.sum(), parameter, retain_graph=True, allow_unused=True)
+    return slope is not None
+
+
+def check_control_bounds(problem: Problem) -> None:
+    """Raises a TypeError or ValueError unless bounds of the control are two of its shape."""
+    bounds, shape = problem.control_bounds, tuple(problem.control_shape or ())
+    if bounds is None:
+        return
+    if not isinstance(bounds, (tuple, list)) or len(bounds) != 2:
+        raise TypeError(f"control_bounds must be a pair (lower, upper), but got {bounds!r}.")
+    for bound in bounds:
+        if not isinstance(bound, (int, float, Tensor)):
+            raise TypeError(
+                f"control_bounds must be numbers or tensors, but got {type(bound).__name__}."
+            )
+        size = tuple(torch.as_tensor(bound).shape)
+        fits = len(size) <= len(shape) and all(
+            a in (1, b) for a, b in zip(size[::-1], shape[::-1], strict=False)
+        )
+        if not fits:
+            raise ValueError(
+                f"control_bounds must be numbers or have shape {shape}, but one has {size}; bounds "
+                "over time or batch are written as a path_constraint."
+            )
+
+
+def check_start(batch: Batch, start: Any) -> None:
+    """Raises a TypeError or ValueError unless a start solves a problem of the same shapes."""
+    if not hasattr(start, "trajectory") or not hasattr(start, "batch"):
+        raise TypeError(f"start must be an ocnet.Solution, but got {type(start).__name__}.")
+    problem, other = batch.problem, start.batch.problem
+    for name in ("state_shape", "control_shape"):
+        own, given = tuple(getattr(problem, name)), tuple(getattr(other, name))
+        if own != given:
+            raise ValueError(
+                f"start must solve a problem with {name}={own}, but it solves "
+                f"{type(other).__name__} with {given}."
+            )
+    for name in ("path_constraint", "terminal_constraint", "terminal_inequality"):
+        counts = [name in p.constraints for p in (problem, other)]
+        if counts[0] != counts[1]:
+            raise ValueError(
+                f"start must solve a problem with the same constraints, but only one of "
+                f"{type(problem).__name__} and {type(other).__name__} has a {name}."
+            )
 
 
 def check_functions(batch: Batch) -> None:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..problem import Batch, check_problem
+from ..problem import Batch, check_state
 from .check import own_value
 
 
@@ -17,7 +17,7 @@ def without_invalid(batch: Batch) -> tuple[Batch, dict[int, str]]:
         The batch, and one line for each invalid instance by its number in the flattened batch.
     """
     problem, x0, _, parameters = batch
-    check_problem(problem, x0)
+    check_state(problem, x0)
     shape = problem.batch_shape(x0)
     values = {"x0": (x0, torch.full_like(x0.detach(), 0.5))}
     shared = {}

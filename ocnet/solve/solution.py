@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .._types import Cost
+from ..checks import moving_the_start, refuse
 from ..control import PiecewiseConstant
 from ..problem import Batch, Problem
 from ..solver import Euler, ExplicitRungeKutta, Heun, RK4, RK38, Tableau
@@ -133,7 +134,11 @@ class Solution:
         """The solutions for a sequence of values of a problem's parameter or buffer.
 
         Each starts from the one before: where a problem is hard, the way to it may be easy.
+
+        Raises:
+            ProblemError: If the parameter moves the initial state, which stays as it is here.
         """
+        refuse(moving_the_start(self.batch.problem, [parameter]))
         found: list[Solution] = []
         for value in values:
             now = torch.as_tensor(value).to(self.cost)

@@ -4,11 +4,12 @@ from typing import get_args
 
 import torch
 
-from ..checks import naming
+from ..checks import moving_the_start, naming, refuse, sampled
 from ..control.base import equal_times
 from ..problem import Batch, Problem
 from ..solver import ExplicitRungeKutta, RK4
 from ..trajectory import Trajectory
+from .check import check_start
 from .compiled import Kernel, kernel, Unsupported
 from .implicit import needs_derivatives, with_derivatives
 from .interior_point import InteriorPoint
@@ -73,7 +74,11 @@ def solve(
         raise ValueError(
             f'gradient_of_failed must be "nan" or "raise", but got {gradient_of_failed!r}.'
         )
+    if not isinstance(method, Method):
+        raise TypeError(f"method must be a method such as InteriorPoint(), but got {method!r}.")
     nlp = Transcription(batch, solver)
+    if start is not None:
+        check_start(batch, start)
     nlp.kernel, backend = machine_code(nlp, compile)
     outcome, unused = improved(nlp, method, start)
     return assembled(nlp, batch, solver, method, outcome, backend, unused, gradient_of_failed)
@@ -133,7 +138,8 @@ def single(problem: Problem) -> Batch:
     """The problem from the one initial state that it samples."""
     if not isinstance(problem, Problem):
         raise TypeError(f"problem must be an ocnet.Problem, but got {type(problem).__name__}.")
-    x0, target = problem.sample(1, torch.Generator().manual_seed(0))
+    refuse(moving_the_start(problem, list(problem.static_parameters)))
+    x0, target = sampled(problem)
     return problem.batch(problem.embed(x0)[0], None if target is None else target[0])
 
 

@@ -10,7 +10,7 @@ from torch import nn, Tensor
 
 from .._types import ControlValue, Cost, State, Time
 from ..control.base import check_count, Control, equal_times, TIME_TOLERANCE
-from ..problem import check_problem, Problem, Projection
+from ..problem import check_state, Problem, Projection
 from ..trajectory import Trajectory
 
 
@@ -172,7 +172,7 @@ def project(problem: Problem, projection: Projection, t: Time, x: State, u: Cont
 
 def check_solve(problem: Problem, control: Control, x0: State) -> None:
     """Raises a TypeError or ValueError unless the arguments of `solve` fit together."""
-    check_problem(problem, x0)
+    check_state(problem, x0)
     if not isinstance(control, Control):
         raise TypeError(f"control must be an ocnet.Control, but got {type(control).__name__}.")
     slack = TIME_TOLERANCE * (problem.t1 - problem.t0)

@@ -17,7 +17,7 @@ from ..checks import misspelt, mixing_in_training, refuse
 from ..control import Control, Layers
 from ..control.base import check_count
 from ..objective import evaluate
-from ..problem import Problem, Sample
+from ..problem import check_not_empty, Problem, Sample
 from ..solver import Solver
 from .capture import Captured, CudaGraphs, obstacle, on_device, Recorder
 from .norms import synchronise
@@ -148,8 +148,9 @@ class Engine:
         Shards compute nothing outside a step, so that sharded modules are not looked at.
         """
         refuse(misspelt(problem))
-        if self.shards is None:
-            for sample in samples:
+        for sample in samples:
+            check_not_empty(sample)
+            if self.shards is None:
                 refuse(mixing_in_training(problem, control, sample))
 
     def autocast(self) -> Any:

@@ -1,0 +1,250 @@
+"""Every wrong input is told in one line, which names the user's function, file and line."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn, Tensor
+
+from ocnet import Batch, Euler, PiecewiseConstant, Problem, Sample, solve, train
+from ocnet.analysis.compare import compare
+
+
+class Good(Problem):
+    """`x' = (x2, u)` from (1, 0), `int |x|^2 + u^2`."""
+
+    state_shape = (2,)
+    control_shape = (1,)
+
+    def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
+        return torch.stack([x[..., 1], u[..., 0]], -1)
+
+    def stage_cost(self, t: Tensor, x: Tensor, u: Tensor, target: Tensor | None) -> Tensor:
+        return (x**2).sum(-1) + u[..., 0] ** 2
+
+    def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Sample:
+        return Sample(torch.tensor([1.0, 0.0]).expand(batch_size, 2))
+
+
+class Scalar(Good):
+    state_shape = (1,)
+
+    def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
+        return u.expand_as(x)
+
+
+class Bounded(Good):
+    def path_constraint(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
+        return x[..., :1] - 5
+
+
+def variant(**members: Any) -> Problem:
+    return type("Variant", (Good,), members)()
+
+
+def states(dtype: torch.dtype = torch.float64, shape: tuple[int, ...] = (2,)) -> Any:
+    return Batch(Good(), torch.ones(shape, dtype=dtype), None, {})
+
+
+def writes(self: Problem, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
+    x[..., 0] *= 2
+    return x
+
+
+def writes_control(self: Problem, t: Tensor, x: Tensor, u: Tensor, target: Any) -> Tensor:
+    u.mul_(2)
+    return u[..., 0] ** 2
+
+
+def branches(self: Problem, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
+    return x if x[..., 0] > 0 else -x
+
+
+PLACE = r"\(.*test_wrong_inputs.py:\d+\)"
+INPUTS: dict[str, tuple[Callable[[], Any], str]] = {
+    "float16": (lambda: states(torch.float16), "float32 or float64, but x0 is torch.float16"),
+    "bfloat16": (lambda: states(torch.bfloat16), "float32 or float64, but x0 is torch.bfloat16"),
+    "complex": (lambda: states(torch.complex128), "floating point numbers, but got torch.complex"),
+    "integers": (lambda: states(torch.int64), "floating point numbers, but got torch.int64"),
+    "empty batch": (lambda: states(shape=(0, 2)), r"at least one state, but has shape \(0, 2\)"),
+    "no control": (lambda: variant(control_shape=(0,)), r"control_shape must have sizes .*\(0,\)"),
+    "control_shape=1": (lambda: variant(control_shape=1), r"control_shape must be a tuple .*got 1"),
+    "state_shape=2": (lambda: variant(state_shape=2), r"state_shape must be a tuple .*got 2"),
+    "equal bounds": (lambda: variant(control_bounds=(1.0, 1.0)), "must leave room between them"),
+    "bounds over time": (
+        lambda: variant(control_bounds=(-torch.ones(4, 1), 1.0)),
+        r"control_bounds .*shape \(1,\), but one has \(4, 1\); .*path_constraint",
+    ),
+    "three bounds": (lambda: variant(control_bounds=(0, 1, 2)), "control_bounds must be a pair"),
+    "numpy": (
+        lambda: variant(dynamics=lambda self, t, x, u: torch.as_tensor(np.sin(x))),
+        rf"^dynamics {PLACE} fails: .*use torch's functions in place of numpy's",
+    ),
+    "math": (
+        lambda: variant(dynamics=lambda self, t, x, u: x * math.sin(x)),
+        rf"{PLACE} fails: .*use torch's functions in place of math's",
+    ),
+    "if": (
+        lambda: variant(dynamics=branches),
+        r"^dynamics \(.*test_wrong_inputs.py:\d+ in branches\) fails: .*use torch.where",
+    ),
+    "writes": (lambda: variant(dynamics=writes), rf"^dynamics {PLACE} writes into its arguments"),
+    "writes control": (
+        lambda: variant(stage_cost=writes_control),
+        rf"^stage_cost {PLACE} writes into its arguments",
+    ),
+    "None": (
+        lambda: variant(dynamics=lambda self, t, x, u: None),
+        rf"^dynamics {PLACE} must return a tensor, but got NoneType",
+    ),
+    "list": (
+        lambda: variant(dynamics=lambda self, t, x, u: [x[..., 1], u[..., 0]]),
+        rf"^dynamics {PLACE} must return a tensor, but got list",
+    ),
+    "integers returned": (
+        lambda: variant(terminal_cost=lambda self, x, target: x[..., 0].long()),
+        rf"^terminal_cost {PLACE} must return floating point numbers",
+    ),
+    "signature": (
+        lambda: variant(dynamics=lambda self, x, u: x),
+        rf"^dynamics {PLACE} must be written as dynamics\(self, t, x, u\)",
+    ),
+    "signature of a cost": (
+        lambda: variant(stage_cost=lambda self, t, x, u: x[..., 0]),
+        rf"^stage_cost {PLACE} must be written as stage_cost\(self, t, x, u, target\)",
+    ),
+    "first sample only": (
+        lambda: variant(dynamics=lambda self, t, x, u: torch.stack([x[1], u[0]])),
+        rf"^dynamics {PLACE} fails: .*are components whatever the batch",
+    ),
+    "a component only": (
+        lambda: variant(dynamics=lambda self, t, x, u: x[0]),
+        rf"^dynamics {PLACE} must return shape \(\*batch, 2\).*x\[0\] is not",
+    ),
+    "a typo inside": (
+        lambda: variant(terminal_constraint=lambda self, x, target: x - self.goal),
+        rf"{PLACE} fails: AttributeError: .*goal",
+    ),
+    "sample": (
+        lambda: variant(sample=lambda self, n, generator=None: torch.zeros(n, 2)),
+        rf"^sample {PLACE} must return Sample\(x0\)",
+    ),
+    "too many rows": (
+        lambda: variant(sample=lambda self, n, generator=None: Sample(torch.zeros(3, 2))),
+        rf"^sample {PLACE} must return .* 3 rows",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", INPUTS)
+@pytest.mark.filterwarnings("ignore:Converting a tensor")
+def test_solve_tells_in_one_line(name: str) -> None:
+    make, message = INPUTS[name]
+    with pytest.raises((TypeError, ValueError), match=message) as caught:
+        solve(make(), solver=Euler(4))
+    assert "\n" not in str(caught.value)
+
+
+def test_methods_and_starts() -> None:
+    method: Any = "lbfgs"
+    with pytest.raises(TypeError, match="method such as InteriorPoint.*'lbfgs'"):
+        solve(Good(), method=method)
+    other = solve(Scalar().batch(torch.ones(1)), solver=Euler(4))
+    with pytest.raises(ValueError, match=r"state_shape=\(2,\), but it solves Scalar with \(1,\)"):
+        solve(Good(), solver=Euler(4), start=other)
+    start = solve(Bounded(), solver=Euler(4))
+    with pytest.raises(ValueError, match="only one of Good and Bounded has a path_constraint"):
+        solve(Good(), solver=Euler(4), start=start)
+    with pytest.raises(TypeError, match="start must be an ocnet.Solution, but got str"):
+        solve(Good(), solver=Euler(4), start=method)
+
+
+def test_empty_batches_in_compare_and_train() -> None:
+    problem, control = Good(), PiecewiseConstant(0.0, 1.0, 4, 1)
+    empty = Sample(torch.zeros(0, 2))
+    with pytest.raises(ValueError, match=r"at least one sample, but has shape \(0, 2\)"):
+        compare(problem, control, [Euler(4)], sample=empty, repeats=1)
+    optimizer = torch.optim.SGD(control.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match="at least one sample"):
+        train(problem, control, Euler(4), optimizer, n_steps=1, data=[empty], progress=False)
+
+
+class Movable(Problem):
+    """`x' = u`, `x(0) = a` for the best `a` in [-1, 1], `int u^2 + (x(1) - 2)^2`: .5 at `a = 1`."""
+
+    state_shape = (1,)
+    control_shape = (1,)
+    static_parameters = {"a": (-1.0, 1.0)}
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Parameter(torch.tensor(0.3))
+
+    def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
+        return u.expand_as(x)
+
+    def stage_cost(self, t: Tensor, x: Tensor, u: Tensor, target: Tensor | None) -> Tensor:
+        return u[..., 0] ** 2
+
+    def terminal_cost(self, x: Tensor, target: Tensor | None) -> Tensor:
+        return (x[..., 0] - 2) ** 2
+
+    def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Sample:
+        return Sample(torch.zeros(batch_size, 1))
+
+
+def test_static_parameters_that_move_the_start() -> None:
+    """They had stayed at their guess: "converged" at 1.445, where .5 is right."""
+
+    class Embedded(Movable):
+        def embed(self, x0: Tensor) -> Tensor:
+            return x0 + self.a
+
+    class AsNumber(Movable):
+        def embed(self, x0: Tensor) -> Tensor:
+            return x0 + self.a.item()
+
+    class Sampled(Movable):
+        def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Sample:
+            return Sample(self.a.detach().expand(batch_size, 1))
+
+    class Horizon(Movable):
+        @property
+        def t1(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
+            return 2.0 + float(self.a.detach())
+
+    for kind, reader in ((Embedded, "embed"), (AsNumber, "embed"), (Sampled, "sample")):
+        with pytest.raises(ValueError, match=rf"^{reader} {PLACE} reads 'a'"):
+            solve(kind(), solver=Euler(4))
+    with pytest.raises(ValueError, match="^t1 .*reads 'a'"):
+        solve(Horizon(), solver=Euler(4))
+    problem = Embedded()
+    with pytest.raises(ValueError, match="x0 depends on the static parameter 'a'"):
+        solve(problem.batch(problem.embed(torch.zeros(1))), solver=Euler(4))
+
+
+def test_the_same_parameter_in_the_dynamics_is_solved() -> None:
+    """`y = x - a` starts at 0: the same problem, with `a` where it may act."""
+
+    class Shifted(Movable):
+        def terminal_cost(self, x: Tensor, target: Tensor | None) -> Tensor:
+            return (x[..., 0] + self.a - 2) ** 2
+
+    solution = solve(Shifted(), solver=Euler(4))
+    assert solution.status == "converged"
+    torch.testing.assert_close(solution.cost, torch.tensor(0.5), rtol=1e-6, atol=0)
+
+
+def test_continuation_in_a_parameter_that_moves_the_start() -> None:
+    class Embedded(Movable):
+        static_parameters = {}
+
+        def embed(self, x0: Tensor) -> Tensor:
+            return x0 + self.a
+
+    solution = solve(Embedded().requires_grad_(False), solver=Euler(4))
+    with pytest.raises(ValueError, match="^embed .* reads 'a'"):
+        solution.continue_in("a", [0.5])
