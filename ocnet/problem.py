@@ -171,7 +171,15 @@ class Problem(nn.Module, abc.ABC):
         return x.new_zeros(self.batch_shape(x))
 
     def path_constraint(self, t: Time, x: State, u: Any) -> Tensor:
-        """What must be `<= 0` along the path, shape `(*batch, rows)`; no rows by default."""
+        """What must be `<= 0` along the path, shape `(*batch, rows)`; no rows by default.
+
+        `solve` imposes it at the start of each step, with that step's control, and at the final
+        time with the last step's control (but for rows that read neither state nor time, which
+        that control has satisfied already). Rows that no decision can influence are left out:
+        those of the given initial state, or with Euler steps those of a position whose
+        acceleration is controlled at the second node too. Where the initial state violates them,
+        the solution's `violation` and `reason` tell so, but that does not stop `solve`.
+        """
         return x.new_zeros(*self.batch_shape(x), 0)
 
     def terminal_constraint(self, x: State, target: Tensor | None) -> Tensor:

@@ -33,6 +33,7 @@ def random_stages(
         still + h * normal(n, size, nx, nz + nu), h * normal(n, size, nx),
         positive(generator, size, nz), normal(size, nz), normal(size, rows, nz),
         normal(size, rows), torch.full((size,), 100.0), torch.zeros(size), normal(size, rows),
+        0.01 * normal(size, nz, nu),
     )  # fmt: skip
 
 

@@ -103,7 +103,7 @@ def in_continuous_time(solution: "Solution", substeps: int = 8) -> tuple[Tensor,
     u = u.repeat_interleave(substeps, 0)
     path = nlp.rollout(z, u)
     _, c, g = nlp.stages(path[:-1], u)
-    phi, psi, omega = nlp.ends(path[-1:])
+    phi, psi, omega = nlp.ends(path[-1:], u[-1:])
     over = [largest(row) for row in (g.clamp(min=0), psi, omega.clamp(min=0))]
     cost = c.sum((0, 2)) + phi[0, :, 0]
     return cost.reshape(nlp.shape), torch.stack(over).amax(0).reshape(nlp.shape)

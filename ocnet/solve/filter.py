@@ -34,9 +34,9 @@ class Merit(NamedTuple):
 def merit(nlp: Transcription, it: Iterate, mu: Tensor) -> Merit:
     """Violation and barrier function of an iterate; infinite where they are not finite."""
     F, c, g = nlp.stages(it.z[:-1], it.u)
-    phi, psi, omega = nlp.ends(it.z[-1:])
-    rows = nlp.along.values(torch.cat([it.z[:-1], it.u], -1), g)
-    rows_end = nlp.end.values(it.z[-1:], omega)
+    phi, psi, omega = nlp.ends(it.z[-1:], it.u[-1:])
+    rows = nlp.along.values(torch.cat([it.z[:-1], it.u], -1), nlp.imposed(g))
+    rows_end = nlp.end.values(it.end, omega - nlp.room)
     violation = over(torch.abs, F - it.z[1:, :, : nlp.nx], psi, rows + it.s, rows_end + it.s_end)
     barrier = over(torch.log, it.s) / nlp.n + over(torch.log, it.s_end)
     cost = nlp.scale * over(lambda v: v, c, phi) - mu * barrier

@@ -61,8 +61,8 @@ def augmented_lagrangian(
     z = nlp.rollout(torch.cat([nlp.x0, theta], -1), u)
     it = Iterate.without_multipliers(nlp, z, u)
     lin = linearise(nlp, it)
-    (_, c, g), (phi, psi, omega) = lin.along.values, lin.end.values
-    psi, omega = psi[0], omega[0]
+    (_, c, _), (phi, psi, omega) = lin.along.values, lin.end.values
+    psi, omega, g = psi[0], omega[0], lin.rows[..., nlp.along.bounded :]
     eta = (held.eta + rho * h * g).clamp(min=0)
     eta_end = (held.eta_end + rho * omega).clamp(min=0)
     along = (eta**2 - held.eta**2).sum((0, 2)) / (2 * rho * h)
@@ -214,7 +214,7 @@ class FirstOrder(Method):
                 *_, found = augmented_lagrangian(nlp, u, theta, augmented.held)
                 nu, eta, eta_end, rho = found
                 now = outcome(nlp, u, theta, nu[None], eta, eta_end[None], count, self.tolerance)
-                violation = float(violations(linearise(nlp, now.it)).max())
+                violation = float(violations(nlp, linearise(nlp, now.it)).max())
             now.code[largest(u) > HUGE] = Code.UNBOUNDED.value
             running = now.code == Code.EXHAUSTED.value
             if left == 0 or count == self.max_iterations or lost or not bool(running.any()):

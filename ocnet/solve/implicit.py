@@ -102,12 +102,13 @@ def attach(
     with torch.no_grad():
         problem = stages(nlp, it, lin, mu)
     z_0 = torch.cat([nlp.x0, it.z[0, :, nlp.nx :]], -1)[None]
+    nz = nlp.nz
     w = torch.cat([torch.cat([z_0, it.z[1:-1]]), it.u], -1).requires_grad_()
-    z_end = it.z[-1:].clone().requires_grad_()
-    F, c, g = nlp.stages(w[..., : nlp.nz], w[..., nlp.nz :])
-    phi, psi, omega = nlp.ends(z_end)
-    rows = nlp.along.values(w, g) + it.s
-    rows_end = nlp.end.values(z_end, omega) + it.s_end
+    w_end = it.end.clone().requires_grad_()
+    F, c, g = nlp.stages(w[..., :nz], w[..., nz:])
+    phi, psi, omega = nlp.ends(w_end[..., :nz], w_end[..., nz:])
+    rows = nlp.along.values(w, nlp.imposed(g)) + it.s
+    rows_end = nlp.end.values(w_end, omega - nlp.room) + it.s_end
     scale = nlp.scale[:, None]
     defect = F - it.z[1:, :, : nlp.nx]
     lagrangian = over(
@@ -115,14 +116,16 @@ def attach(
         scale * c, scale * phi, it.costate[1:, :, : nlp.nx] * defect, it.nu * psi,
         it.y * rows, it.y_end * rows_end,
     )  # fmt: skip
-    L_w, L_z = torch.autograd.grad(
-        lagrangian.sum(), (w, z_end), create_graph=True, allow_unused=True, materialize_grads=True
+    L_w, L_end = torch.autograd.grad(
+        lagrangian.sum(), (w, w_end), create_graph=True, allow_unused=True, materialize_grads=True
     )
     # Slacks are eliminated as in the Newton step: only what changes counts here.
     L_w = L_w + pulled(nlp.along, lin.along.jacobians[2], rows, it.y / it.s)
-    L_z = L_z + pulled(nlp.end, lin.end.jacobians[2], rows_end, it.y_end / it.s_end)
+    L_end = L_end + pulled(nlp.end, lin.end.jacobians[2], rows_end, it.y_end / it.s_end)
+    of_u = torch.cat([torch.zeros_like(L_end[..., :nz]), L_end[..., nz:]], -1)
+    L_w = torch.cat([L_w[:-1], L_w[-1:] + of_u])
     z, u, costate, nu = LinearSolve.apply(
-        problem, *(change(v) for v in (L_w, defect, L_z[0], psi[0]))
+        problem, *(change(v) for v in (L_w, defect, L_end[0, :, :nz], psi[0]))
     )  # pyright: ignore
     moved = it._replace(
         z=torch.cat([z_0, it.z[1:]]) + z,

@@ -33,6 +33,12 @@ LIGHT, HEAVY = 1e3, 1e6
 PATIENCE = 80
 """After how many iterations without a residual less than 0.9 of the least before to give up."""
 
+ROOM = 1e-8
+"""By how much rows that are no bounds are relaxed at most: constraints may leave no interior.
+
+So it is where the terminal constraint demands a state on the edge of the path constraint.
+"""
+
 RUNNING = 0
 """The code of an instance that is not done."""
 
@@ -103,6 +109,8 @@ class InteriorPoint(Method):
 
     @torch.no_grad()
     def run(self, nlp: Transcription, start: Iterate, mu: float) -> Outcome:
+        tolerance = accuracy(self, start.z.dtype)
+        nlp.room = min(tolerance, ROOM if start.z.dtype == torch.float64 else 1e2 * ROOM)
         budget = torch.full_like(nlp.scale, self.max_iterations, dtype=torch.int64)
         out = self.left_saddles(nlp, self.iterate(nlp, start, mu, budget))
         if len(nlp.along) + len(nlp.end) + nlp.n_psi == 0:
@@ -153,7 +161,7 @@ class InteriorPoint(Method):
         left = self.left(part)
         hard = self.iterate(nlp.relaxed(HEAVY, anchor[at]), soft.it.take(at), COLD, left)
         it = tightened(nlp, hard.it, HEAVY)
-        violation = violations(linearise(nlp, it))
+        violation = violations(nlp, linearise(nlp, it))
         infeasible = (violation > 1e-5) & (hard.code == Code.CONVERGED.value)
         code = torch.where(infeasible, Code.INFEASIBLE.value, part.code)
         it = it.where(infeasible, part.it)
@@ -278,7 +286,7 @@ def slope_along(nlp: Transcription, work: Work, lin: Linearisation, change: Iter
     cost = over(
         lambda v: v,
         scale * lin.along.jacobians[1][..., 0, :] * dw,
-        scale * lin.end.jacobians[0][..., 0, :] * change.z[-1:],
+        scale * lin.end.jacobians[0][..., 0, :] * change.end,
     )
     barrier = over(lambda v: v, change.s / it.s / nlp.n, change.s_end / it.s_end)
     return cost - work.mu * barrier

@@ -29,6 +29,11 @@ class Iterate(NamedTuple):
     s_end: Tensor
     y_end: Tensor
 
+    @property
+    def end(self) -> Tensor:
+        """The final state and the last control, shape `(1, batch, d)`."""
+        return torch.cat([self.z[-1:], self.u[-1:]], -1)
+
     @classmethod
     def without_multipliers(cls, nlp: Transcription, z: Tensor, u: Tensor) -> "Iterate":
         """States and controls; slacks and multipliers are zero."""
@@ -59,7 +64,7 @@ class Linearisation(NamedTuple):
     Attributes:
         along, end: Derivatives of `F, c, g` at each step and of `phi, psi, omega` at the end.
         defect: `F(z_k, u_k) - x_{k+1}`, shape `(n, batch, nx)`.
-        rows, rows_end: The inequalities' values.
+        rows, rows_end: The inequalities' values as they are imposed.
     """
 
     along: Derivatives
@@ -103,13 +108,13 @@ def linearise(nlp: Transcription, it: Iterate) -> Linearisation:
     if nlp.kernel is not None:
         along, end = nlp.kernel.derivatives(nlp, it)
         return of_derivatives(nlp, it, along, end)
-    ones = nlp.scale[:, None]
+    ones, y = nlp.scale[:, None], it.y[..., nlp.along.bounded :]
+    y = y if nlp.free is None else y * nlp.free[:, None]
     along = nlp.stage_derivatives(
-        it.z[:-1],
-        it.u,
-        [it.costate[1:, :, : nlp.nx], ones.expand(nlp.n, -1, 1), it.y[..., nlp.along.bounded :]],
+        it.z[:-1], it.u, [it.costate[1:, :, : nlp.nx], ones.expand(nlp.n, -1, 1), y]
     )
-    end = nlp.end_derivatives(it.z[-1:], [ones[None], it.nu, it.y_end[..., nlp.end.bounded :]])
+    y_end = it.y_end[..., nlp.end.bounded :]
+    end = nlp.end_derivatives(it.z[-1:], it.u[-1:], [ones[None], it.nu, y_end])
     return of_derivatives(nlp, it, along, end)
 
 
@@ -117,12 +122,15 @@ def of_derivatives(
     nlp: Transcription, it: Iterate, along: Derivatives, end: Derivatives
 ) -> Linearisation:
     """The linearisation that derivatives amount to."""
+    if nlp.free is not None:
+        F_w, c_w, g_w = along.jacobians
+        along = along._replace(jacobians=(F_w, c_w, g_w * nlp.free[:, None, :, None]))
     return Linearisation(
         along,
         end,
         along.values[0] - it.z[1:, :, : nlp.nx],
-        nlp.along.values(torch.cat([it.z[:-1], it.u], -1), along.values[2]),
-        nlp.end.values(it.z[-1:], end.values[2]),
+        nlp.along.values(torch.cat([it.z[:-1], it.u], -1), nlp.imposed(along.values[2])),
+        nlp.end.values(it.end, end.values[2] - nlp.room),
     )
 
 
@@ -139,13 +147,16 @@ def slacks(nlp: Transcription, lin: Linearisation, least: float) -> tuple[Tensor
 def stationarity(nlp: Transcription, it: Iterate, lin: Linearisation) -> tuple[Tensor, ...]:
     """The gradient of the Lagrangian in `z[k]`, `u[k]` and `z[n]`."""
     F_w, c_w, g_w = lin.along.jacobians
-    phi_z, psi_z, omega_z = lin.end.jacobians
+    phi_w, psi_w, omega_w = lin.end.jacobians
     scale = nlp.scale[:, None]
+    L_end = scale * phi_w[..., 0, :] + nlp.end.pull_back(omega_w, it.y_end)
+    L_end += apply(psi_w.mT, it.nu)
     L_w = scale * c_w[..., 0, :] + nlp.along.pull_back(g_w, it.y)
     L_w += apply(F_w.mT, it.costate[1:, :, : nlp.nx])
     L_w[..., nlp.nx : nlp.nz] += it.costate[1:, :, nlp.nx :]
-    L_z = scale * phi_z[..., 0, :] + nlp.end.pull_back(omega_z, it.y_end) + apply(psi_z.mT, it.nu)
-    return L_w[..., : nlp.nz] - it.costate[:-1], L_w[..., nlp.nz :], L_z - it.costate[-1:]
+    L_w[-1:, :, nlp.nz :] += L_end[..., nlp.nz :]
+    at_end = L_end[..., : nlp.nz] - it.costate[-1:]
+    return L_w[..., : nlp.nz] - it.costate[:-1], L_w[..., nlp.nz :], at_end
 
 
 def residuals(nlp: Transcription, it: Iterate, lin: Linearisation) -> Residuals:

@@ -28,23 +28,31 @@ def stages(nlp: Transcription, it: Iterate, lin: Linearisation, mu: Tensor) -> S
     `D' (mu w + y (rows + s)) / s` to the gradient.
     """
     F_w, c_w, g_w = lin.along.jacobians
-    phi_z, psi_z, omega_z = lin.end.jacobians
-    scale, mu = nlp.scale[:, None], mu[:, None]
+    phi_w, psi_w, omega_w = lin.end.jacobians
+    nz, scale, mu = nlp.nz, nlp.scale[:, None], mu[:, None]
     pull = (mu / nlp.n + it.y * (lin.rows + it.s)) / it.s
     pull_end = (mu + it.y_end * (lin.rows_end + it.s_end)) / it.s_end
     zero = torch.zeros_like(nlp.scale)
+    hessian = lin.along.hessian + nlp.along.gram(g_w, it.y / it.s)
+    gradient = scale * c_w[..., 0, :] + nlp.along.pull_back(g_w, pull)
+    end_hessian = (lin.end.hessian + nlp.end.gram(omega_w, it.y_end / it.s_end))[0]
+    end_gradient = (scale * phi_w[..., 0, :] + nlp.end.pull_back(omega_w, pull_end))[0]
+    # What the end reads of the last control alone belongs to the last step.
+    hessian[-1, :, nz:, nz:] += end_hessian[:, nz:, nz:]
+    gradient[-1, :, nz:] += end_gradient[:, nz:]
     return Stages(
-        lin.along.hessian + nlp.along.gram(g_w, it.y / it.s),
-        scale * c_w[..., 0, :] + nlp.along.pull_back(g_w, pull),
+        hessian,
+        gradient,
         F_w,
         lin.defect,
-        (lin.end.hessian + nlp.end.gram(omega_z, it.y_end / it.s_end))[0],
-        (scale * phi_z[..., 0, :] + nlp.end.pull_back(omega_z, pull_end))[0],
-        psi_z[0],
+        end_hessian[:, :nz, :nz],
+        end_gradient[:, :nz],
+        psi_w[0, :, :, :nz],
         lin.end.values[1][0],
         zero + PENALTY,
         zero,
         it.nu[0],
+        end_hessian[:, :nz, nz:],
     )
 
 
@@ -94,7 +102,8 @@ def direction(
     """The change of all variables that belongs to a step of states and controls."""
     dw = torch.cat([step.z[:-1], step.u], -1)
     ds = -(lin.rows + it.s) - nlp.along.along(lin.along.jacobians[2], dw)
-    ds_end = -(lin.rows_end + it.s_end) - nlp.end.along(lin.end.jacobians[2], step.z[-1:])
+    dw_end = torch.cat([step.z[-1:], step.u[-1:]], -1)
+    ds_end = -(lin.rows_end + it.s_end) - nlp.end.along(lin.end.jacobians[2], dw_end)
     mu = mu[:, None]
     return Iterate(
         step.z,

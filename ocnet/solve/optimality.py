@@ -38,6 +38,8 @@ class Multipliers(NamedTuple):
         path: Of the path constraint, shape `(time, *batch, rows)`.
         terminal: Of the terminal constraint, shape `(*batch, rows)`.
         terminal_inequality: Of the terminal inequality, shape `(*batch, rows)`.
+        final_path: Of the path constraint at the final time, not per unit of time, shape
+            `(*batch, rows)`; zero for rows that are not imposed there.
     """
 
     lower: Tensor
@@ -45,6 +47,7 @@ class Multipliers(NamedTuple):
     path: Tensor
     terminal: Tensor
     terminal_inequality: Tensor
+    final_path: Tensor
 
 
 def step_width(nlp: Transcription, it: Iterate) -> Tensor:
@@ -89,16 +92,34 @@ def multipliers(nlp: Transcription, it: Iterate) -> Multipliers:
         return full.reshape(nlp.n, *nlp.shape, *shape)
 
     scale = nlp.scale[:, None]
+    of_omega, of_path = (it.y_end[0] / scale)[:, nlp.end.bounded :].tensor_split(
+        [nlp.end.rows - len(nlp.points.last)], -1
+    )
+    final_path = of_omega.new_zeros(len(scale), rows.rows)
+    final_path[:, nlp.points.last] = of_path
     return Multipliers(
         of_controls(rows.at_lower, eta[..., :n_lower]),
         of_controls(rows.at_upper, eta[..., n_lower : rows.bounded]),
         eta[..., rows.bounded :].reshape(nlp.n, *nlp.shape, -1),
         (it.nu[0] / scale).reshape(*nlp.shape, -1),
-        (it.y_end[0] / scale)[:, nlp.end.bounded :].reshape(*nlp.shape, -1),
+        of_omega.reshape(*nlp.shape, -1),
+        final_path.reshape(*nlp.shape, -1),
     )
 
 
-def violations(lin: Linearisation) -> Tensor:
-    """The largest violation of dynamics, terminal constraints and inequalities."""
-    rows = (lin.defect, lin.end.values[1], lin.rows.clamp(min=0), lin.rows_end.clamp(min=0))
-    return torch.stack([largest(v) for v in rows]).amax(0)
+def violations(nlp: Transcription, lin: Linearisation) -> Tensor:
+    """The largest violation of all that a decision can influence, without any relaxation."""
+    rows = [(v[..., :b], v[..., b:] + nlp.room) for v, b in (
+        (lin.rows, nlp.along.bounded), (lin.rows_end, nlp.end.bounded),
+    )]  # fmt: skip
+    parts = [lin.defect, lin.end.values[1], *(v.clamp(min=0) for pair in rows for v in pair)]
+    return torch.stack([largest(v) for v in parts]).amax(0)
+
+
+def given_violations(nlp: Transcription, lin: Linearisation) -> Tensor:
+    """How much the path constraint is violated where no decision can change it, by node and row.
+
+    That is where the given initial state violates it; shape `(n, batch, rows)`.
+    """
+    g = lin.along.values[2].clamp(min=0)
+    return torch.zeros_like(g) if nlp.free is None else g * ~nlp.free[:, None]

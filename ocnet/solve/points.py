@@ -35,6 +35,9 @@ class Points:
         problem: The problem.
         tableau: The Runge-Kutta method.
         h: The width of a step on the unstretched horizon.
+
+    Attributes:
+        last: Which rows of the path constraint hold at the final time too.
     """
 
     def __init__(self, problem: Problem, tableau: Tableau, h: float):
@@ -44,6 +47,7 @@ class Points:
         self.free_time = problem.final_time_bounds is not None
         self.static = {name: own_value(problem, name) for name in problem.static_parameters}
         self.nz = self.nx + self.free_time + sum(v.numel() for v in self.static.values())
+        self.last: list[int] = []
 
     def constants(self, z: Tensor) -> dict[str, Tensor]:
         """The static parameters that `z` holds, by name, each `(*batch, *shape)`."""
@@ -69,21 +73,21 @@ class Points:
         return self.replaced(self.step, z, own, u, s, target)
 
     def ending(
-        self, z: Tensor, target: Tensor | None, own: dict[str, Tensor]
+        self, z: Tensor, u: Tensor, s: Tensor, target: Tensor | None, own: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The terminal cost `phi`, constraint `psi` and inequality `omega`."""
-        return self.replaced(self.finish, z, own, target)
+        """The terminal cost `phi`, constraint `psi` and inequality `omega`.
+
+        To `omega` belong the rows of the path constraint at the final time, with the last step's
+        control.
+        """
+        return self.replaced(self.finish, z, own, u, s, target)
 
     def step(
         self, z: Tensor, u: Tensor, s: Tensor, target: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """A Runge-Kutta step of state and running cost."""
         problem, batch = self.problem, z.shape[:-1]
-        x, h, t = z[..., : self.nx], self.h, s
-        if self.free_time:
-            # Many points at once share one time, which such problems do not read.
-            rate = z[..., self.nx : self.nx + 1] if batch else z[self.nx]
-            h, t = self.h * rate, s if batch else problem.t0 + rate * (s - problem.t0)
+        x, (h, t) = z[..., : self.nx], self.stretched(z, s)
         v = u.reshape(*batch, *self.problem.control_shape)  # pyright: ignore
         slopes, cost, g = [], x.new_zeros(*batch, 1), None
         for a, b, c in zip(self.tableau.a, self.tableau.b, self.tableau.c, strict=True):
@@ -97,12 +101,28 @@ class Points:
         assert g is not None, "a tableau has a first stage"
         return x + h * weighted(self.tableau.b, slopes), cost, g
 
-    def finish(self, z: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    def stretched(self, z: Tensor, s: Tensor) -> tuple[float | Tensor, Tensor]:
+        """The width of a step and the time, where the horizon is stretched as `z` says."""
+        if not self.free_time:
+            return self.h, s
+        # Many points at once share one time, which such problems do not read.
+        rate = z[..., self.nx : self.nx + 1] if z.dim() > 1 else z[self.nx]
+        t0 = self.problem.t0
+        return self.h * rate, s if z.dim() > 1 else t0 + rate * (s - t0)
+
+    def finish(
+        self, z: Tensor, u: Tensor, s: Tensor, target: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Terminal cost and constraints."""
-        x = z[..., : self.nx].reshape(*z.shape[:-1], *self.problem.state_shape)
-        problem = self.problem
+        problem, batch = self.problem, z.shape[:-1]
+        x = z[..., : self.nx].reshape(*batch, *problem.state_shape)
+        omega = problem.terminal_inequality(x, target)
+        if self.last:
+            v = u.reshape(*batch, *self.problem.control_shape)  # pyright: ignore
+            g = problem.path_constraint(self.stretched(z, s)[1], x, v)
+            omega = torch.cat([omega, g[..., self.last]], -1)
         return (
             problem.terminal_cost(x, target).unsqueeze(-1),
             problem.terminal_constraint(x, target),
-            problem.terminal_inequality(x, target),
+            omega,
         )

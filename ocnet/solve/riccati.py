@@ -17,7 +17,8 @@ class Stages(NamedTuple):
     r"""A linear-quadratic problem, one for each instance of a batch:
 
     $$ \min \sum_k \tfrac12 w_k' H_k w_k + q_k' w_k
-       + \tfrac12 z_n' H_n z_n + q_n' z_n, \quad w = (z, u), \; z = (x, \theta), $$
+       + \tfrac12 z_n' H_n z_n + q_n' z_n + z_n' G u_{n-1}, \quad w = (z, u), \;
+       z = (x, \theta), $$
 
     subject to `x[k+1] = A_k w_k + c_k`, `theta[k+1] = theta[k]`, `x[0] = 0` and
     `E z_n + psi = shift (nu - nu_0)`, where `nu` is the multiplier of that last row.
@@ -30,6 +31,7 @@ class Stages(NamedTuple):
         penalty: The weight of `|E z_n + psi|^2 / 2`, shape `(batch,)`: where the row holds it
             changes nothing, but it makes the problem convex also away from there.
         shift, nu: How soft the row is, shape `(batch,)`, and `nu_0`.
+        end_cross: `G`, shape `(batch, nz, nu)`.
     """
 
     hessian: Tensor
@@ -43,6 +45,7 @@ class Stages(NamedTuple):
     penalty: Tensor
     shift: Tensor
     nu: Tensor
+    end_cross: Tensor
 
     def take(self, index: Tensor) -> "Stages":
         """The problems of some of the instances."""
@@ -90,7 +93,7 @@ def homogeneous(stages: Stages) -> tuple[Tensor, Tensor, Tensor]:
     The one and the multiplier are constant states. A linear-quadratic problem in them needs no
     other case: no gradients, no defects, no terminal row.
     """
-    H, q, A, c, H_n, q_n, E, psi, penalty, shift, nu_0 = stages
+    H, q, A, c, H_n, q_n, E, psi, penalty, shift, nu_0, G = stages
     nx, nz, nu, rows = stages.sizes
     n = nz + 1 + rows
     time, size = H.shape[:2]
@@ -102,6 +105,10 @@ def homogeneous(stages: Stages) -> tuple[Tensor, Tensor, Tensor]:
     map = H.new_zeros(time, size, n, n + nu)
     map[..., range(nx, n), range(nx, n)] = 1
     map[..., :nx, :nz], map[..., :nx, nz], map[..., :nx, n:] = A[..., :nz], c, A[..., nz:]
+    # The final state is a linear function of the last state and control, and so is its product.
+    cross = map[-1, :, :nz].mT @ G
+    cost[-1, :, :, n:] += cross
+    cost[-1, :, n:, :] += cross.mT
     end = H.new_zeros(size, n, n)
     weight = penalty[:, None, None]
     end[:, :nz, :nz] = H_n + weight * (E.mT @ E)
@@ -234,6 +241,7 @@ def swept(stages: Stages, parallel: bool) -> tuple[Step, Tensor]:
             path = stacked(path)
     costate = (P[..., :nz, :] @ path).squeeze(-1)
     u = (K @ path[:-1]).squeeze(-1)
+    costate[-1] += (stages.end_cross @ u[-1].unsqueeze(-1)).squeeze(-1)
     return Step(path[..., :nz, 0], u, costate, start[:, nz + 1 :], convex & unique), trusted
 
 

@@ -22,7 +22,7 @@ def rollout(nlp: Transcription, u: Tensor, theta: Tensor) -> tuple[Tensor, Tenso
     """The extended states that the controls lead to, and the cost, `(batch,)`."""
     z = nlp.rollout(torch.cat([nlp.x0, theta], -1), u)
     _, c, _ = nlp.stages(z[:-1], u)
-    return z, c.sum((0, 2)) + nlp.ends(z[-1:])[0][0, :, 0]
+    return z, c.sum((0, 2)) + nlp.ends(z[-1:], u[-1:])[0][0, :, 0]
 
 
 def outcome(
@@ -51,7 +51,7 @@ def outcome(
     it = it._replace(y=y, s=s.clamp(min=1e-12), y_end=y_end, s_end=s_end.clamp(min=1e-12))
     it = it._replace(costate=adjoint(nlp, lin, it))
     _, slope, _ = stationarity(nlp, it, lin)
-    good = (largest(slope) * nlp.n <= tolerance) & (violations(lin) <= tolerance)
+    good = (largest(slope) * nlp.n <= tolerance) & (violations(nlp, lin) <= tolerance)
     good &= largest(it.costate[:1, :, nlp.nx :]) <= tolerance
     good &= complementarity(nlp, it, torch.zeros_like(nlp.scale)) <= tolerance
     code = torch.where(good, Code.CONVERGED.value, Code.EXHAUSTED.value)

@@ -13,9 +13,9 @@ from .check import check_start
 from .compiled import Kernel, kernel, Unsupported
 from .implicit import needs_derivatives, with_derivatives
 from .interior_point import InteriorPoint
-from .iterate import Iterate, linearise
+from .iterate import Iterate, largest, linearise
 from .method import accuracy, Code, Method, Outcome, replaced
-from .optimality import hamiltonian, multipliers, optimality, violations
+from .optimality import given_violations, hamiltonian, multipliers, optimality, violations
 from .solution import as_control, Solution
 from .soundness import doubted
 from .start import COLD, cold, WARM, warm
@@ -169,7 +169,8 @@ def assembled(
         invalid = outcome.code == Code.INVALID.value
         nothing = Iterate(*(torch.full_like(v, torch.nan) for v in it))
         it = it if not nlp.invalid else nothing.where(invalid, it)
-        violation, conditions = violations(lin), optimality(nlp, it, lin)
+        violation, conditions = violations(nlp, lin), optimality(nlp, it, lin)
+        violation = torch.maximum(violation, largest(given_violations(nlp, lin)))
         violation = violation.masked_fill(invalid, torch.nan)
         running, final = (
             v.sum((0, 2)).masked_fill(invalid, torch.nan)

@@ -2,9 +2,9 @@
 
 import torch
 
-from .iterate import Iterate, Linearisation, residuals
+from .iterate import Iterate, largest, Linearisation, residuals
 from .method import Code, Outcome
-from .optimality import step_width
+from .optimality import given_violations, step_width
 from .transcription import Transcription
 
 
@@ -15,6 +15,15 @@ def describe(
     good = (outcome.code == Code.CONVERGED.value) & outcome.minimum
     invalid = outcome.code == Code.INVALID.value
     words = [("converged", f"all residuals are below {tolerance:.0e}")] * len(good)
+    outside = given_violations(nlp, lin)
+    for i in (good & (largest(outside) > tolerance)).nonzero()[:, 0].tolist():
+        k, row = divmod(int(outside[:, i].argmax()), outside.shape[-1])
+        t = nlp.problem.t0 + k * float(step_width(nlp, outcome.it)[i])
+        words[i] = (
+            "converged",
+            f"{words[i][1]}; the given initial state violates path_constraint[{row}] by "
+            f"{float(outside[k, i, row]):.3g} at t={t:.4g}, which no control can change",
+        )
     at = (~(good | invalid)).nonzero()[:, 0]
     if len(at) > 0:
         others = explained(nlp.take(at), outcome.take(at), lin.take(at), tolerance)
@@ -83,11 +92,14 @@ def worst_violation(nlp: Transcription, it: Iterate, lin: Linearisation, i: int)
     """The constraint that is violated most, by how much and when."""
     h, t0 = float(step_width(nlp, it)[i]), float(nlp.problem.t0)
     bounded, end_bounded = nlp.along.bounded, nlp.end.bounded
+    ending, last = lin.rows_end[:, i, end_bounded:] + nlp.room, nlp.points.last
+    at_end = ending.new_full((1, nlp.along.rows), -1.0)
+    at_end[:, last] = ending[:, nlp.end.rows - len(last) :]
     candidates = [
         ("dynamics", lin.defect[:, i].abs(), 1),
-        ("path_constraint", lin.rows[:, i, bounded:], 0),
+        ("path_constraint", torch.cat([lin.rows[:, i, bounded:] + nlp.room, at_end]), 0),
         ("terminal_constraint", lin.end.values[1][:, i].abs(), nlp.n),
-        ("terminal_inequality", lin.rows_end[:, i, end_bounded:], nlp.n),
+        ("terminal_inequality", ending[:, : nlp.end.rows - len(last)], nlp.n),
     ]
     worst, text = -1.0, "no constraint is violated, only slacks are"
     for name, value, first in candidates:

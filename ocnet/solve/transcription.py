@@ -12,6 +12,7 @@ from torch.func import vmap
 from ..control.base import equal_times
 from ..problem import Batch
 from ..solver import ExplicitRungeKutta
+from . import structure
 from .check import check_batch, check_bounds, depends_on_time, own_value
 from .inequality import Inequalities
 from .invalid import without_invalid
@@ -53,8 +54,10 @@ class Transcription:
     r"""The problem discretised by `n` Runge-Kutta steps, the control constant over each:
 
     $$ \min \sum_k c_k(z_k, u_k) + \phi(z_n) \quad \text{s.t.} \quad x_{k+1} = F_k(z_k, u_k), \;
-       g_k(z_k, u_k) \le 0, \; \psi(z_n) = 0, \; \omega(z_n) \le 0. $$
+       g_k(z_k, u_k) \le 0, \; \psi(z_n) = 0, \; \omega(z_n, u_{n-1}) \le 0. $$
 
+    `omega` holds the terminal inequality, and the path constraint at the final time. Rows of `g` at
+    the first nodes that no decision can influence (`structure`) are left out.
     Tensors have time first, then one batch dimension, then a vector; `z` is the state extended by
     free constants (`Points`).
 
@@ -67,6 +70,8 @@ class Transcription:
         shape: The user's batch dimensions.
         x0: The initial states, shape `(batch, nx)`.
         along, end: The inequalities at each step and at the final state.
+        free: Which rows of `g` the decision can influence, shape `(n, rows)`; None for all.
+        room: By how much rows that are no bounds are relaxed: there may be no interior else.
         n_psi: The number of terminal constraints.
         scale: What the cost is multiplied with, shape `(batch,)`.
         weight: That of the penalty which stands for the constraints, or None.
@@ -89,6 +94,7 @@ class Transcription:
         self.nu = math.prod(problem.control_shape or ())
         self.s = self.x0.new_tensor(equal_times(problem.t0, problem.t1, self.n))
         self.weight: float | None = None
+        self.room = 0.0
         self.kernel: Kernel | None = None
         self.anchor = self.x0.new_zeros(len(self.x0), self.nz - self.nx)
         self.scale = self.x0.new_ones(len(self.x0))
@@ -144,13 +150,29 @@ class Transcription:
         with torch.no_grad():
             z, u = self.constant_start(1)
             _, _, g = self.stages(z[:1], u, self.s[:1])
-            _, psi, omega = self.ends(z[:1])
+            self.free: Tensor | None = None
+            if g.shape[-1] > 0:
+                reads = structure.of_stage(self, g.shape[-1])
+                rows = structure.influenced(reads, self.n, self.nx)
+                self.free = None if bool(rows.all()) else rows
+                self.points.last = structure.of_states(reads, self.nz)
+            _, psi, omega = self.ends(z[:1], u)
         self.n_psi = psi.shape[-1]
-        theta = torch.full_like(low, inf)
+        theta, any_u = torch.full_like(low, inf), torch.full_like(u_low, inf)
         self.along = Inequalities(
             torch.cat([-free, -theta, u_low]), torch.cat([free, theta, u_high]), g.shape[-1]
         )
-        self.end = Inequalities(torch.cat([-free, low]), torch.cat([free, high]), omega.shape[-1])
+        self.end = Inequalities(
+            torch.cat([-free, low, -any_u]), torch.cat([free, high, any_u]), omega.shape[-1]
+        )
+
+    def imposed(self, g: Tensor) -> Tensor:
+        """The path constraint as it is imposed at all steps: relaxed, and -1 where it is left out.
+
+        `g` has the shape `(n, batch, rows)`.
+        """
+        g = g - self.room
+        return g if self.free is None else torch.where(self.free[:, None], g, -1.0)
 
     def take(self, index: Tensor) -> "Transcription":
         """The same for some of the instances."""
@@ -171,6 +193,7 @@ class Transcription:
         part.weight, part.anchor, part.n_psi = weight, anchor, 0
         part.along, part.end = copy.copy(self.along), copy.copy(self.end)
         part.along.rows = part.end.rows = 0
+        part.free = None
         part.kernel = None if self.kernel is None else self.kernel.of(part)
         return part
 
@@ -197,9 +220,9 @@ class Transcription:
             return F, c, g
         return F, self.penalised(c, [g.clamp(min=0)], 1 / self.n), g[..., :0]
 
-    def ends(self, z: Tensor) -> tuple[Tensor, ...]:
-        """`phi`, `psi` and `omega` at points `(*lead, time, batch, nz)`."""
-        phi, psi, omega = self.ends_of_problem(z)
+    def ends(self, z: Tensor, u: Tensor) -> tuple[Tensor, ...]:
+        """`phi`, `psi` and `omega` at points `(*lead, time, batch, .)`."""
+        phi, psi, omega = self.ends_of_problem(z, u)
         if self.weight is None:
             return phi, psi, omega
         held = math.sqrt(1e3) * (z[..., self.nx :] - self.anchor)
@@ -216,11 +239,15 @@ class Transcription:
             lambda z, u, s, target, own: self.points.stage(z, u, s, target, own), z, u, times
         )
 
-    def ends_of_problem(self, z: Tensor) -> tuple[Tensor, ...]:
+    def ends_of_problem(self, z: Tensor, u: Tensor) -> tuple[Tensor, ...]:
         """`ends` without penalties."""
+        s = self.s[-1]
         if not self.pointwise:
-            return self.points.ending(z, None, {})
-        return self.at_points(lambda z, target, own: self.points.ending(z, target, own), z)
+            return self.points.ending(z, u, s, None, {})
+        return self.at_points(
+            lambda z, u, s, target, own: self.points.ending(z, u, s, target, own),
+            z, u, s.expand(z.shape[:-2]),
+        )  # fmt: skip
 
     def rollout(self, z: Tensor, u: Tensor) -> Tensor:
         """The extended states that controls `(n, batch, nu)` lead to from `z`, `(n + 1, ...)`."""
@@ -305,9 +332,11 @@ class Transcription:
             torch.cat(hessians),
         )
 
-    def end_derivatives(self, z: Tensor, weights: Sequence[Tensor]) -> Derivatives:
-        """The derivatives of `phi`, `psi` and `omega` at the final states."""
-        return self.differentiate(self.ends, z, weights)
+    def end_derivatives(self, z: Tensor, u: Tensor, weights: Sequence[Tensor]) -> Derivatives:
+        """The derivatives of `phi`, `psi` and `omega` in the final state and the last control."""
+        nz = self.nz
+        ends = lambda w: self.ends(w[..., :nz], w[..., nz:])
+        return self.differentiate(ends, torch.cat([z, u], -1), weights)
 
 
 def inside(value: Tensor, lower: Tensor, upper: Tensor, share: float = 1e-2) -> Tensor:

@@ -87,14 +87,14 @@ def written(nlp: Transcription) -> Source:
     at_end: dict[str, list[int]] = dict(zip(("phi", "psi", "omega"), end, strict=True))
     # The Hessians are those of `costate F + scale c + eta g` and `scale phi + nu psi + eta omega`.
     weights = f"{real}costate, {real}eta, ", f"{real}nu, {real}eta, "
-    nz, d = nlp.nz, nlp.nz + nlp.nu
+    d = nlp.nz + nlp.nu
     d_stage = derivatives(graph, d, along, ("costate", SCALE, "eta"))
-    d_end = derivatives(graph, nz, at_end, (SCALE, "nu", "eta"))
+    d_end = derivatives(graph, d, at_end, (SCALE, "nu", "eta"))
     functions = [
         function(graph, numbers, "stage_values", f"{point}real s, ", along),
         function(graph, numbers, "stage_derivatives", f"{point}real s, {weights[0]}", d_stage),
-        function(graph, numbers, "end_values", point, at_end),
-        function(graph, numbers, "end_derivatives", point + weights[1], d_end),
+        function(graph, numbers, "end_values", f"{point}real s, ", at_end),
+        function(graph, numbers, "end_derivatives", f"{point}real s, {weights[1]}", d_end),
     ]
     files = [(HERE / name).read_text() for name in FILES]
     return Source(
@@ -151,9 +151,9 @@ def traced(
     one.n = values["n"][0]  # pyright: ignore[reportAttributeAccessIssue]
     one.weight = None if nlp.weight is None else values["weight"][0]  # pyright: ignore
     one.stages_of_problem = lambda z, u, s: points.stage(z, u, time, target, own)
-    one.ends_of_problem = lambda z: points.ending(z, target, own)
+    one.ends_of_problem = lambda z, u: points.ending(z, u, time, target, own)
     with torch.no_grad():
-        outputs = [*one.stages(z, u), *one.ends(z)]
+        outputs = [*one.stages(z, u), *one.ends(z, u)]
     nodes = [entries(graph, value).reshape(-1).tolist() for value in outputs]
     return nodes[:3], nodes[3:]
 

@@ -33,14 +33,16 @@ static Merit merit(const Setting *S, const real *p, const Iterate *it) {
     real w[D], F[NX], c, g[ROOM(NG)], rows[ROOM(NR)];
     joined(it, k, w);
     stage_values(w, p, S->times[k], F, &c, g);
-    rows_along(S, w, g, rows);
+    rows_along(S, k, w, g, rows);
     cost += c;
     for (int i = 0; i < NX; i++) violation += fabs(F[i] - it->z[(k + 1) * NZ + i]);
     for (int r = 0; r < NR; r++) violation += fabs(rows[r] + it->s[k * NR + r]);
   }
   real phi, psi[ROOM(NPSI)], omega[ROOM(NOM)], rows[ROOM(NE)];
-  end_values(it->z + n * NZ, p, &phi, psi, omega);
-  rows_at_end(S, it->z + n * NZ, omega, rows);
+  real w[D];
+  joined_end(it, n, w);
+  end_values(w, p, S->times[n], &phi, psi, omega);
+  rows_at_end(S, w, omega, rows);
   for (int r = 0; r < NPSI; r++) violation += fabs(psi[r]);
   for (int r = 0; r < NE; r++) violation += fabs(rows[r] + it->s_end[r]);
   Merit m = {violation, p[SCALE] * (cost + phi), 0};
@@ -217,9 +219,10 @@ int adjoint(const Setting *S, int64_t count, const real *params, real *its) {
     const real *p = params + i * NP;
     const Iterate it = iterate_at(its, (size_t)S->n);
     differentiate(S, p, &it, &d);
-    lagrangian_end(p, &it, &d, it.costate + S->n * NZ);
+    real L[D];
+    lagrangian_end(p, &it, &d, L);
+    memcpy(it.costate + S->n * NZ, L, NZ * sizeof(real));
     for (int k = (int)S->n - 1; k >= 0; k--) {
-      real L[D];
       lagrangian(S, p, &it, &d, k, L);
       memcpy(it.costate + k * NZ, L, NZ * sizeof(real));
     }

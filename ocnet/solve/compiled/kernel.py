@@ -23,8 +23,8 @@ class Setting(ctypes.Structure):
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("n", "max_iterations")),
-        *((name, ctypes.c_double) for name in ("tolerance", "mu")),
-        *((name, ctypes.c_void_p) for name in "times lower upper end_lower end_upper".split()),
+        *((name, ctypes.c_double) for name in ("tolerance", "mu", "room")),
+        *((name, ctypes.c_void_p) for name in "times lower upper end_lower end_upper free".split()),
     ]
 
 
@@ -72,7 +72,11 @@ class Kernel:
         params = torch.cat([v.to(its).reshape(len(v), -1).expand(size, -1) for v in values], 1)
         arrays = [nlp.s, nlp.along.lower, nlp.along.upper, nlp.end.lower, nlp.end.upper]
         arrays = [a.detach().double().contiguous() for a in arrays]
-        setting = Setting(nlp.n, max_iterations, tolerance, mu, *(a.data_ptr() for a in arrays))
+        free = None if nlp.free is None else nlp.free.contiguous()
+        setting = Setting(
+            nlp.n, max_iterations, tolerance, mu, nlp.room, *(a.data_ptr() for a in arrays),
+            None if free is None else free.data_ptr(),
+        )  # fmt: skip
         function: Any = getattr(self.library, name)
         whole = [params.contiguous(), its, *outputs]
 
@@ -127,10 +131,10 @@ class Kernel:
 
     def derivatives(self, nlp: Transcription, it: Iterate) -> tuple[Derivatives, Derivatives]:
         """The derivatives along the path and at the end."""
-        n, nx, nz, d = nlp.n, nlp.nx, nlp.nz, nlp.nz + nlp.nu
+        n, nx, d = nlp.n, nlp.nx, nlp.nz + nlp.nu
         rows, rows_end = (nx, 1, nlp.along.rows), (1, nlp.n_psi, nlp.end.rows)
         shapes = [(n, r) for r in rows] + [(n, r, d) for r in rows] + [(n, d, d)]
-        shapes += [(1, r) for r in rows_end] + [(1, r, nz) for r in rows_end] + [(1, nz, nz)]
+        shapes += [(1, r) for r in rows_end] + [(1, r, d) for r in rows_end] + [(1, d, d)]
         its = packed(it)
         out = its.new_empty(len(its), sum(map(math.prod, shapes)))
         self.call("derivatives", nlp, its, out)
@@ -183,7 +187,7 @@ def kernel(nlp: Transcription) -> Kernel:
         nlp.points.tableau, nlp.weight is None, nlp.x0.dtype,
         tuple((name, v.shape[1:]) for name, v in parameter_values(nlp).items()),
         tuple(tuple(at.tolist()) for at in places), nlp.n_psi, along.rows, end.rows,
-        tuple(nlp.points.static), held(nlp.problem),
+        tuple(nlp.points.last), tuple(nlp.points.static), held(nlp.problem),
     )  # fmt: skip
     of_problem = known.setdefault(nlp.problem, {})
     if key in of_problem and agrees(of_problem[key], nlp):
@@ -256,7 +260,8 @@ def agrees(kernel: Kernel, nlp: Transcription) -> bool:
     expected = part.stages(it.z[at], it.u[at], part.s[at])
     found = [value[at] for value in along.values]
     pairs = itertools.chain(
-        zip(found, expected, strict=True), zip(end.values, part.ends(it.z[-1:]), strict=True)
+        zip(found, expected, strict=True),
+        zip(end.values, part.ends(it.z[-1:], it.u[-1:]), strict=True),
     )
     tolerance = 1e-9 if nlp.x0.dtype == torch.float64 else 1e-3
     return all(

@@ -50,11 +50,13 @@ static void linearise(const Setting *S, const real *p, const Iterate *it, Linear
   for (int k = 0; k < n; k++) {
     real w[D];
     joined(it, k, w);
-    rows_along(S, w, lin->d.g + k * NG, lin->rows + k * NR);
+    rows_along(S, k, w, lin->d.g + k * NG, lin->rows + k * NR);
     for (int i = 0; i < NX; i++)
       lin->defect[k * NX + i] = lin->d.F[k * NX + i] - it->z[(k + 1) * NZ + i];
   }
-  rows_at_end(S, it->z + n * NZ, lin->d.omega, lin->rows_end);
+  real w[D];
+  joined_end(it, n, w);
+  rows_at_end(S, w, lin->d.omega, lin->rows_end);
 }
 
 static real complementarity(const Setting *S, const Iterate *it, real mu) {
@@ -72,16 +74,16 @@ typedef struct {
 static Residuals residuals(
     const Setting *S, const real *p, const Iterate *it, const Linearisation *lin) {
   const int n = (int)S->n;
-  real along_path = 0, at_end = 0, feasible = 0, total = 0, weighted = 0;
+  real along_path = 0, at_end = 0, feasible = 0, total = 0, weighted = 0, end[D];
+  lagrangian_end(p, it, &lin->d, end);
   for (int k = 0; k < n; k++) {
     real L[D];
     lagrangian(S, p, it, &lin->d, k, L);
+    for (int i = NZ; i < D && k == n - 1; i++) L[i] += end[i];
     for (int i = 0; i < NZ; i++) along_path = larger(along_path, fabs(L[i] - it->costate[k * NZ + i]));
     for (int i = NZ; i < D; i++) along_path = larger(along_path, fabs(L[i]));
   }
-  real L[NZ];
-  lagrangian_end(p, it, &lin->d, L);
-  for (int i = 0; i < NZ; i++) at_end = larger(at_end, fabs(L[i] - it->costate[n * NZ + i]));
+  for (int i = 0; i < NZ; i++) at_end = larger(at_end, fabs(end[i] - it->costate[n * NZ + i]));
   for (int i = 0; i < n * NX; i++) feasible = larger(feasible, fabs(lin->defect[i]));
   for (int i = 0; i < NPSI; i++) feasible = larger(feasible, fabs(lin->d.psi[i]));
   for (int i = 0; i < n * NR; i++) feasible = larger(feasible, fabs(lin->rows[i] + it->s[i]));
@@ -106,7 +108,7 @@ static void set_stages(const Setting *S, const real *p, Work *w, const Iterate *
   Derivatives *d = &w->lin.d;
   Stages *q = &w->stages;
   q->H = d->H, q->A = d->A, q->defect = w->lin.defect;
-  q->E = d->psi_z, q->psi = d->psi, q->nu = it->nu;
+  q->E = d->psi_w, q->psi = d->psi, q->nu = it->nu;
   for (int k = 0; k < n; k++) {
     const real *s = it->s + k * NR, *y = it->y + k * NR, *rows = w->lin.rows + k * NR;
     real pull[ROOM(NR)], weight[ROOM(NR)];
@@ -125,10 +127,16 @@ static void set_stages(const Setting *S, const real *p, Work *w, const Iterate *
     weight[r] = it->y_end[r] / it->s_end[r];
     pull[r] = (mu + it->y_end[r] * (w->lin.rows_end[r] + it->s_end[r])) / it->s_end[r];
   }
-  for (int i = 0; i < NZ; i++) q->q_end[i] = p[SCALE] * d->phi_z[i];
+  for (int i = 0; i < D; i++) q->q_end[i] = p[SCALE] * d->phi_w[i];
   memcpy(q->H_end, d->H_end, sizeof(q->H_end));
-  pull_back_end(d->omega_z, pull, q->q_end);
-  gram_end(d->omega_z, weight, q->H_end);
+  pull_back_end(d->omega_w, pull, q->q_end);
+  gram_end(d->omega_w, weight, q->H_end);
+  /* What the end reads of the last control alone belongs to the last step. */
+  real *gradient = q->q + (n - 1) * D, *H = d->H + (n - 1) * D * D;
+  for (int i = NZ; i < D; i++) {
+    gradient[i] += q->q_end[i];
+    for (int j = NZ; j < D; j++) H[i * D + j] += q->H_end[i * D + j];
+  }
 }
 
 /* The step with the least multiple of the identity that makes it convex: newton.convexified. */
@@ -165,9 +173,10 @@ static real direction(const Setting *S, const real *p, Work *w, real mu) {
       shrink += ch->s[r] * over;
     }
   }
-  real change[ROOM(NE)];
-  along_end(d->omega_z, ch->z + n * NZ, change);
-  for (int i = 0; i < NZ; i++) slope += p[SCALE] * d->phi_z[i] * ch->z[n * NZ + i];
+  real change[ROOM(NE)], dw[D];
+  joined_end(ch, n, dw);
+  along_end(d->omega_w, dw, change);
+  for (int i = 0; i < D; i++) slope += p[SCALE] * d->phi_w[i] * dw[i];
   for (int r = 0; r < NE; r++) {
     ch->s_end[r] = -(w->lin.rows_end[r] + it->s_end[r]) - change[r];
     ch->y_end[r] = (mu - it->y_end[r] * ch->s_end[r]) / it->s_end[r] - it->y_end[r];

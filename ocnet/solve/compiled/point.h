@@ -10,8 +10,9 @@
 
 typedef struct {
   int64_t n, max_iterations;
-  real tolerance, mu;
+  real tolerance, mu, room;
   const real *times, *lower, *upper, *end_lower, *end_upper;
+  const uint8_t *free; /* which path constraints a decision can influence; NULL for all */
 } Setting;
 
 /* One instance's variables, side by side in memory. */
@@ -39,11 +40,11 @@ static Iterate iterate_at(real *memory, size_t n) {
 /* Values and derivatives, side by side in memory, and what follows from them. */
 typedef struct {
   real *F, *c, *g, *A, *c_w, *g_w, *H;
-  real *phi, *psi, *omega, *phi_z, *psi_z, *omega_z, *H_end;
+  real *phi, *psi, *omega, *phi_w, *psi_w, *omega_w, *H_end; /* w = (z[n], u[n - 1]) */
 } Derivatives;
 
 static size_t size_of_derivatives(size_t n) {
-  return n * (NX + 1 + NG + (NX + 1 + NG + D) * D) + 1 + NPSI + NOM + (1 + NPSI + NOM + NZ) * NZ;
+  return n * (NX + 1 + NG + (NX + 1 + NG + D) * D) + 1 + NPSI + NOM + (1 + NPSI + NOM + D) * D;
 }
 
 static Derivatives derivatives_at(real *memory, size_t n) {
@@ -58,10 +59,10 @@ static Derivatives derivatives_at(real *memory, size_t n) {
   d.phi = d.H + n * D * D;
   d.psi = d.phi + 1;
   d.omega = d.psi + NPSI;
-  d.phi_z = d.omega + NOM;
-  d.psi_z = d.phi_z + NZ;
-  d.omega_z = d.psi_z + NPSI * NZ;
-  d.H_end = d.omega_z + NOM * NZ;
+  d.phi_w = d.omega + NOM;
+  d.psi_w = d.phi_w + D;
+  d.omega_w = d.psi_w + NPSI * D;
+  d.H_end = d.omega_w + NOM * D;
   return d;
 }
 
@@ -73,16 +74,25 @@ static inline void joined(const Iterate *it, int k, real *w) {
   for (int i = 0; i < NU; i++) w[NZ + i] = it->u[k * NU + i];
 }
 
-static inline void rows_along(const Setting *S, const real *w, const real *g, real *rows) {
+/* The final state and the last control. */
+static inline void joined_end(const Iterate *it, int n, real *w) {
+  for (int i = 0; i < NZ; i++) w[i] = it->z[n * NZ + i];
+  for (int i = 0; i < NU; i++) w[NZ + i] = it->u[(n - 1) * NU + i];
+}
+
+static inline int is_free(const Setting *S, int k, int r) { return !S->free || S->free[k * NG + r]; }
+
+static inline void rows_along(
+    const Setting *S, int k, const real *w, const real *g, real *rows) {
   for (int r = 0; r < NLO; r++) rows[r] = S->lower[r] - w[AT_LOWER[r]];
   for (int r = 0; r < NUP; r++) rows[NLO + r] = w[AT_UPPER[r]] - S->upper[r];
-  for (int r = 0; r < NG; r++) rows[NB + r] = g[r];
+  for (int r = 0; r < NG; r++) rows[NB + r] = is_free(S, k, r) ? g[r] - S->room : -1;
 }
 
 static inline void rows_at_end(const Setting *S, const real *z, const real *omega, real *rows) {
   for (int r = 0; r < ELO; r++) rows[r] = S->end_lower[r] - z[END_LOWER[r]];
   for (int r = 0; r < EUP; r++) rows[ELO + r] = z[END_UPPER[r]] - S->end_upper[r];
-  for (int r = 0; r < NOM; r++) rows[NBE + r] = omega[r];
+  for (int r = 0; r < NOM; r++) rows[NBE + r] = omega[r] - S->room;
 }
 
 /* out += D' v along the path; at_end the same for the final state. */
@@ -93,11 +103,11 @@ static inline void pull_back(const real *g_w, const real *v, real *out) {
     for (int i = 0; i < D; i++) out[i] += g_w[r * D + i] * v[NB + r];
 }
 
-static inline void pull_back_end(const real *omega_z, const real *v, real *out) {
+static inline void pull_back_end(const real *omega_w, const real *v, real *out) {
   for (int r = 0; r < ELO; r++) out[END_LOWER[r]] -= v[r];
   for (int r = 0; r < EUP; r++) out[END_UPPER[r]] += v[ELO + r];
   for (int r = 0; r < NOM; r++)
-    for (int i = 0; i < NZ; i++) out[i] += omega_z[r * NZ + i] * v[NBE + r];
+    for (int i = 0; i < D; i++) out[i] += omega_w[r * D + i] * v[NBE + r];
 }
 
 /* out = D dw. */
@@ -110,12 +120,12 @@ static inline void along(const real *g_w, const real *dw, real *out) {
   }
 }
 
-static inline void along_end(const real *omega_z, const real *dz, real *out) {
-  for (int r = 0; r < ELO; r++) out[r] = -dz[END_LOWER[r]];
-  for (int r = 0; r < EUP; r++) out[ELO + r] = dz[END_UPPER[r]];
+static inline void along_end(const real *omega_w, const real *dw, real *out) {
+  for (int r = 0; r < ELO; r++) out[r] = -dw[END_LOWER[r]];
+  for (int r = 0; r < EUP; r++) out[ELO + r] = dw[END_UPPER[r]];
   for (int r = 0; r < NOM; r++) {
     out[NBE + r] = 0;
-    for (int i = 0; i < NZ; i++) out[NBE + r] += omega_z[r * NZ + i] * dz[i];
+    for (int i = 0; i < D; i++) out[NBE + r] += omega_w[r * D + i] * dw[i];
   }
 }
 
@@ -129,29 +139,44 @@ static inline void gram(const real *g_w, const real *weight, real *H) {
         H[i * D + j] += weight[NB + r] * g_w[r * D + i] * g_w[r * D + j];
 }
 
-static inline void gram_end(const real *omega_z, const real *weight, real *H) {
-  for (int r = 0; r < ELO; r++) H[END_LOWER[r] * (NZ + 1)] += weight[r];
-  for (int r = 0; r < EUP; r++) H[END_UPPER[r] * (NZ + 1)] += weight[ELO + r];
+static inline void gram_end(const real *omega_w, const real *weight, real *H) {
+  for (int r = 0; r < ELO; r++) H[END_LOWER[r] * (D + 1)] += weight[r];
+  for (int r = 0; r < EUP; r++) H[END_UPPER[r] * (D + 1)] += weight[ELO + r];
   for (int r = 0; r < NOM; r++)
-    for (int i = 0; i < NZ; i++)
-      for (int j = 0; j < NZ; j++)
-        H[i * NZ + j] += weight[NBE + r] * omega_z[r * NZ + i] * omega_z[r * NZ + j];
+    for (int i = 0; i < D; i++)
+      for (int j = 0; j < D; j++)
+        H[i * D + j] += weight[NBE + r] * omega_w[r * D + i] * omega_w[r * D + j];
 }
 
 /* All derivatives at an iterate. */
 static void differentiate(const Setting *S, const real *p, const Iterate *it, Derivatives *d) {
   const int n = (int)S->n;
   for (int k = 0; k < n; k++) {
-    real w[D];
+    real w[D], eta[ROOM(NG)];
     joined(it, k, w);
+    for (int r = 0; r < NG; r++) eta[r] = is_free(S, k, r) ? it->y[k * NR + NB + r] : 0;
     stage_derivatives(
-        w, p, S->times[k], it->costate + (k + 1) * NZ, it->y + k * NR + NB, d->F + k * NX,
+        w, p, S->times[k], it->costate + (k + 1) * NZ, eta, d->F + k * NX,
         d->c + k, d->g + k * NG, d->A + k * NX * D, d->c_w + k * D, d->g_w + k * NG * D,
         d->H + k * D * D);
+    for (int r = 0; r < NG; r++)
+      if (!is_free(S, k, r)) memset(d->g_w + (k * NG + r) * D, 0, D * sizeof(real));
   }
+  real w[D];
+  joined_end(it, n, w);
   end_derivatives(
-      it->z + n * NZ, p, it->nu, it->y_end + NBE, d->phi, d->psi, d->omega, d->phi_z, d->psi_z,
-      d->omega_z, d->H_end);
+      w, p, S->times[n], it->nu, it->y_end + NBE, d->phi, d->psi, d->omega, d->phi_w, d->psi_w,
+      d->omega_w, d->H_end);
+}
+
+/* What the end adds to the gradient of the Lagrangian, in w = (z[n], u[n - 1]). */
+static inline void lagrangian_end(
+    const real *p, const Iterate *it, const Derivatives *d, real *L) {
+  for (int i = 0; i < D; i++) {
+    L[i] = p[SCALE] * d->phi_w[i];
+    for (int r = 0; r < NPSI; r++) L[i] += d->psi_w[r * D + i] * it->nu[r];
+  }
+  pull_back_end(d->omega_w, it->y_end, L);
 }
 
 /* The gradient of the Lagrangian in w at step k, but for the costate of this step. */
@@ -164,13 +189,4 @@ static inline void lagrangian(
   }
   for (int i = NX; i < NZ; i++) L[i] += next[i];
   pull_back(d->g_w + k * NG * D, it->y + k * NR, L);
-}
-
-static inline void lagrangian_end(
-    const real *p, const Iterate *it, const Derivatives *d, real *L) {
-  for (int i = 0; i < NZ; i++) {
-    L[i] = p[SCALE] * d->phi_z[i];
-    for (int r = 0; r < NPSI; r++) L[i] += d->psi_z[r * NZ + i] * it->nu[r];
-  }
-  pull_back_end(d->omega_z, it->y_end, L);
 }

@@ -4,10 +4,10 @@
 #define NS (NZ + 1 + NPSI)  /* of the state (z, 1, nu) */
 #define ROOM(n) ((n) > 0 ? (n) : 1)
 
-/* The linear-quadratic problem of one Newton step. */
+/* The linear-quadratic problem of one Newton step; the end is in w = (z[n], u[n - 1]). */
 typedef struct {
   real *H, *q, *A, *defect;
-  real H_end[NZ * NZ], q_end[NZ];
+  real H_end[D * D], q_end[D];
   const real *E, *psi, *nu;
 } Stages;
 
@@ -58,13 +58,13 @@ static void value_of_end(const Stages *lq, real shift, real *P) {
   for (int i = 0; i < NZ; i++) {
     real linear = lq->q_end[i];
     for (int j = 0; j < NZ; j++) {
-      real v = lq->H_end[i * NZ + j] + (i == j ? shift : 0);
-      for (int r = 0; r < NPSI; r++) v += PENALTY * lq->E[r * NZ + i] * lq->E[r * NZ + j];
+      real v = lq->H_end[i * D + j] + (i == j ? shift : 0);
+      for (int r = 0; r < NPSI; r++) v += PENALTY * lq->E[r * D + i] * lq->E[r * D + j];
       P[i * NS + j] = v;
     }
     for (int r = 0; r < NPSI; r++) {
-      linear += PENALTY * lq->E[r * NZ + i] * lq->psi[r];
-      P[i * NS + NZ + 1 + r] = P[(NZ + 1 + r) * NS + i] = lq->E[r * NZ + i];
+      linear += PENALTY * lq->E[r * D + i] * lq->psi[r];
+      P[i * NS + NZ + 1 + r] = P[(NZ + 1 + r) * NS + i] = lq->E[r * D + i];
     }
     P[i * NS + NZ] = P[NZ * NS + i] = linear;
   }
@@ -75,8 +75,25 @@ static void value_of_end(const Stages *lq, real shift, real *P) {
   }
 }
 
+/* The product of the final state and the last control, the state a function of what is before. */
+static void add_cross(const Stages *lq, const real *A, const real *c, real *Q_us, real *Q_uu) {
+  for (int i = 0; i < NZ; i++)
+    for (int a = 0; a < NU; a++) {
+      const real G = lq->H_end[i * D + NZ + a];
+      if (i >= NX) Q_us[a * NS + i] += G;
+      if (i >= NX) continue;
+      for (int j = 0; j < NZ; j++) Q_us[a * NS + j] += G * A[i * D + j];
+      Q_us[a * NS + NZ] += G * c[i];
+      for (int b = 0; b < NU; b++) {
+        Q_uu[a * NU + b] += G * A[i * D + NZ + b];
+        Q_uu[b * NU + a] += G * A[i * D + NZ + b];
+      }
+    }
+}
+
 /* P <- the value one step earlier, with the gain K; zero if the stage is not convex. */
-static int one_step(const Stages *lq, int k, real shift, const real *next, real *P, real *K) {
+static int one_step(
+    const Stages *lq, int k, int last, real shift, const real *next, real *P, real *K) {
   const real *H = lq->H + k * D * D, *q = lq->q + k * D;
   const real *A = lq->A + k * NX * D, *c = lq->defect + k * NX;
   real W[NS][NS + NU], Q_uu[NU * NU];
@@ -102,6 +119,7 @@ static int one_step(const Stages *lq, int k, real shift, const real *next, real 
       Q_uu[a * NU + b] = v;
     }
   }
+  if (last) add_cross(lq, A, c, K, Q_uu);
   if (!factor(NU, Q_uu)) return 0;
   real Q_us[NU * NS];
   memcpy(Q_us, K, sizeof(Q_us));
@@ -163,7 +181,8 @@ static int riccati(const Stages *lq, int n, real shift, Step *step) {
   value_of_end(lq, shift, step->P + (size_t)n * NS * NS);
   for (int k = n - 1; k >= 0; k--) {
     real *P = step->P + (size_t)k * NS * NS;
-    if (!one_step(lq, k, shift / n, P + NS * NS, P, step->K + (size_t)k * NU * NS)) return 0;
+    real *K = step->K + (size_t)k * NU * NS;
+    if (!one_step(lq, k, NOM > 0 && k == n - 1, shift / n, P + NS * NS, P, K)) return 0;
   }
   real state[NS];
   if (!saddle_point(step->P, state)) return 0;
@@ -190,5 +209,8 @@ static int riccati(const Stages *lq, int n, real shift, Step *step) {
       state[i] = x;
     }
   }
+  for (int i = 0; i < NZ && NOM > 0; i++)
+    for (int a = 0; a < NU; a++)
+      step->costate[n * NZ + i] += lq->H_end[i * D + NZ + a] * step->u[(n - 1) * NU + a];
   return 1;
 }
