@@ -248,6 +248,25 @@ def test_the_check_leaves_no_trace() -> None:
     assert norm.training
 
 
+def test_a_shared_control_may_be_reduced() -> None:
+    """`x @ u.mT` and `u.square().sum()` mix nothing where all samples share the control."""
+
+    class Matrix(Spring):
+        control_shape = (2, 2)
+
+        def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
+            return x @ u.mT
+
+        def stage_cost(self, t: Tensor, x: Tensor, u: Tensor, target: Tensor | None) -> Tensor:
+            return u.square().sum() + (x**2).sum(-1)
+
+    problem = Matrix()
+    control = PiecewiseConstant(0.0, 2.0, 4, (2, 2))
+    with torch.no_grad():
+        control.path.normal_()
+    assert mixing_in_training(problem, control, problem.sample(3)) == []
+
+
 def test_a_policy_that_mixes() -> None:
     class Centred(nn.Module):
         def forward(self, t: Tensor, inputs: Tensor) -> Tensor:

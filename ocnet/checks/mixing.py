@@ -105,7 +105,7 @@ def mixing_in_training(problem: Problem, control: Control, sample: Sample) -> li
             if not isinstance(control, OpenLoop) and isinstance(at.u, Tensor):
                 look("control", lambda at: control(float(at.t), at.x), at)
             for name in names:
-                look(name, lambda at, name=name: FUNCTIONS[name](problem, at), at)
+                look(name, lambda at, name=name: FUNCTIONS[name](problem, unwrapped(at)), at)
     return found
 
 
@@ -118,7 +118,7 @@ def stages(
     start = float(problem.t0)
     for end, projection in zip(ends, [*problem.projections, None], strict=True):
         for time in times(problem, control, start, end):
-            u = for_each(control(time, x), problem.control_shape, len(x))
+            u = for_samples(control(time, x), problem.control_shape, len(x))
             yield along, Point(x.new_tensor(time), x, u, target)
         if projection is not None:
             x, start = projection(x), float(projection.end)
@@ -128,11 +128,19 @@ def stages(
     )
 
 
-def for_each(u: Any, shape: tuple[int, ...] | None, size: int) -> Any:
-    """A control value with one row for each of `size` samples; a layer as it is."""
+def for_samples(u: Any, shape: tuple[int, ...] | None, size: int) -> Any:
+    """A control value with a row for each of `size` samples, or wrapped if they share it.
+
+    A function may reduce over all of a control that the samples share.
+    """
     if shape is None or not isinstance(u, Tensor):
         return u
-    return u.expand(size, *u.shape) if u.dim() == len(shape) else generic(u, size, 0.0)
+    return (u,) if u.dim() == len(shape) else generic(u, size, 0.0)
+
+
+def unwrapped(at: Point) -> Point:
+    """The point with the control itself."""
+    return at._replace(u=at.u[0]) if isinstance(at.u, tuple) else at
 
 
 def times(problem: Problem, control: Control, start: float, end: float) -> list[float]:
