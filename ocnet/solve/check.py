@@ -1,6 +1,5 @@
 """What `solve` asks of a problem before it starts: one clear line for whatever is wrong."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -127,32 +126,3 @@ def own_value(problem: Problem, name: str) -> Tensor:
             f"{', '.join(known) or 'none'}."
         )
     return value
-
-
-def depends_on_time(batch: Batch) -> bool:
-    """Whether dynamics, stage cost or path constraint read the time."""
-    problem, x0, target, _ = batch
-    u = x0.new_zeros(*problem.batch_shape(x0), *(problem.control_shape or ()))
-
-    def depends(function: Callable[[Tensor], Tensor]) -> bool:
-        times = [
-            x0.new_tensor(problem.t0 + a * (problem.t1 - problem.t0)) for a in (0.0, 0.37, 1.0)
-        ]
-        with torch.no_grad():
-            first, *others = [function(t) for t in times]
-        if any(not torch.equal(first, value) for value in others):
-            return True
-        with torch.enable_grad():
-            t = times[0].requires_grad_()
-            value = function(t)
-            if not value.requires_grad:
-                return False
-            (by_time,) = torch.autograd.grad(value.sum(), t, allow_unused=True)
-        return by_time is not None
-
-    x = x0.detach()
-    return (
-        depends(lambda t: problem.dynamics(t, x, u))
-        or depends(lambda t: problem.stage_cost(t, x, u, target))
-        or depends(lambda t: problem.path_constraint(t, x, u))
-    )

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TYPE_CHECKING
+from typing import Any, NamedTuple, TYPE_CHECKING
 
 import torch
 from safetensors import safe_open
@@ -25,6 +25,20 @@ from .optimality import Multipliers, Optimality
 if TYPE_CHECKING:
     from .certificate import Certificate
     from .method import Method
+
+
+class Seconds(NamedTuple):
+    """How long the parts of `solve` took, in seconds.
+
+    Attributes:
+        tracing: To write the problem's functions down as formulas.
+        solving: To compile what is not compiled yet, and to iterate.
+        checking: To evaluate a converged answer once more, step by step.
+    """
+
+    tracing: float
+    solving: float
+    checking: float
 
 
 @dataclass(frozen=True)
@@ -49,11 +63,13 @@ class Solution:
         parameters: The static parameters found best, each `(*batch, *shape)`.
         iterations: How many each instance took, `(*batch,)`.
         statuses: "converged", "infeasible", "unbounded", "diverged", "saddle", "stalled",
-            "exhausted", "inconsistent" (a function does not fit its derivative) or "invalid"
-            (given with values that are not finite) for each instance, in the order of the
-            flattened batch.
+            "exhausted", "inconsistent" or "invalid" (given with values that are not finite) for
+            each instance, in the order of the flattened batch. Inconsistent is an answer that
+            converged, but not for the problem as it is: a function does not fit its derivative, or
+            has another value where the answer's steps are evaluated again one by one.
         reasons: Why, one line for each instance.
         backend: What computed: "machine code", or "torch" and why not machine code.
+        seconds: How long that took.
     """
 
     batch: Batch
@@ -72,6 +88,7 @@ class Solution:
     statuses: tuple[str, ...]
     reasons: tuple[str, ...]
     backend: str
+    seconds: Seconds
 
     @property
     def u(self) -> Tensor:
@@ -173,6 +190,7 @@ class Solution:
             "statuses": self.statuses,
             "reasons": self.reasons,
             "backend": self.backend,
+            "seconds": self.seconds,
         }
         plain = {name: value.detach().contiguous().clone() for name, value in tensors.items()}
         save_file(plain, path, metadata={"ocnet.solution": json.dumps(told)})
@@ -214,6 +232,7 @@ class Solution:
             statuses=tuple(told["statuses"]),
             reasons=tuple(told["reasons"]),
             backend=told["backend"],
+            seconds=Seconds(*told["seconds"]),
             **{name: tensors[name] for name in TENSORS},
         )
 

@@ -1,5 +1,6 @@
 """`solve`: from a problem to its optimal control and what proves it."""
 
+import time
 from typing import get_args
 
 import torch
@@ -10,13 +11,14 @@ from ..problem import Batch, Problem
 from ..solver import ExplicitRungeKutta, RK4
 from ..trajectory import Trajectory
 from .check import check_start
-from .compiled import Kernel, kernel, Unsupported
+from .compiled import Formulas, Kernel, kernel, traced, Unsupported
+from .consistency import checked_again
 from .implicit import needs_derivatives, with_derivatives
 from .interior_point import InteriorPoint
 from .iterate import Iterate, largest, linearise
 from .method import accuracy, Code, Method, Outcome, replaced
 from .optimality import given_violations, hamiltonian, multipliers, optimality, violations
-from .solution import as_control, Solution
+from .solution import as_control, Seconds, Solution
 from .soundness import doubted
 from .start import COLD, cold, WARM, warm
 from .status import describe
@@ -79,9 +81,15 @@ def solve(
     nlp = Transcription(batch, solver)
     if start is not None:
         check_start(batch, start)
-    nlp.kernel, backend = machine_code(nlp, compile)
+    began = time.perf_counter()
+    formulas = traced_if_possible(nlp)
+    tracing = time.perf_counter() - began
+    nlp.kernel, backend = machine_code(nlp, compile, formulas)
     outcome, unused = improved(nlp, method, start)
-    return assembled(nlp, batch, solver, method, outcome, backend, unused, gradient_of_failed)
+    seconds = Seconds(tracing, time.perf_counter() - began - tracing, 0.0)
+    return assembled(
+        nlp, batch, solver, method, outcome, backend, unused, gradient_of_failed, seconds
+    )
 
 
 def improved(
@@ -122,12 +130,27 @@ def improved(
     return out, unused
 
 
-def machine_code(nlp: Transcription, compile: bool | None) -> tuple[Kernel | None, str]:
+def traced_if_possible(nlp: Transcription) -> Formulas | Unsupported:
+    """The problem's formulas, or why there are none; where no time occurs, points share one."""
+    try:
+        formulas = traced(nlp)
+    except Unsupported as reason:
+        return reason
+    if not formulas.read_time():
+        nlp.share_time()
+    return formulas
+
+
+def machine_code(
+    nlp: Transcription, compile: bool | None, formulas: Formulas | Unsupported
+) -> tuple[Kernel | None, str]:
     """The compiled functions, or None, and what `Solution.backend` says."""
     if compile is False:
         return None, "torch"
     try:
-        return kernel(nlp), "machine code"
+        if isinstance(formulas, Unsupported):
+            raise formulas
+        return kernel(nlp, formulas), "machine code"
     except Unsupported as reason:
         if compile:
             raise
@@ -145,7 +168,7 @@ def single(problem: Problem) -> Batch:
 
 def assembled(
     nlp: Transcription, batch: Batch, solver: ExplicitRungeKutta, method: Method, outcome: Outcome,
-    backend: str, unused: dict[int, str], gradient_of_failed: FailedGradient,
+    backend: str, unused: dict[int, str], gradient_of_failed: FailedGradient, seconds: Seconds,
 ) -> Solution:  # fmt: skip
     """The solution that an outcome amounts to.
 
@@ -158,12 +181,17 @@ def assembled(
         backend: What computed it.
         unused: Why some instances could not use the start that was given, by their numbers.
         gradient_of_failed: What the gradient through what did not converge is.
+        seconds: What took how long so far.
     """
     it, shape, problem = outcome.it, nlp.shape, nlp.problem
     tolerance = accuracy(method, it.z.dtype)
     with torch.no_grad():
         lin = linearise(nlp, it)
-        words = doubted(nlp, outcome, describe(nlp, outcome, lin, tolerance))
+        began = time.perf_counter()
+        words = describe(nlp, outcome, lin, tolerance)
+        words = checked_again(nlp, solver, outcome, lin, words, tolerance)
+        seconds = seconds._replace(checking=time.perf_counter() - began)
+        words = doubted(nlp, outcome, words)
         for i, line in unused.items():
             words[i] = (words[i][0], f"{words[i][1]}; started cold, as {line}")
         invalid = outcome.code == Code.INVALID.value
@@ -208,4 +236,5 @@ def assembled(
         outcome.iterations.reshape(shape),
         *zip(*words, strict=True),
         backend=backend,
+        seconds=seconds,
     )

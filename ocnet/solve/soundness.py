@@ -66,7 +66,7 @@ def wrong_derivatives(nlp: Transcription, it: Iterate, i: int) -> list[Finding]:
     part = nlp.take(torch.tensor([i], device=nlp.x0.device))
     ks = sorted({k * (nlp.n - 1) // (NODES - 1) for k in range(NODES)})
     z, u, s = it.z[ks, i].detach(), it.u[ks, i].detach(), nlp.s[ks]
-    end = it.z[-1:, i].detach()
+    end = torch.cat([it.z[-1:, i], it.u[-1:, i]], -1).detach()
     if not bool(z.isfinite().all() & u.isfinite().all() & end.isfinite().all()):
         return []
 
@@ -77,7 +77,8 @@ def wrong_derivatives(nlp: Transcription, it: Iterate, i: int) -> list[Finding]:
         return torch.cat([F, c, g], -1).squeeze(-2)
 
     def ends(w: Tensor) -> Tensor:
-        return torch.cat(part.ends_of_problem(w[..., None, :]), -1).squeeze(-2)
+        values = part.ends_of_problem(w[..., None, : nlp.nz], w[..., None, nlp.nz :])
+        return torch.cat(values, -1).squeeze(-2)
 
     found = named(nlp, stages, torch.cat([z, u], -1), ks, along=True)
     # The cost of a step reads the states that the dynamics lead to within it.

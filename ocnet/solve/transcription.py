@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TYPE_CHECKING
+from typing import Literal, NamedTuple, TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from ..control.base import equal_times
 from ..problem import Batch
 from ..solver import ExplicitRungeKutta
 from . import structure
-from .check import check_batch, check_bounds, depends_on_time, own_value
+from .check import check_batch, check_bounds, own_value
 from .inequality import Inequalities
 from .invalid import without_invalid
 from .points import Points
@@ -23,6 +23,11 @@ from .settings import check_integer
 if TYPE_CHECKING:
     from .compiled.kernel import Kernel
 
+
+Way = Literal["together", "apart", "stepwise"]
+"""How the functions are evaluated at many points: in one call that shares the time and all
+parameters, by a vmap over times and instances, or by a vmap over instances at one time after
+the other."""
 
 MOST_STEPS = 1_000_000
 """The most steps that a problem is cut into."""
@@ -79,6 +84,7 @@ class Transcription:
         kernel: The problem's functions in machine code, or None.
         invalid: What is wrong with instances that are given with NaN or infinite values, by their
             number in the whole batch; here these are others that are finite.
+        way: How torch evaluates the functions at many points.
     """
 
     def __init__(self, batch: Batch, solver: ExplicitRungeKutta):
@@ -102,10 +108,7 @@ class Transcription:
         self.target: Tensor | None = target
         if target is not None:
             self.target = target.reshape(len(self.x0), *target.shape[len(self.shape) :])
-        # One call for all points is several times faster than a vmap, but a problem reads one
-        # time for all states, and one value of each parameter.
-        self.pointwise = bool(parameters or self.points.static) or target is not None
-        self.pointwise = self.pointwise or depends_on_time(batch)
+        self.way: Way = "apart"
         self.set_bounds()
 
     def sorted(self, parameters: dict[str, Tensor]) -> tuple[dict, dict]:
@@ -147,16 +150,14 @@ class Transcription:
 
         free = self.x0.new_full((self.nx,), inf)
         u_low, u_high = self.u_bounds
-        with torch.no_grad():
-            z, u = self.constant_start(1)
-            _, _, g = self.stages(z[:1], u, self.s[:1])
-            self.free: Tensor | None = None
-            if g.shape[-1] > 0:
-                reads = structure.of_stage(self, g.shape[-1])
-                rows = structure.influenced(reads, self.n, self.nx)
-                self.free = None if bool(rows.all()) else rows
-                self.points.last = structure.of_states(reads, self.nz)
-            _, psi, omega = self.ends(z[:1], u)
+        g, _, _ = self.first_rows()
+        self.free: Tensor | None = None
+        if g.shape[-1] > 0:
+            reads = structure.of_stage(self, g.shape[-1])
+            rows = structure.influenced(reads, self.n, self.nx)
+            self.free = None if bool(rows.all()) else rows
+            self.points.last = structure.of_states(reads, self.nz)
+        _, psi, omega = self.first_rows()
         self.n_psi = psi.shape[-1]
         theta, any_u = torch.full_like(low, inf), torch.full_like(u_low, inf)
         self.along = Inequalities(
@@ -173,6 +174,42 @@ class Transcription:
         """
         g = g - self.room
         return g if self.free is None else torch.where(self.free[:, None], g, -1.0)
+
+    @torch.no_grad()
+    def first_rows(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The constraints' rows `g`, `psi` and `omega` of the first instance, at its start.
+
+        What cannot be evaluated at several times at once is evaluated step by step from now on: a
+        time that is read as a number (`float(t)`, a branch, a lookup) would be one for all points.
+        """
+        first = self.take(torch.arange(1, device=self.x0.device))
+        z, u = first.constant_start(2)
+        ends = self.s[[0, -1]]
+        _, psi, omega = first.ends(z[:1], u[:1])
+        try:
+            _, _, g = first.stages(z[:2], u, ends)
+        # What the user's code does with many times at once can raise anything.
+        except Exception as error:
+            self.way = first.way = "stepwise"
+            try:
+                _, _, g = first.stages(z[:2], u, ends)
+            except RuntimeError:
+                if not self.points.free_time:
+                    raise
+                name = type(self.problem).__name__
+                raise ValueError(
+                    f"{name}'s final time is free, so that its functions must compute with t as a "
+                    f"tensor, but one of them reads a number: {error}"
+                ) from error
+        return g, psi, omega
+
+    def share_time(self) -> None:
+        """Evaluates all points in one call: to be called if the functions do not read the time.
+
+        That is several times faster than a vmap, but only without parameters that differ.
+        """
+        if not (self.own or self.shared or self.points.static) and self.target is None:
+            self.way = "together"
 
     def take(self, index: Tensor) -> "Transcription":
         """The same for some of the instances."""
@@ -232,22 +269,27 @@ class Transcription:
     def stages_of_problem(self, z: Tensor, u: Tensor, s: Tensor | None) -> tuple[Tensor, ...]:
         """`stages` without penalties."""
         s = self.s[: z.shape[-3]] if s is None else s
-        if not self.pointwise:
+        if self.way == "together":
             return self.points.stage(z, u, s[0], None, {})
-        times = s.expand(z.shape[:-2])
-        return self.at_points(
-            lambda z, u, s, target, own: self.points.stage(z, u, s, target, own), z, u, times
-        )
+        if self.way == "apart":
+            return self.at_points(self.points.stage, z, u, s.expand(z.shape[:-2]))
+        steps = [
+            self.at_points(
+                lambda z, u, target, own, now=now: self.points.stage(z, u, now, target, own),
+                z[..., k, :, :], u[..., k, :, :],
+            )
+            for k, now in enumerate(s.unbind())
+        ]  # fmt: skip
+        return tuple(torch.stack(values, -3) for values in zip(*steps, strict=True))
 
     def ends_of_problem(self, z: Tensor, u: Tensor) -> tuple[Tensor, ...]:
         """`ends` without penalties."""
         s = self.s[-1]
-        if not self.pointwise:
+        if self.way == "together":
             return self.points.ending(z, u, s, None, {})
         return self.at_points(
-            lambda z, u, s, target, own: self.points.ending(z, u, s, target, own),
-            z, u, s.expand(z.shape[:-2]),
-        )  # fmt: skip
+            lambda z, u, target, own: self.points.ending(z, u, s, target, own), z, u
+        )
 
     def rollout(self, z: Tensor, u: Tensor) -> Tensor:
         """The extended states that controls `(n, batch, nu)` lead to from `z`, `(n + 1, ...)`."""

@@ -1,7 +1,8 @@
 """Machine code for one problem: its functions as scalar formulas, differentiated and compiled.
 
 `expression` holds formulas and their derivatives, `symbol` writes down what torch is asked to
-compute by the rules in `formulas`, `emit` makes C of it, `build` compiles, and `kernel` calls.
+compute by the rules in `formulas`, `trace` calls the problem's functions with symbols, `emit`
+makes C of what they wrote, `build` compiles, and `kernel` calls.
 
 Not compiled are problems that branch on values, draw random numbers, use operations without a
 scalar formula, or are too large to be written out (`Unsupported` tells which), and everything
@@ -11,3 +12,4 @@ that is not on a CPU.
 from .cache import UnsafeCache as UnsafeCache
 from .formulas import Unsupported as Unsupported
 from .kernel import Kernel as Kernel, kernel as kernel
+from .trace import Formulas as Formulas, traced as traced

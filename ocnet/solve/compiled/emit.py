@@ -1,54 +1,21 @@
-"""The C source of a problem's functions and derivatives, from what its Python functions do."""
+"""The C source of a problem's functions and derivatives, from their formulas."""
 
-import copy
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from .. import filter, interior_point, newton
-from ..check import own_value
 from ..transcription import Transcription
 from .expression import Graph, OPERATIONS
-from .formulas import Unsupported
-from .symbol import entries, Symbol
+from .trace import Formulas
 
 
 HERE, FILES = Path(__file__).parent, ("riccati.h", "point.h", "newton.h", "interior_point.c")
-FIXED = ("h", "n", "scale", "weight")
-"""The parameters that every instance has: step width, steps, scale and weight of penalties."""
-
 SCALE = "p[2]"
 """Where C finds the scale."""
-
-MOST_PARAMETERS, MOST_NODES = 4096, 40_000
-"""What is still worth writing out as scalars."""
-
-
-def parameter_values(nlp: Transcription) -> dict[str, Tensor]:
-    """What each instance may have of its own, `(batch or 1, *shape)`, by name, in C's order.
-
-    Every parameter and buffer of the problem is read anew at every call: the compiled functions
-    hold none of their values.
-    """
-    one = nlp.x0.new_tensor
-    fixed = one([[nlp.points.h]]), one([[float(nlp.n)]]), nlp.scale, one([[nlp.weight or 0.0]])
-    values = {name: v.reshape(-1, 1) for name, v in zip(FIXED, fixed, strict=True)}
-    values["anchor"] = nlp.anchor
-    problem = nlp.problem
-    known = [name for name, _ in (*problem.named_parameters(), *problem.named_buffers())]
-    for name in dict.fromkeys([*known, *nlp.own, *nlp.shared]):
-        value = nlp.own.get(name)
-        if value is None:
-            value = nlp.shared.get(name, own_value(problem, name))[None]
-        if name not in nlp.points.static and value.dtype.is_floating_point:
-            values[f"own {name}"] = value.detach()
-    if nlp.target is not None and nlp.target.dtype.is_floating_point:
-        values["target"] = nlp.target.detach()
-    return values
 
 
 class Source(NamedTuple):
@@ -67,18 +34,14 @@ class Source(NamedTuple):
     has_steps: bool
 
 
-def written(nlp: Transcription) -> Source:
+def written(nlp: Transcription, formulas: Formulas) -> Source:
     """The whole C source of a discretised problem, for any number of steps.
 
     Raises:
-        Unsupported: If the problem does what has no formula in scalars.
+        Unsupported: If that is too long.
     """
-    graph = Graph()
-    shapes = {name: value.shape[1:] for name, value in parameter_values(nlp).items()}
-    count = sum(shape.numel() for shape in shapes.values())
-    if count > MOST_PARAMETERS:
-        raise Unsupported(f"more than {MOST_PARAMETERS} parameters")
-    stage, end = traced(nlp, graph, shapes)
+    graph, stage, end = formulas.graph, formulas.stage, formulas.end
+    count = sum(shape.numel() for shape in formulas.shapes.values())
     flat = {name for name, operation in OPERATIONS.items() if operation.partials is None}
     has_steps = any(kind in flat for kind, *_ in graph.nodes)
     numbers = Numbers(count)
@@ -124,40 +87,6 @@ class Numbers:
         return f"p[{self.place.setdefault(value, self.first + len(self.place))}]"
 
 
-def traced(
-    nlp: Transcription, graph: Graph, shapes: dict[str, torch.Size]
-) -> tuple[list[list[int]], list[list[int]]]:
-    """The expressions of `F, c, g` and of `phi, psi, omega`."""
-    dtype = nlp.x0.dtype
-
-    def symbol(codes: Sequence[str], shape: Sequence[int]) -> Symbol:
-        ids = torch.tensor([graph.input(code) for code in codes], dtype=torch.int64)
-        return Symbol(ids.reshape(tuple(shape)), graph, dtype)
-
-    values, place = {}, 0
-    for name, shape in shapes.items():
-        size = shape.numel()
-        values[name] = symbol([f"p[{place + i}]" for i in range(size)], shape)
-        place += size
-    own = {name[4:]: value for name, value in values.items() if name.startswith("own ")}
-    target = values.get("target")
-    w = [f"w[{i}]" for i in range(nlp.nz + nlp.nu)]
-    z, u = symbol(w[: nlp.nz], [nlp.nz]), symbol(w[nlp.nz :], [nlp.nu])
-    time = symbol(["s"], [])
-    # The same formulas as everywhere, at one point whose parameters are symbols.
-    one = copy.copy(nlp)
-    one.points = points = copy.copy(nlp.points)
-    points.h, one.scale, one.anchor = values["h"][0], values["scale"], values["anchor"]
-    one.n = values["n"][0]  # pyright: ignore[reportAttributeAccessIssue]
-    one.weight = None if nlp.weight is None else values["weight"][0]  # pyright: ignore
-    one.stages_of_problem = lambda z, u, s: points.stage(z, u, time, target, own)
-    one.ends_of_problem = lambda z, u: points.ending(z, u, time, target, own)
-    with torch.no_grad():
-        outputs = [*one.stages(z, u), *one.ends(z, u)]
-    nodes = [entries(graph, value).reshape(-1).tolist() for value in outputs]
-    return nodes[:3], nodes[3:]
-
-
 def derivatives(
     graph: Graph, d: int, rows: dict[str, list[int]], weights: Sequence[str]
 ) -> dict[str, list[int]]:
@@ -176,8 +105,6 @@ def derivatives(
         for i, node in enumerate(graph.tangents(gradient[j:], variable), start=j):
             hessian[i][j] = hessian[j][i] = node
         columns.append(graph.tangents(everything, variable))
-        if len(graph.nodes) > MOST_NODES:
-            raise Unsupported(f"more than {MOST_NODES} scalar operations")
     outputs, first = dict(rows), 0
     for name, nodes in rows.items():
         here = range(first, first + len(nodes))

@@ -5,8 +5,15 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 
+MOST_NODES = 40_000
+"""What is still worth writing out as scalars."""
+
 Rule = Callable[["Graph", int, tuple[int, ...]], Sequence[int]]
 """The partial derivatives of an operation, from the graph, its result and its arguments."""
+
+
+class Unsupported(TypeError):
+    """A problem that is not written out in scalars."""
 
 
 class Operation(NamedTuple):
@@ -36,8 +43,14 @@ class Graph:
         self.zero, self.one = self.constant(0.0), self.constant(1.0)
 
     def node(self, *key: object) -> int:
-        """The node of that operation and those arguments, made once."""
+        """The node of that operation and those arguments, made once.
+
+        Raises:
+            Unsupported: If there are too many.
+        """
         if key not in self.found:
+            if len(self.nodes) > MOST_NODES:
+                raise Unsupported(f"more than {MOST_NODES} scalar operations")
             self.found[key] = len(self.nodes)
             self.nodes.append(key)
         return self.found[key]

@@ -3,11 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from .expression import Graph
-
-
-class Unsupported(TypeError):
-    """An operation that has no scalar formula here."""
+from .expression import Graph, Unsupported as Unsupported
 
 
 def scaled(sign: str) -> Callable:

@@ -3,19 +3,19 @@
 import ctypes
 import itertools
 import math
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
-from torch import nn, Tensor
+from torch import Tensor
 
-from ...problem import Problem
 from ..iterate import Iterate
 from ..transcription import Derivatives, Transcription
 from .build import library
-from .emit import parameter_values, Source, written
+from .emit import header, Source, written
 from .formulas import Unsupported
+from .trace import Formulas, parameter_values, traced
 
 
 class Setting(ctypes.Structure):
@@ -43,10 +43,10 @@ class Kernel:
         self.has_steps = source.has_steps
 
     @staticmethod
-    def of(nlp: Transcription) -> "Kernel | None":
-        """The kernel of another problem; None if there can be none."""
+    def of(nlp: Transcription, formulas: Formulas | None = None) -> "Kernel | None":
+        """The kernel of another problem, of its `formulas` if they are known; None if none is."""
         try:
-            return kernel(nlp)
+            return kernel(nlp, formulas)
         except Unsupported:
             return None
 
@@ -164,16 +164,21 @@ def unpacked(its: Tensor, like: Iterate) -> Iterate:
     return Iterate(*split(its.to(like.z.dtype), [(v.shape[0], v.shape[2]) for v in like]))
 
 
-known: WeakKeyDictionary = WeakKeyDictionary()
-"""The kernels of problems that still exist."""
+known: OrderedDict[tuple, "Kernel"] = OrderedDict()
+"""The kernels that were used last, by their formulas."""
+
+MOST_KERNELS = 32
 
 
-def kernel(nlp: Transcription) -> Kernel:
+def kernel(nlp: Transcription, formulas: Formulas | None = None) -> Kernel:
     """The compiled functions of a discretised problem.
 
-    Tracing takes longer than a small problem's solution, so a kernel is used again; but only if
-    nothing that the problem holds has changed (`held`), and after it has given what the problem
-    gives now at a few points: numbers that are no parameters of the problem are part of it.
+    A kernel is used again only for the very formulas that it was made of, whatever problem has
+    them; they are traced at each call, their derivatives only where there is no kernel yet.
+
+    Arguments:
+        nlp: The discretised problem.
+        formulas: Its formulas, if they were traced just now.
 
     Raises:
         Unsupported: With the reason why there can be none.
@@ -181,25 +186,21 @@ def kernel(nlp: Transcription) -> Kernel:
     if nlp.x0.device.type != "cpu" or nlp.x0.dtype not in (torch.float32, torch.float64):
         raise Unsupported(f"{nlp.x0.dtype} on {nlp.x0.device.type}")
     check_size(nlp)
-    along, end = nlp.along, nlp.end
-    places = (along.at_lower, along.at_upper, end.at_lower, end.at_upper)
-    key = (
-        nlp.points.tableau, nlp.weight is None, nlp.x0.dtype,
-        tuple((name, v.shape[1:]) for name, v in parameter_values(nlp).items()),
-        tuple(tuple(at.tolist()) for at in places), nlp.n_psi, along.rows, end.rows,
-        tuple(nlp.points.last), tuple(nlp.points.static), held(nlp.problem),
-    )  # fmt: skip
-    of_problem = known.setdefault(nlp.problem, {})
-    if key in of_problem and agrees(of_problem[key], nlp):
-        return of_problem[key]
+    formulas = traced(nlp) if formulas is None else formulas
+    key = formulas.key(), header(nlp, 0)
+    if key in known:
+        known.move_to_end(key)
+        return known[key]
+    name = type(nlp.problem).__name__
     try:
-        of_problem[key] = made = Kernel(written(nlp))
-    # Symbols are handed to the user's own code, and what it does with them can raise any of these,
-    # as can the compiler; torch computes such a problem, and raises what is really wrong with it.
-    except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
-        raise Unsupported(f"{type(nlp.problem).__name__} is not compiled: {error}") from error
+        made = Kernel(written(nlp, formulas))
+    except Unsupported as error:
+        raise Unsupported(f"{name} is not compiled: {error}") from error
     if not agrees(made, nlp):
-        raise Unsupported(f"{type(nlp.problem).__name__}'s formulas change from call to call")
+        raise Unsupported(f"{name}'s formulas change from call to call")
+    known[key] = made
+    if len(known) > MOST_KERNELS:
+        known.popitem(last=False)
     return made
 
 
@@ -223,30 +224,6 @@ def check_size(nlp: Transcription) -> None:
     entries = (nlp.n + 1) * (variables + derivatives) + (nlp.n_psi + rows_end + nz) * (nz + 2)
     if entries > MOST_ENTRIES:
         raise Unsupported(f"{nlp.n} steps make more than {MOST_ENTRIES} numbers")
-
-
-def held(problem: nn.Module) -> tuple:
-    """What a problem and its parts hold beside parameters and buffers, as a key."""
-    parts = [vars(part) for part in problem.modules()]
-    parts += [vars(kind) for kind in type(problem).__mro__ if issubclass(kind, Problem)]
-    return tuple(
-        (name, repr(value) if isinstance(value, PLAIN) else id(value), version(value))
-        for part in parts
-        for name, value in part.items()
-        if not name.startswith("__") and name not in INNER
-    )
-
-
-PLAIN = (bool, int, float, complex, str, tuple, list, dict, set, type(None))
-"""What is told by its value, not by which object it is."""
-
-INNER = frozenset(vars(nn.Module())) | {"_abc_impl"}
-"""What every module holds."""
-
-
-def version(value: object) -> int:
-    """How often a tensor was written to."""
-    return value._version if isinstance(value, Tensor) else 0
 
 
 def agrees(kernel: Kernel, nlp: Transcription) -> bool:

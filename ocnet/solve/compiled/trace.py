@@ -1,0 +1,147 @@
+"""What a problem's Python functions compute, as formulas: they are traced with symbols."""
+
+import copy
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..check import own_value
+from ..transcription import Transcription
+from .expression import Graph
+from .formulas import Unsupported
+from .symbol import entries, Symbol
+
+
+FIXED = ("h", "n", "scale", "weight")
+"""The parameters that every instance has: step width, steps, scale and weight of penalties."""
+
+TIME = "s"
+"""Where C finds the time."""
+
+MOST_PARAMETERS = 4096
+"""What is still worth writing out as scalars."""
+
+
+class Formulas(NamedTuple):
+    """The functions of a discretised problem, as expressions of one point and its time.
+
+    Attributes:
+        shapes: The shapes of the parameters, in C's order.
+        graph: The expressions.
+        stage: Those of `F, c, g`.
+        end: Those of `phi, psi, omega`.
+    """
+
+    shapes: dict[str, torch.Size]
+    graph: Graph
+    stage: list[list[int]]
+    end: list[list[int]]
+
+    def needed(self) -> list[int]:
+        """The nodes that the functions are made of."""
+        return self.graph.needed(node for nodes in (*self.stage, *self.end) for node in nodes)
+
+    def read_time(self) -> bool:
+        """Whether the time occurs in them."""
+        return self.graph.input(TIME) in self.needed()
+
+    def key(self) -> tuple:
+        """The formulas as a value that only the same formulas equal, numbers included."""
+        outputs = tuple(map(tuple, (*self.stage, *self.end)))
+        return (
+            tuple((i, self.graph.nodes[i]) for i in self.needed()),
+            outputs,
+            tuple(self.shapes.items()),
+        )
+
+
+def parameter_values(nlp: Transcription) -> dict[str, Tensor]:
+    """What each instance may have of its own, `(batch or 1, *shape)`, by name, in C's order.
+
+    Every parameter and buffer of the problem is read anew at every call: the compiled functions
+    hold none of their values.
+    """
+    one = nlp.x0.new_tensor
+    fixed = one([[nlp.points.h]]), one([[float(nlp.n)]]), nlp.scale, one([[nlp.weight or 0.0]])
+    values = {name: v.reshape(-1, 1) for name, v in zip(FIXED, fixed, strict=True)}
+    values["anchor"] = nlp.anchor
+    problem = nlp.problem
+    known = [name for name, _ in (*problem.named_parameters(), *problem.named_buffers())]
+    for name in dict.fromkeys([*known, *nlp.own, *nlp.shared]):
+        value = nlp.own.get(name)
+        if value is None:
+            value = nlp.shared.get(name, own_value(problem, name))[None]
+        if name not in nlp.points.static and value.dtype.is_floating_point:
+            values[f"own {name}"] = value.detach()
+    if nlp.target is not None and nlp.target.dtype.is_floating_point:
+        values["target"] = nlp.target.detach()
+    return values
+
+
+def traced(nlp: Transcription) -> Formulas:
+    """What the functions of a discretised problem compute now, at any time.
+
+    The functions are called once, with symbols for state, control, time, target and parameters.
+    All else that they read (globals, attributes, entries of dictionaries and arrays) is part of
+    the formulas as it is now. Symbols have no values: what needs one, as a branch, `float(t)` or a
+    lookup by index does, cannot be traced.
+
+    Raises:
+        Unsupported: With the reason why there are no formulas.
+    """
+    check_floating(nlp)
+    shapes = {name: value.shape[1:] for name, value in parameter_values(nlp).items()}
+    if sum(shape.numel() for shape in shapes.values()) > MOST_PARAMETERS:
+        raise Unsupported(f"more than {MOST_PARAMETERS} parameters")
+    try:
+        return Formulas(shapes, *nodes(nlp, shapes))
+    # The user's own code may do anything with symbols, which can raise anything; torch computes
+    # such a problem, and raises what is really wrong with it.
+    except Exception as error:
+        raise Unsupported(f"{type(nlp.problem).__name__} is not compiled: {error}") from error
+
+
+def check_floating(nlp: Transcription) -> None:
+    """Raises Unsupported if an instance's own values are integers: formulas hold real numbers."""
+    given = {"target": nlp.target, **nlp.own, **nlp.shared}
+    for name, value in given.items():
+        if value is not None and not value.dtype.is_floating_point:
+            raise Unsupported(
+                f"{type(nlp.problem).__name__} is not compiled: {name} has type {value.dtype}"
+            )
+
+
+def nodes(
+    nlp: Transcription, shapes: dict[str, torch.Size]
+) -> tuple[Graph, list[list[int]], list[list[int]]]:
+    """A graph with the expressions of `F, c, g` and of `phi, psi, omega`."""
+    graph, dtype = Graph(), nlp.x0.dtype
+
+    def symbol(codes: Sequence[str], shape: Sequence[int]) -> Symbol:
+        ids = torch.tensor([graph.input(code) for code in codes], dtype=torch.int64)
+        return Symbol(ids.reshape(tuple(shape)), graph, dtype)
+
+    values, place = {}, 0
+    for name, shape in shapes.items():
+        size = shape.numel()
+        values[name] = symbol([f"p[{place + i}]" for i in range(size)], shape)
+        place += size
+    own = {name[4:]: value for name, value in values.items() if name.startswith("own ")}
+    target = values.get("target")
+    w = [f"w[{i}]" for i in range(nlp.nz + nlp.nu)]
+    z, u = symbol(w[: nlp.nz], [nlp.nz]), symbol(w[nlp.nz :], [nlp.nu])
+    time = symbol([TIME], [])
+    # The same formulas as everywhere, at one point whose parameters are symbols.
+    one = copy.copy(nlp)
+    one.points = points = copy.copy(nlp.points)
+    points.h, one.scale, one.anchor = values["h"][0], values["scale"], values["anchor"]
+    one.n = values["n"][0]  # pyright: ignore[reportAttributeAccessIssue]
+    one.weight = None if nlp.weight is None else values["weight"][0]  # pyright: ignore
+    one.stages_of_problem = lambda z, u, s: points.stage(z, u, time, target, own)
+    one.ends_of_problem = lambda z, u: points.ending(z, u, time, target, own)
+    with torch.no_grad():
+        outputs = [*one.stages(z, u), *one.ends(z, u)]
+    found = [entries(graph, value).reshape(-1).tolist() for value in outputs]
+    return graph, found[:3], found[3:]

@@ -1,0 +1,279 @@
+"""Every converged answer is evaluated once more, step by step, by the ordinary solver's formula."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from ..checks.finding import named
+from ..control.base import constants
+from ..problem import Problem
+from ..solver import ExplicitRungeKutta
+from ..solver.stages import Nodes, slope, Stage
+from .iterate import Iterate, largest, Linearisation
+from .method import Outcome
+from .optimality import step_width
+from .transcription import Transcription
+
+
+class Values(NamedTuple):
+    """What the problem's functions give along an answer, each `(time, batch, rows)`.
+
+    Attributes:
+        dynamics: The states at the ends of the steps, each step from the answer's own state.
+        stage_cost: The cost of each step.
+        path_constraint: Its rows at the start of each step.
+        terminal_cost, terminal_constraint, terminal_inequality: Those at the end; time is one.
+    """
+
+    dynamics: Tensor
+    stage_cost: Tensor
+    path_constraint: Tensor
+    terminal_cost: Tensor
+    terminal_constraint: Tensor
+    terminal_inequality: Tensor
+
+
+class Apart(Problem):
+    """A problem whose instances have constants of their own, each evaluated with its own.
+
+    Time is that of the unstretched horizon; a free final time stretches it by the rate `r`,
+    `x' = r f(t0 + r (s - t0), x, u)`.
+
+    Arguments:
+        nlp: The discretised problem, with the parameters given.
+        z: The extended states, which hold the constants found, `(batch, nz)`.
+    """
+
+    def __init__(self, nlp: Transcription, z: Tensor):
+        super().__init__()
+        self.points, self.z, self.own, self.shared = nlp.points, z, nlp.own, nlp.shared
+        self.state_shape = tuple(nlp.problem.state_shape)
+
+    @property
+    def has_stage_cost(self) -> bool:
+        return self.points.problem.has_stage_cost
+
+    def each(self, function: Callable[..., Tensor], *args: Tensor | None) -> Tensor:
+        """`function(rate, *args)` of each instance while the parameters have its values."""
+
+        def one(z: Tensor, own: dict[str, Tensor], *args: Any) -> Tensor:
+            rate = z[self.points.nx] if self.points.free_time else 1.0
+            return self.points.replaced(lambda z: function(rate, *args), z, {**self.shared, **own})
+
+        axes = [None if a is None else 0 for a in args]
+        if len(self.z) > 1:
+            try:
+                return vmap(one, in_dims=(0, 0, *axes))(self.z, self.own, *args)
+            except RuntimeError:
+                pass  # What reads numbers is evaluated instance by instance.
+        values = [
+            one(
+                z, {k: v[i] for k, v in self.own.items()}, *(a if a is None else a[i] for a in args)
+            )
+            for i, z in enumerate(self.z)
+        ]
+        return torch.stack(values)
+
+    def true(self, rate: Tensor | float, s: Tensor) -> Tensor:
+        """The time of an instance at `s` on the unstretched horizon."""
+        t0 = self.points.problem.t0
+        return t0 + rate * (s - t0) if self.points.free_time else s
+
+    def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
+        f = self.points.problem.dynamics
+        return self.each(lambda rate, x, u: rate * f(self.true(rate, t), x, u), x, u)
+
+    def stage_cost(self, t: Tensor, x: Tensor, u: Tensor, target: Tensor | None) -> Tensor:
+        l = self.points.problem.stage_cost
+        return self.each(
+            lambda rate, x, u, target: rate * l(self.true(rate, t), x, u, target), x, u, target
+        )
+
+    def path_constraint(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
+        g = self.points.problem.path_constraint
+        return self.each(lambda rate, x, u: g(self.true(rate, t), x, u), x, u)
+
+    def terminal_cost(self, x: Tensor, target: Tensor | None) -> Tensor:
+        phi = self.points.problem.terminal_cost
+        return self.each(lambda rate, x, target: phi(x, target), x, target)
+
+    def terminal_constraint(self, x: Tensor, target: Tensor | None) -> Tensor:
+        psi = self.points.problem.terminal_constraint
+        return self.each(lambda rate, x, target: psi(x, target), x, target)
+
+    def terminal_inequality(self, x: Tensor, target: Tensor | None) -> Tensor:
+        omega = self.points.problem.terminal_inequality
+        return self.each(lambda rate, x, target: omega(x, target), x, target)
+
+    def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Any:
+        raise NotImplementedError("The instances are those of the answer.")
+
+
+def checked_again(
+    nlp: Transcription, solver: ExplicitRungeKutta, outcome: Outcome, lin: Linearisation,
+    words: list[tuple[str, str]], tolerance: float,
+) -> list[tuple[str, str]]:  # fmt: skip
+    """Status and reason, "inconsistent" where a converged answer is not that of the problem.
+
+    Arguments:
+        nlp: The discretised problem.
+        solver: The steps.
+        outcome: Where the method ended.
+        lin: The functions there, as the method saw them.
+        words: What is known so far.
+        tolerance: Of the residuals.
+    """
+    at = [i for i, (status, _) in enumerate(words) if status == "converged"]
+    if not at:
+        return words
+    it = outcome.it
+    if len(at) < len(words):
+        index = torch.tensor(at, device=nlp.x0.device)
+        nlp, it, lin = nlp.take(index), it.take(index), lin.take(index)
+    words = list(words)
+    for i, reason in zip(at, inconsistencies(nlp, solver, it, lin, tolerance), strict=True):
+        if reason is not None:
+            words[i] = ("inconsistent", reason)
+    return words
+
+
+@torch.no_grad()
+def inconsistencies(
+    nlp: Transcription, solver: ExplicitRungeKutta, it: Iterate, lin: Linearisation,
+    tolerance: float,
+) -> list[str | None]:  # fmt: skip
+    """For each instance the function whose value differs, the first step where, and both values.
+
+    The steps are taken one after the other with the problem's own functions, a scalar time and the
+    whole batch at once: nothing traced, compiled, shared or kept from before has a part in it.
+    Each step starts from the answer's own state, so that an unstable system does not blow up what
+    is left of the residual.
+
+    Arguments:
+        nlp: The discretised problem.
+        solver: The steps.
+        it: The answer.
+        lin: What the solution believes its functions to be there.
+        tolerance: Of the residuals.
+    """
+    single = it.z.dtype != torch.float64
+    tolerance = max(10 * tolerance, 1e-3 if single else 1e-7)
+    believed = Values(it.z[1:, :, : nlp.nx], *lin.along.values[1:], *lin.end.values)
+    room = allowed(nlp, it, believed, tolerance)
+    # Where a function jumps at a stage's time, the rounding of that time must not matter.
+    finest = 8 * torch.finfo(it.z.dtype).eps * max(abs(nlp.problem.t0), abs(nlp.problem.t1))
+    try:
+        found = evaluated(nlp, solver, it, 0.0)
+        differ = differences(believed, found, room)
+        for shift in (finest, -finest):
+            if any(bool(part.any()) for part in differ):
+                moved = differences(believed, evaluated(nlp, solver, it, shift), room)
+                differ = [a & b for a, b in zip(differ, moved, strict=True)]
+    # The pass runs the user's own code in another way than the solution did.
+    except Exception as error:
+        reason = named(error) or error
+        return [f"evaluated step by step, a function fails: {reason}"] * len(nlp.x0)
+    words: list[str | None] = [None] * len(nlp.x0)
+    wrong = torch.stack([part.any(0) for part in differ]).any(0)
+    for i in wrong.nonzero()[:, 0].tolist():
+        words[i] = told(nlp, it, believed, found, [part[:, i] for part in differ], i)
+    return words
+
+
+def evaluated(nlp: Transcription, solver: ExplicitRungeKutta, it: Iterate, shift: float) -> Values:
+    """One pass through all steps and the end, all times moved by `shift`."""
+    problem, size, tableau = nlp.problem, len(nlp.x0), solver.tableau
+    own = bool(nlp.own or nlp.shared or nlp.nz > nlp.nx)
+    view = Apart(nlp, it.z[0]) if own else problem
+    # A single problem is evaluated without a batch dimension, as the user gave it.
+    lead = (size,) if own or nlp.shape else ()
+    target = nlp.target
+    target = target if target is None or lead else target[0]
+    x = it.z[..., : nlp.nx].detach().reshape(nlp.n + 1, *lead, *problem.state_shape)
+    u = it.u.detach().reshape(nlp.n, *lead, *(problem.control_shape or ()))
+    h = nlp.points.h
+    starts = [s + shift for s in nlp.s[:-1].tolist()]
+    times = [[s + c * h for s in starts] for c in tableau.c]
+    ts = [constants(of_stage, x.dtype, x.device).unbind() for of_stage in times]
+    slopes, costs, rows = [], [], []
+    for k, (x_k, u_k) in enumerate(zip(x[:-1].unbind(), u.unbind(), strict=True)):
+        stages = [
+            Stage(of_stage[k], t[k], lambda x, u=u_k: u)
+            for of_stage, t in zip(times, ts, strict=True)
+        ]
+        nodes = Nodes(view, target)
+        slopes.append(slope(view, tableau, h, stages, x_k, nodes)[1])
+        costs.append(nodes.cost())
+        if nlp.along.rows:
+            rows.append(view.path_constraint(ts[0][k], x_k, u_k))
+    c = [torch.as_tensor(cost).to(x).expand(lead).reshape(size, 1) for cost in costs]
+    g = torch.stack(rows).reshape(nlp.n, size, -1) if rows else x.new_zeros(nlp.n, size, 0)
+    ends = [
+        function(x[-1], target).reshape(1, size, -1)
+        for function in (view.terminal_cost, view.terminal_constraint, view.terminal_inequality)
+    ]
+    if nlp.points.last:
+        end = constants([nlp.s.tolist()[-1] + shift], x.dtype, x.device)[0]
+        last = view.path_constraint(end, x[-1], u[-1]).reshape(1, size, -1)
+        ends[2] = torch.cat([ends[2], last[..., nlp.points.last]], -1)
+    F = (x[:-1] + h * torch.stack(slopes)).reshape(nlp.n, size, -1)
+    return Values(F, torch.stack(c), g, *ends)
+
+
+def allowed(nlp: Transcription, it: Iterate, believed: Values, tolerance: float) -> Values:
+    """By how much each value may differ, as something that broadcasts with it."""
+    size = (1 + largest(it.z[..., : nlp.nx]))[:, None]
+    total = believed.stage_cost.abs().sum(0) + believed.terminal_cost.abs().sum(0)
+    # A cost that cancels is as exact as its derivatives are large, however small it is.
+    total = total + (1 / nlp.scale[:, None]) * max(1.0, nlp.points.h * nlp.n)
+    return Values(
+        tolerance * size,
+        tolerance * torch.maximum(believed.stage_cost.abs(), total / nlp.n),
+        tolerance * (size + largest(believed.path_constraint)[:, None]),
+        tolerance * total,
+        tolerance * (size + largest(believed.terminal_constraint)[:, None]),
+        tolerance * (size + largest(believed.terminal_inequality)[:, None]),
+    )
+
+
+def differences(believed: Values, found: Values, room: Values) -> list[Tensor]:
+    """Which values differ by more than there is room for, `(time, batch)` for each function."""
+    return [
+        ~((a == b) | ((a - b).abs() <= most)).all(-1)
+        for a, b, most in zip(believed, found, room, strict=True)
+    ]
+
+
+def told(
+    nlp: Transcription, it: Iterate, believed: Values, found: Values, differ: list[Tensor], i: int
+) -> str:
+    """The function of instance `i` that differs first, where, and both values.
+
+    Arguments:
+        nlp: The discretised problem.
+        it: The answer.
+        believed: What its functions are according to the answer.
+        found: What they are.
+        differ: At which times each differs.
+        i: The instance.
+    """
+    first = []
+    for number, (name, times) in enumerate(zip(Values._fields, differ, strict=True)):
+        if bool(times.any()):
+            k = int(times.nonzero()[0, 0])
+            first.append((k if number < 3 else nlp.n, number, name))
+    k, number, name = min(first)
+    a, b = (values[number][k if number < 3 else 0, i] for values in (believed, found))
+    row = int((a - b).abs().nan_to_num(torch.inf).argmax())
+    place = f"[{row}]" if len(a) > 1 else ""
+    own = len(a) - len(nlp.points.last)
+    if name == "terminal_inequality" and row >= own:
+        name, place = "path_constraint", f"[{nlp.points.last[row - own]}]"
+    h = float(step_width(nlp, it)[i])
+    return (
+        f"{name}{place} differs at step {k}, t={nlp.problem.t0 + h * k:.4g}: {float(a[row]):.6g} "
+        f"in the answer, but {float(b[row]):.6g} where that step is evaluated alone"
+    )
