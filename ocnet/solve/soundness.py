@@ -112,7 +112,8 @@ def named(
         ("dynamics", nlp.nx), ("stage_cost", 1), ("path_constraint", nlp.along.rows),
     ) if along else (
         ("terminal_cost", 1), ("terminal_constraint", nlp.n_psi),
-        ("terminal_inequality", nlp.end.rows),
+        ("terminal_inequality", nlp.end.rows - len(nlp.points.last)),
+        ("path_constraint", len(nlp.points.last)),
     )  # fmt: skip
     rows = [
         (name, f"{name}[{k}]" if size > 1 or name == "dynamics" else name)
