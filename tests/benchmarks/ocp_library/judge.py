@@ -45,7 +45,7 @@ class Verdict(NamedTuple):
 
 
 def guess(problem: Formulas) -> Answer:
-    """The start: the problem's guesses, or the trajectory of the guessed controls."""
+    """The start: the guesses, else where the guessed controls lead, else the state held."""
     n = problem.n
     u = np.array([problem.start(k / n) for k in range(n)]).T
     for row, (low, high) in zip(u, problem.u_bounds, strict=True):
@@ -54,10 +54,9 @@ def guess(problem: Formulas) -> Answer:
     path = [problem.path(k / n) for k in range(n + 1)]
     given = [x for x in path if x is not None]
     x = np.array(given).T if given else rollout(problem, np.array(problem.x0), u, p, problem.T)
+    if not (np.abs(x) < 1e6).all():
+        x = np.repeat(np.array([problem.x0]).T, n + 1, 1)
     x[:, 0] = problem.x0
-    wild = not (np.abs(x) < 1e3 * (1 + np.abs(x[:, :1]))).all()
-    if wild:
-        x = np.repeat(x[:, :1], n + 1, 1)
     return Answer(x, u, p, problem.T)
 
 

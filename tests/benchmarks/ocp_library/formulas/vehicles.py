@@ -76,9 +76,6 @@ class Glider(Formulas):
     def start(self, s: float) -> tuple[float, ...]:
         return (0.7,)
 
-    def path(self, s: float) -> tuple[float, ...]:
-        return 13.23 * s, 1000 - 100 * s, 13.23, -1.288
-
 
 class MoonLander(Formulas):
     """A lander with two engines that moves up and sideways, in least time."""

@@ -70,9 +70,6 @@ class Glider(Library):
     def terminal_constraint(self, x: Tensor, target: Tensor | None) -> Tensor:
         return x[..., 1:] - x.new_tensor([900.0, 13.23, -1.288])
 
-    def guess(self, s: Tensor) -> Tensor:
-        return stacked(13.23 * s, 1000 - 100 * s, 13.23 + 0 * s, -1.288 + 0 * s)
-
 
 class MoonLander(MinimumTime):
     x0, t1, final_time_bounds = (0.0,) * 6, 1.0, (0.1, 50.0)
