@@ -18,7 +18,7 @@ from ocnet.solve import solve
 
 N, NX, NU = 12, 3, 2
 seeds = st.integers(0, 2**31 - 1)
-few = settings(max_examples=6, deadline=None)
+few = settings(max_examples=3, deadline=None)
 
 
 class Random(Problem):

@@ -8,7 +8,7 @@ import numpy as np
 from .formulas import Bounds, Formulas, rk4
 
 
-LAST_NODE = False
+LAST_NODE = True
 """Whether bounds of states and path rows hold at the final time too, as `solve` imposes them."""
 
 

@@ -112,9 +112,9 @@ def least(formulas: Formulas, ipopt: Ipopt, found: Found, verdict: Verdict) -> f
 def told(
     formulas: Formulas, ipopt: Ipopt, answer: Answer, verdict: Verdict, reference: float
 ) -> tuple[bool, str]:
-    """Whether an answer is as good as the least or as a listed local minimum, and its name.
+    """Whether an answer is as good as the least, and which minimum it is.
 
-    A listed value has few digits: IPOPT, started from the answer, must stay with its cost.
+    Where a problem has several local minima, IPOPT, started from the answer, must stay there.
 
     Arguments:
         formulas: The problem.
@@ -129,10 +129,10 @@ def told(
     if cost <= reference + CLOSE * abs(reference):
         better = cost < reference - CLOSE * abs(reference)
         return True, "better" if better else "the least"
-    near = [i for i, v in enumerate(formulas.known) if abs(cost - v) <= formulas.digits * abs(v)]
-    if near and len(formulas.known) > 1:
+    if formulas.several:
         stays = ipopt(answer)
         again = judge(formulas, stays.answer).cost
         if stays.success and abs(again - cost) <= CLOSE * abs(cost):
-            return True, f"local minimum {near[0] + 1} of {len(formulas.known)} listed"
+            near = any(abs(cost - v) <= formulas.digits * abs(v) for v in formulas.known)
+            return True, f"local minimum {cost:.7g}, {'listed' if near else 'not listed'}"
     return False, f"feasible, {(cost - reference) / abs(reference):.1e} above the least"

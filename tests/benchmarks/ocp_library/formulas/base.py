@@ -26,6 +26,7 @@ class Formulas:
         n: The number of steps.
         known: The optimal values, the best first: several if there are several local minima.
         digits: The relative accuracy of the values.
+        several: Whether it has local minima, each of which counts as an answer.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Formulas:
     n: int = 100
     known: tuple[float, ...]
     digits: float = 2e-6
+    several: bool = False
 
     def dynamics(self, m: Any, t: Any, x: Any, u: Any, p: Any) -> tuple:
         """`x'`."""

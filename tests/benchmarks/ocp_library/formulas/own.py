@@ -153,7 +153,7 @@ class PendulumSwingUp(Own):
     """The swing-up of a pendulum with little torque; it has several local minima."""
 
     name, x0, T, u_bounds = "pendulum", (0.0, 0.0), 5.0, ((-3.0, 3.0),)
-    known = (19.3966, 27.18839)
+    known, several = (19.3966, 27.18839), True
     digits = 1e-2
 
     def dynamics(self, m: Any, t: Any, x: Any, u: Any, p: Any) -> tuple:

@@ -46,7 +46,7 @@ class Insurance(Formulas):
     name = "insurance"
     x0, T, u_bounds = (0.0, 0.001, 0.0), 10.0, ((0.0, 25.0),)
     boxes, constants = {0: (0.0, 1.5), 1: (0.0, 1.5)}, {"P": (0.1, 0.0, 10.0)}
-    known = (-2.058436, -2.040775)
+    known, several = (-2.058436, -2.040775), True
 
     def parts(self, m: Any, t: Any, x: Any, p: Any) -> tuple[Any, ...]:
         """`R`, `H`, `U`, `dU` and `vp` of the sheet."""

@@ -106,7 +106,7 @@ class Quadrotor(Formulas):
     x0, T, T_bounds = (0.0, 0.0, 2.5, 0.0, 0.0, 0.0, 0.0, 0.0), 1.0, (0.1, 50.0)
     u_bounds = ((0.0, 9.18 * 5), (-3.0, 3.0), (-3.0, 3.0), (-INF, INF))
     boxes = {6: (-math.pi / 2, math.pi / 2), 7: (-math.pi / 2, math.pi / 2)}
-    known = (1.49026,)
+    known = (1.49242,)
     digits = 1e-5
 
     def dynamics(self, m: Any, t: Any, x: Any, u: Any, p: Any) -> tuple:
@@ -209,7 +209,7 @@ class TruckTrailer(Formulas):
         2: (-math.pi / 2, math.pi / 2), 3: (-math.pi / 2, math.pi / 2), 5: (-0.2, 0.2),
         6: (-math.pi / 6, math.pi / 6),
     }  # fmt: skip
-    known = (48.8173, 49.5410, 52.1409, 59.0029, 60.6450)
+    known, several = (50.5626,), True
     digits = 1e-5
 
     def dynamics(self, m: Any, t: Any, x: Any, u: Any, p: Any) -> tuple:
