@@ -67,7 +67,7 @@ class Policy(nn.Module):
         self.net = nn.Sequential(nn.Linear(3, 32), nn.Tanh(), nn.Linear(32, 1))
 
     def forward(self, t: Tensor, x: Tensor) -> Tensor:
-        time = t.expand(*x.shape[:-1], 1) / HORIZON
+        time = t.to(x).expand(*x.shape[:-1], 1) / HORIZON
         return BOUND * torch.tanh(self.net(torch.cat([time, x], -1)))
 
 

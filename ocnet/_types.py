@@ -7,7 +7,10 @@ from torch import nn, Tensor
 
 
 Time: TypeAlias = Float[Tensor, ""]
-"""A depth, or time, `t`: a scalar tensor of the state's dtype."""
+"""A depth, or time, `t`: a scalar tensor in double precision, whatever the state's dtype is.
+
+Times a tensor with dimensions, it leaves that one's dtype as it is; `t.to(x)` has the state's.
+"""
 
 State: TypeAlias = Float[Tensor, "..."]
 """A state `x` of shape `(*batch, *state_shape)`."""

@@ -26,6 +26,9 @@ Side = Literal["left", "right"]
 TIME_TOLERANCE = 1e-9
 """Times closer than this share of the horizon are the same grid point."""
 
+ULPS = 4
+"""So are times closer than this many units in the last place, where the horizon is far from 0."""
+
 
 class Control(nn.Module, abc.ABC):
     """A control law on `[t0, t1]`, open-loop `u(t)` or feedback `u(t, x)`.
@@ -43,10 +46,11 @@ class Control(nn.Module, abc.ABC):
 
     def __init__(self, t0: float, t1: float, n_intervals: int = 1):
         super().__init__()
-        t0, t1 = float(t0), float(t1)
-        if not t0 < t1:
+        t0, t1 = as_number("t0", t0), as_number("t1", t1)
+        if not -math.inf < t0 < t1 < math.inf:
             raise ValueError(f"Must have t0 < t1, but got {t0=} and {t1=}.")
         check_count("n_intervals", n_intervals)
+        check_resolved(t0, t1, n_intervals)
         self.t0 = t0
         self.t1 = t1
         self.knots = equal_times(t0, t1, n_intervals)
@@ -79,13 +83,13 @@ class Control(nn.Module, abc.ABC):
 
     def forward(self, t: Tensor | float, x: Any = None) -> ControlValue:
         """The control applied at time `t` in state `x`."""
-        (law,) = self.laws([float(t)])
+        (law,) = self.laws([as_number("t", t)])
         return law(x)
 
     def intervals(self, ts: Sequence[float], side: Side = "right") -> list[int]:
         """The index of the interval that holds each time."""
         # A solver's grid point may round to just beside the knot that it means.
-        slack = TIME_TOLERANCE * (self.t1 - self.t0)
+        slack = time_slack(self.t0, self.t1)
         inner = self.knots[1:-1]
         if torch.compiler.is_compiling():
             # The compiler cannot look into bisect, and this runs only once, while it traces.
@@ -123,6 +127,31 @@ def equal_times(t0: float, t1: float, n: int) -> list[float]:
     return [t0 + k * (t1 - t0) / n for k in range(n)] + [t1]
 
 
+def time_slack(t0: float, t1: float) -> float:
+    """How close two times of a horizon are if they are meant to be the same."""
+    return max(TIME_TOLERANCE * (t1 - t0), ULPS * math.ulp(max(abs(t0), abs(t1))))
+
+
+def check_resolved(t0: float, t1: float, n: int) -> None:
+    """Raises a ValueError unless double precision tells the ends of `n` equal intervals apart."""
+    width = (t1 - t0) / n
+    if not width > 4 * time_slack(t0, t1):
+        raise ValueError(
+            f"{n} intervals of [{t0!r}, {t1!r}] are {width:.3g} wide each, which double precision "
+            "does not tell apart there: take fewer, or let the horizon begin at 0."
+        )
+
+
+def time_dtype(device: torch.device) -> torch.dtype:
+    """Double precision, where a device has it."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def as_times(ts: Sequence[float], device: torch.device) -> Tensor:
+    """Times as a tensor, in double precision whatever the state's dtype is."""
+    return constants(ts, time_dtype(device), device)
+
+
 def constants(values: Sequence[float], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Numbers as a tensor, made once for each device other than the CPU; not to be changed.
 
@@ -137,6 +166,20 @@ def constants(values: Sequence[float], dtype: torch.dtype, device: torch.device)
 def kept_constants(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """The tensor that `constants` keeps."""
     return torch.tensor(values, dtype=dtype, device=device)
+
+
+def as_number(name: str, value: Any) -> float:
+    """A number, or a tensor that holds one, as a Python float.
+
+    Raises:
+        TypeError: If it is neither.
+    """
+    try:
+        if isinstance(value, (str, bool)):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name} must be a number, but got {value!r}.") from None
 
 
 def check_count(name: str, value: int, least: int = 1) -> None:

@@ -2,11 +2,12 @@
 
 import copy
 from collections.abc import Sequence
-from functools import partial
 
 from torch import nn
 
-from .base import Control, Law, Piece, Side
+from .._blame import blame, called, EXPLAINED
+from .._types import ControlValue, State, Time
+from .base import as_times, Control, Law, Piece, Side
 
 
 class Feedback(Control):
@@ -14,20 +15,33 @@ class Feedback(Control):
 
     Arguments:
         t0, t1: The horizon.
-        policy: The module `(t, x) -> u`, where `t` is a scalar tensor like `x` and `u` has
-            the shape `(*batch, *control_shape)`.
+        policy: The module `(t, x) -> u`, where `t` is a scalar tensor in double precision
+            (`t.to(x)` has the state's) and `u` has the shape `(*batch, *control_shape)`.
+
+    Raises:
+        TypeError: If the policy is not a module.
     """
 
     def __init__(self, t0: float, t1: float, policy: nn.Module):
         super().__init__(t0, t1)
+        if not isinstance(policy, nn.Module):
+            raise TypeError(f"policy must be a torch.nn.Module, but got {type(policy).__name__}.")
         self.policy = policy
 
     def laws(self, ts: Sequence[float], side: Side = "right") -> Sequence[Law]:
-        # The time follows the state's dtype and device, which only the law gets to see.
-        return [lambda x, t=t: self.policy(x.new_tensor(t), x) for t in ts]
+        # The device is the state's, which only the law gets to see.
+        return [lambda x, t=t: self.applied(as_times((t,), x.device)[0], x) for t in ts]
 
     def pieces(self) -> Sequence[Piece]:
-        return [partial(self.policy)]
+        return [self.applied]
+
+    def applied(self, t: Time, x: State) -> ControlValue:
+        """The policy's value."""
+        try:
+            return self.policy(t, x)
+        except EXPLAINED as error:
+            blame(error, called(self.policy, "forward"), x)
+            raise
 
     def refine(self) -> "Feedback":
         """A copy: a policy is not on a grid."""

@@ -68,7 +68,7 @@ class PiecewisePolynomial(OpenLoop):
         def polynomial(start: float, coefficients: Sequence[Tensor]) -> Piece:
             if len(coefficients) == 1:
                 return lambda t, x: coefficients[0]
-            return lambda t, x: horner(coefficients, t - start)
+            return lambda t, x: horner(coefficients, (t - start).to(self.path))
 
         by_interval = zip(*[unbound(a) for a in self.coefficients()], strict=True)
         return [polynomial(t, a) for t, a in zip(self.knots[:-1], by_interval, strict=True)]

@@ -3,13 +3,14 @@
 import abc
 import copy
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn, Tensor
 
+from .._blame import blame, blamed, called, EXPLAINED
 from .._types import ControlValue, Cost, State, Time
-from ..control.base import check_count, Control, equal_times, TIME_TOLERANCE
+from ..control.base import check_count, check_resolved, Control, equal_times, time_slack
 from ..problem import check_state, Problem, Projection
 from ..trajectory import Trajectory
 
@@ -112,10 +113,12 @@ class Grid(NamedTuple):
 
 def uniform_grid(problem: Problem, n: int) -> Grid:
     """`n` equal steps over the horizon; a projection is crossed in one step, whatever `n` is."""
-    times = equal_times(problem.t0, problem.t1, n)
+    t0, t1 = float(problem.t0), float(problem.t1)
+    check_resolved(t0, t1, n)
+    times = equal_times(t0, t1, n)
     if not problem.projections:
         return Grid(times, {})
-    slack = TIME_TOLERANCE * (problem.t1 - problem.t0)
+    slack = time_slack(t0, t1)
     ends = [end for p in problem.projections for end in (p.start, p.end)]
     times = [
         t
@@ -153,14 +156,50 @@ def segments(grid: Grid) -> Iterator[Segment]:
 
 
 def vector_field(problem: Problem, t: Time, x: State, u: ControlValue, shape: tuple) -> State:
-    """`f(t, x, u)`, checked to be a vector of the space that has `shape`."""
-    f = problem.dynamics(t, x, u)
+    """`f(t, x, u)`, checked to be a vector of the space that has `shape`.
+
+    Raises:
+        TypeError, ValueError: If the dynamics return something else; an error inside of them names
+            the user's line.
+    """
+    try:
+        f = problem.dynamics(t, x, u)
+    except EXPLAINED as error:
+        blame(error, called(problem, "dynamics"), x)
+        raise
+    if not isinstance(f, Tensor):
+        raise TypeError(f"dynamics must return a tensor, but got {type(f).__name__}.")
     if f.shape != shape:
         raise ValueError(
             f"dynamics must return shape {tuple(shape)}, but got {tuple(f.shape)} from a state of "
             f"shape {tuple(x.shape)}."
         )
-    return f
+    # What a formula joins to the time may have become double precision.
+    return f.to(x.dtype) if f.dtype == torch.float64 else f
+
+
+def stage_cost(problem: Problem, t: Time, x: State, u: ControlValue, target: Tensor | None) -> Cost:
+    """`l(t, x, u)`; an error inside of it names the user's line.
+
+    Arguments:
+        problem: The problem.
+        t, x, u: Where it is asked for.
+        target: What it compares with, or None.
+    """
+    with blamed(called(problem, "stage_cost"), x):
+        cost = problem.stage_cost(t, x, u, target)
+    return as_cost("stage_cost", cost, x)
+
+
+def as_cost(name: str, cost: Any, x: State) -> Cost:
+    """What a cost returned, in the state's precision if it took that of the time.
+
+    Raises:
+        TypeError: If it is not a tensor.
+    """
+    if not isinstance(cost, Tensor):
+        raise TypeError(f"{name} must return a tensor, but got {type(cost).__name__}.")
+    return cost.to(x.dtype) if cost.dtype == torch.float64 else cost
 
 
 def project(problem: Problem, projection: Projection, t: Time, x: State, u: ControlValue) -> State:
@@ -175,10 +214,11 @@ def check_solve(problem: Problem, control: Control, x0: State) -> None:
     check_state(problem, x0)
     if not isinstance(control, Control):
         raise TypeError(f"control must be an ocnet.Control, but got {type(control).__name__}.")
-    slack = TIME_TOLERANCE * (problem.t1 - problem.t0)
-    if abs(control.t0 - problem.t0) > slack or abs(control.t1 - problem.t1) > slack:
+    t0, t1 = float(problem.t0), float(problem.t1)
+    slack = time_slack(t0, t1)
+    if abs(control.t0 - t0) > slack or abs(control.t1 - t1) > slack:
         raise ValueError(
-            f"control must live on the problem's horizon [{problem.t0}, {problem.t1}], but got "
+            f"control must live on the problem's horizon [{t0}, {t1}], but got "
             f"one on [{control.t0}, {control.t1}]."
         )
 

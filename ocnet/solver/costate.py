@@ -10,10 +10,10 @@ from torch.autograd.function import once_differentiable
 
 from .._types import Cost, State
 from ..control import Control, OpenLoop
-from ..control.base import unbound
+from ..control.base import as_times, unbound
 from ..problem import Problem
 from ..trajectory import Trajectory
-from .base import check_control_value, check_running_cost, Grid, project, segments
+from .base import check_control_value, check_running_cost, Grid, project, segments, stage_cost
 from .linearisation import Linearisation, linearise
 from .sweep import advance, compiled, retreat
 from .tableau import Tableau
@@ -95,7 +95,7 @@ def solve_by_costate(
     t, u = {}, {}
     for c in dict.fromkeys(tableau.c):
         ts = [start + c * width for start, width in zip(starts, h, strict=True)]
-        t[c] = x0.new_tensor(ts)
+        t[c] = as_times(ts, x0.device)
         u[c] = control.values(ts, side="left" if c == 1 else "right")
     check_control_value(problem, u[0][0])
 
@@ -105,7 +105,7 @@ def solve_by_costate(
         if projection is not None:
             time, value = t[0][start], u[0][start]
             if problem.has_stage_cost:
-                cost = cost.add(problem.stage_cost(time, x, value, target), alpha=h[start])
+                cost = cost.add(stage_cost(problem, time, x, value, target), alpha=h[start])
             x = project(problem, projection, time, x, value)
             states.append(x)
             evaluations += 1
@@ -119,7 +119,7 @@ def solve_by_costate(
         states += [*unbound(X[0])[1:], x]
         evaluations += len(tableau.b) * (end - start)
     check_running_cost(problem, cost, x)
-    times = x0.new_tensor(grid.times)
+    times = as_times(grid.times, x0.device)
     return Trajectory(times, tuple(states), u[0].unbind(), cost, evaluations)
 
 
@@ -127,10 +127,10 @@ def running_cost(
     steps: Steps, X: Sequence[Tensor], u: Sequence[Tensor], target: Tensor | None
 ) -> Cost:
     """`sum h b_i l(t_i, X_i, u_i)`, all steps at once."""
-    l = torch.vmap(lambda t, x, u: steps.problem.stage_cost(t, x, u, target))
+    l = torch.vmap(lambda t, x, u: stage_cost(steps.problem, t, x, u, target))
     total = X[0].new_zeros(())
     for b_i, t_i, X_i, u_i in zip(steps.tableau.b, steps.t, X, u, strict=True):
-        weights = b_i * t_i.new_tensor(steps.h)
+        weights = b_i * X_i.new_tensor(steps.h)
         total = total + torch.tensordot(weights, l(t_i, X_i, u_i), dims=1)
     return total
 

@@ -1,6 +1,7 @@
 """The ODE solver: the same problem and the same control handed to torchdiffeq."""
 
-from bisect import bisect_right
+import functools
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any, Literal
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from .._types import State
 from ..control import Layers
-from ..control.base import check_count, Control, TIME_TOLERANCE, unbound
+from ..control.base import as_times, check_count, Control, time_dtype, time_slack, unbound
 from ..problem import Problem, Projection
 from ..trajectory import Trajectory
 from .base import (
@@ -20,6 +21,7 @@ from .base import (
     project,
     Solver,
     SolverError,
+    stage_cost,
     uniform_grid,
     vector_field,
 )
@@ -48,7 +50,8 @@ class TorchDiffEq(Solver):
     """Any method of torchdiffeq, with the running cost as one more state.
 
     The control's knots are handed over, so that no adaptive step straddles one, and a stage at
-    the end of a fixed step reads the control's left limit.
+    the end of a fixed step reads the control's left limit. The method adds up its steps in double
+    precision, where the device has it; the dynamics are evaluated in the state's.
 
     Arguments:
         method: An adaptive method (dopri5, dopri8, bosh3, fehlberg2, adaptive_heun) or one of
@@ -60,6 +63,9 @@ class TorchDiffEq(Solver):
             equation backwards in time, with the same tolerances and memory that does not grow
             with the number of steps.
         max_steps: An adaptive method gives up after so many steps between two output times.
+        norm: How an adaptive method measures the error of a batch: "sample" takes the largest of
+            the samples' own norms, so that each is solved to the tolerance; "joint" takes one norm
+            over all, in which many easy samples hide a hard one.
 
     Raises:
         TypeError, ValueError: Naming the argument that is off.
@@ -74,6 +80,7 @@ class TorchDiffEq(Solver):
         atol: float = 1e-9,
         gradient: Literal["backprop", "adjoint"] = "backprop",
         max_steps: int = 100_000,
+        norm: Literal["sample", "joint"] = "sample",
     ):
         if method not in ORDER:
             raise ValueError(f"method must be one of {', '.join(ORDER)}, but got {method!r}.")
@@ -86,6 +93,9 @@ class TorchDiffEq(Solver):
                 raise ValueError(f"Must have {name} > 0, but got {name}={tolerance}.")
         if gradient not in ("backprop", "adjoint"):
             raise ValueError(f'gradient must be "backprop" or "adjoint", but got {gradient!r}.')
+        if norm not in ("sample", "joint"):
+            raise ValueError(f'norm must be "sample" or "joint", but got {norm!r}.')
+        self.norm = norm
         self.method = method
         self.order = ORDER[method]
         self.is_fixed = method in FIXED
@@ -98,6 +108,7 @@ class TorchDiffEq(Solver):
     def __repr__(self) -> str:
         how = f"{self.n}" if self.is_fixed else f"rtol={self.rtol:g}, atol={self.atol:g}"
         more = "" if self.gradient == "backprop" else ", adjoint"
+        more += "" if self.norm == "sample" else ", joint norm"
         return f"torchdiffeq {self.method}({how}{more})"
 
     def solve(
@@ -122,9 +133,8 @@ class TorchDiffEq(Solver):
             states.extend(unbound(xs[1:]))
             x, cost, k = xs[-1], costs[-1], end
         check_running_cost(problem, cost, x)
-        return Trajectory(
-            x0.new_tensor(grid.times), tuple(states), (), cost, evaluations=field.evaluations
-        )
+        t = as_times(grid.times, x0.device)
+        return Trajectory(t, tuple(states), (), cost, evaluations=field.evaluations)
 
     @property
     def uses_adjoint(self) -> bool:
@@ -135,8 +145,8 @@ class TorchDiffEq(Solver):
         self, field: "AugmentedField", times: Sequence[float], x: State, cost: Tensor
     ) -> tuple[Tensor, Tensor]:
         """States and running costs at `times`, which no projection lies between."""
-        # Double precision time keeps the widths of many small steps exact for any state dtype.
-        dtype = x.dtype if x.device.type == "mps" else torch.float64
+        # torchdiffeq rounds the time to the dtype of what it integrates: that must be double.
+        dtype = torch.promote_types(x.dtype, time_dtype(x.device))
         ts = torch.tensor(times, dtype=dtype, device=x.device)
         inner = [t for t in field.control.knots if times[0] < t < times[-1]]
         options: dict[str, Any] = {"perturb": True}
@@ -144,6 +154,8 @@ class TorchDiffEq(Solver):
             # A step beyond either end would read the control, and the state space, of the
             # stage behind it.
             options = {"max_num_steps": self.max_steps, "step_t": ts[[0, -1]]}
+            if self.norm == "sample":
+                options["norm"] = functools.partial(worst_sample, batch=cost.dim())
             if inner:
                 options["jump_t"] = torch.tensor(inner, dtype=dtype, device=x.device)
         settings: dict[str, Any] = {
@@ -153,24 +165,27 @@ class TorchDiffEq(Solver):
         from torchdiffeq import odeint, odeint_adjoint
 
         field.reached = []
+        start = (x.to(dtype), cost.to(dtype))
         try:
             if self.uses_adjoint:
                 params = (*field.control.parameters(), *field.problem.parameters())
                 params = tuple(p for p in params if p.requires_grad)
-                xs, costs = odeint_adjoint(field, (x, cost), ts, adjoint_params=params, **settings)
+                found = odeint_adjoint(field, start, ts, adjoint_params=params, **settings)
             else:
-                xs, costs = odeint(field, (x, cost), ts, **settings)
+                found = odeint(field, start, ts, **settings)
         except AssertionError as error:
-            raise self.failure(field, error, times, x, cost, settings) from None
-        return xs, costs  # pyright: ignore[reportReturnType]
+            if hasattr(error, "formula"):
+                raise
+            raise self.failure(field, error, times, start, settings) from None
+        xs, costs = found
+        return xs.to(x.dtype), costs.to(cost.dtype)  # pyright: ignore
 
     def failure(
         self,
         field: "AugmentedField",
         error: AssertionError,
         times: Sequence[float],
-        x: State,
-        cost: Tensor,
+        start: tuple[State, Tensor],
         settings: dict,
     ) -> SolverError:
         """The error that tells where an adaptive method gave up, with the trajectory up to there.
@@ -183,12 +198,13 @@ class TorchDiffEq(Solver):
         time, layer = reached[-1], field.interval(reached[-1])
         reason = "non-finite state" if "non-finite" in str(error) else str(error)
         with torch.no_grad():
-            xs, costs = x[None], cost[None]
+            xs, costs = (z[None] for z in start)
             if len(reached) > 1:
-                ts = torch.tensor(reached, dtype=torch.float64, device=x.device)
-                xs, costs = odeint(field, (x, cost), ts, **settings)
-            states, cost = tuple(xs.unbind()), costs[-1]  # pyright: ignore
-        partial = Trajectory(x.new_tensor(reached), states, (), cost, field.evaluations)
+                ts = torch.tensor(reached, dtype=xs.dtype, device=xs.device)
+                xs, costs = odeint(field, start, ts, **settings)
+            states, cost = tuple(xs.to(field.dtype).unbind()), costs[-1].to(field.dtype)
+        t = as_times(reached, xs.device)
+        partial = Trajectory(t, states, (), cost, field.evaluations)
         message = (
             f"{self.method} broke down at time t={time:.6g}, layer {layer} of "
             f"{field.control.n_intervals}, after {len(reached) - 1} steps: {reason}."
@@ -216,10 +232,10 @@ class AugmentedField:
         self.problem = problem
         self.control = control
         self.target = target
+        self.dtype = dtype
         self.pieces = control.pieces()
-        # Time arrives rounded to the state's precision and moved by one unit in the last place
-        # to a knot's left or right: knots rounded the same way tell the two apart.
-        self.inner = torch.tensor(control.knots[1:-1], dtype=dtype).tolist()
+        # At a knot time arrives moved by one unit in the last place to its left or right.
+        self.inner = control.knots[1:-1]
         self.has_adjoint = has_adjoint
         # What follows statistics where the field is evaluated, in each interval.
         parts = control.layers if isinstance(control, Layers) else [control]
@@ -233,20 +249,22 @@ class AugmentedField:
 
     def __call__(self, t: Tensor, state: tuple[State, Tensor]) -> tuple[State, Tensor]:
         self.evaluations += 1
-        k = self.interval(float(t.detach()))
-        # The adjoint alone asks for derivatives: it meets the batch a second time.
+        # The adjoint alone asks for derivatives: it meets the batch a second time. Its first
+        # evaluation in an interval is at the later end, and is not moved.
         again = self.has_adjoint and torch.is_grad_enabled()
+        time = float(t.detach())
+        k = bisect_left(self.inner, time) if again else self.interval(time)
         with frozen(self.norms[min(k, len(self.norms) - 1)]) if again else nullcontext():
             return self.rates(k, t, state)
 
     def rates(self, k: int, t: Tensor, state: tuple[State, Tensor]) -> tuple[State, Tensor]:
         """`(f, l)` at a time in the `k`-th interval of the control."""
-        x, cost = state
+        x, cost = state[0].to(self.dtype), state[1]
         u = self.pieces[k](t, x)
-        f = vector_field(self.problem, t, x, u, x.shape)
+        f = vector_field(self.problem, t, x, u, x.shape).to(cost.dtype)
         if not self.problem.has_stage_cost:
             return f, torch.zeros_like(cost)
-        rate = self.problem.stage_cost(t, x, u, self.target)
+        rate = stage_cost(self.problem, t, x, u, self.target).to(cost.dtype)
         check_running_cost(self.problem, cost + rate, x)
         return f, rate.expand_as(cost)
 
@@ -256,18 +274,30 @@ class AugmentedField:
 
     def project(self, projection: Projection, x: State, cost: Tensor) -> tuple[State, Tensor]:
         """State and running cost behind a projection."""
-        t = x.new_tensor(projection.start)
+        t = as_times((projection.start,), x.device)[0]
         self.evaluations += 1
         u = self.pieces[self.control.intervals([projection.start])[0]](t, x)
         if self.problem.has_stage_cost:
             h = projection.end - projection.start
-            cost = cost + h * self.problem.stage_cost(t, x, u, self.target)
+            cost = cost + h * stage_cost(self.problem, t, x, u, self.target)
         return project(self.problem, projection, t, x, u), cost
+
+
+def worst_sample(errors: tuple[Tensor, Tensor], batch: int) -> Tensor:
+    """The largest over the samples of a sample's root mean square, cost and state apart.
+
+    Arguments:
+        errors: Of state and running cost, each over its tolerance.
+        batch: How many batch dimensions they have.
+    """
+    of_x, of_cost = errors
+    of_x = of_x.reshape(*of_x.shape[:batch], -1)
+    return torch.maximum(of_x.square().mean(-1).sqrt(), of_cost.abs()).max()
 
 
 def snapped(times: Sequence[float], knots: Sequence[float]) -> list[float]:
     """The times, with those that lie beside a knot moved onto it."""
-    slack = TIME_TOLERANCE * (times[-1] - times[0])
+    slack = time_slack(times[0], times[-1])
 
     def snap(t: float) -> float:
         after = bisect_right(knots, t)

@@ -28,7 +28,7 @@ from torch.autograd.function import once_differentiable
 
 from .._types import Cost, State
 from ..control import Control, Feedback, Layers, OpenLoop
-from ..control.base import Law
+from ..control.base import as_times, Law
 from ..problem import Problem
 from ..trajectory import Trajectory
 from .base import check_control_value, check_running_cost, Grid, project, segments, Watch
@@ -168,7 +168,7 @@ def solve_reversibly(
         states.append(x)
         kept.append(end)
     check_running_cost(problem, cost, x)
-    return Trajectory(x0.new_tensor(grid.times)[kept], tuple(states), (), cost, evaluations)
+    return Trajectory(as_times(grid.times, x0.device)[kept], tuple(states), (), cost, evaluations)
 
 
 def column(
@@ -178,7 +178,7 @@ def column(
     times = [start + c * width for start, width in zip(starts, h, strict=True)]
     # At its later end a step reads the control's left limit.
     side = "left" if (c == 1 and h[0] > 0) or (c == 0 and h[0] < 0) else "right"
-    t = x.new_tensor(times).unbind()
+    t = as_times(times, x.device).unbind()
     if isinstance(control, OpenLoop):
         return Column(times, t, control.values(times, side), ())
     return Column(times, t, None, control.laws(times, side))

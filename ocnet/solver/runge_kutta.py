@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from .._types import ControlValue, Cost, State
-from ..control.base import check_count, constants, Control
+from ..control.base import as_times, check_count, Control
 from ..problem import Problem, Projection
 from ..trajectory import Trajectory
 from .base import (
@@ -101,7 +101,7 @@ class ExplicitRungeKutta(Solver):
             segment = problem.steps_at_once
         norms = tracking(problem, control) if self.gradient == "checkpoint" else []
 
-        t = constants(grid.times, x0.dtype, x0.device)
+        t = as_times(grid.times, x0.device)
         # A cost of the control alone stays one number, which needs no sum on the way back.
         x, cost = x0, x0.new_zeros(())
         states, controls, kept = [x0], [], [0]
@@ -148,7 +148,7 @@ class ExplicitRungeKutta(Solver):
         for c in dict.fromkeys(self.tableau.c):
             ts = [t + c * h for t, h in zip(starts, widths, strict=True)]
             laws = control.laws(ts, side="left" if c == 1 else "right")
-            t = constants(ts, x0.dtype, x0.device)
+            t = as_times(ts, x0.device)
             stages[c] = list(map(Stage, ts, t.unbind(), laws))
         by_node = [stages[c] for c in self.tableau.c]
         return [

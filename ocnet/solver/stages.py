@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from .._blame import blamed, called
 from .._types import ControlValue, Cost, State, Time
 from ..control.base import Law
 from ..problem import Node, Problem
-from .base import vector_field
+from .base import as_cost, vector_field
 from .tableau import Tableau, weighted
 
 
@@ -44,7 +45,10 @@ class Nodes(list[Node]):
         """The running cost of all nodes."""
         if not self.problem.has_stage_cost:
             return 0.0
-        return self.problem.running_cost(self, self.target)
+        x = self[0].x
+        with blamed(called(self.problem, "stage_cost"), x):
+            cost = self.problem.running_cost(self, self.target)
+        return as_cost("running_cost", cost, x)
 
 
 def slope(
