@@ -1,6 +1,7 @@
 """Optimal control problems in Bolza form."""
 
 import abc
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -9,6 +10,7 @@ from torch import nn, Tensor
 
 from ._types import Cost, State, Time
 from .control import Control, PiecewiseConstant
+from .control.base import as_number
 
 
 Split = Literal["train", "validation", "test"]
@@ -106,7 +108,7 @@ class Problem(nn.Module, abc.ABC):
     broadcast with those of `x`.
 
     Attributes:
-        t0, t1: The horizon.
+        t0, t1: The horizon: numbers, or tensors that hold one and may require a gradient.
         state_shape: The shape of one state at `t0`.
         control_shape: The shape of one control value; None if a control value is a layer.
         projections: The layers where the state space changes, in order of time.
@@ -217,7 +219,11 @@ class Problem(nn.Module, abc.ABC):
             control: The control.
             lr: The learning rate.
             weight_decay: The weight decay.
+
+        Raises:
+            ValueError: Unless the rate is positive and the decay is not negative.
         """
+        check_rates(lr, weight_decay)
         parameters = [*control.parameters(), *self.parameters()]
         return [{"params": parameters, "lr": lr, "weight_decay": weight_decay}]
 
@@ -263,9 +269,15 @@ class Problem(nn.Module, abc.ABC):
     def constraints(self) -> list[str]:
         """The names of the constraints that the problem has; training keeps none of them."""
         methods = ("path_constraint", "terminal_constraint", "terminal_inequality")
-        found = [n for n in methods if getattr(type(self), n) is not getattr(Problem, n)]
+        found = [
+            n
+            for n in methods
+            if n in self.__dict__ or getattr(type(self), n) is not getattr(Problem, n)
+        ]
         values = ("control_bounds", "final_time_bounds")
-        return found + [n for n in values if getattr(self, n) is not None]
+        found += [n for n in values if getattr(self, n) is not None]
+        bounded = any(math.isfinite(b) for pair in self.static_parameters.values() for b in pair)
+        return [*found, "static_parameters"] if bounded else found
 
     def batch_shape(self, x: State) -> torch.Size:
         """The batch dimensions of a state (its rank is the same in every stage)."""
@@ -274,6 +286,11 @@ class Problem(nn.Module, abc.ABC):
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "projections":
             value = nn.ModuleList(value)
+        if name in ("t0", "t1") and isinstance(value, nn.Parameter):
+            # The defaults below make PyTorch take the name for one that is taken.
+            self._parameters[name] = value
+            object.__setattr__(self, name, value)
+            return
         super().__setattr__(name, value)
         # A module that is assigned lies in `_modules`, where Python looks only after the class:
         # the defaults above would hide it.
@@ -300,14 +317,21 @@ class SolvedProblem(Problem):
         return None
 
 
+def check_rates(lr: float, weight_decay: float) -> None:
+    """Raises a ValueError unless the rate is positive and the weight decay not negative."""
+    if not 0 < lr < math.inf:
+        raise ValueError(f"Must have 0 < lr < inf, but got {lr=}.")
+    if not 0 <= weight_decay < math.inf:
+        raise ValueError(f"Must have 0 <= weight_decay < inf, but got {weight_decay=}.")
+
+
 def check_state(problem: Any, x0: Any) -> None:
     """Raises a TypeError or ValueError that names what is wrong with a problem or its state."""
     if not isinstance(problem, Problem):
         raise TypeError(f"problem must be an ocnet.Problem, but got {type(problem).__name__}.")
-    if not problem.t0 < problem.t1:
-        raise ValueError(
-            f"Must have t0 < t1, but got t0={float(problem.t0)} and t1={float(problem.t1)}."
-        )
+    t0, t1 = as_number("t0", problem.t0), as_number("t1", problem.t1)
+    if not -math.inf < t0 < t1 < math.inf:
+        raise ValueError(f"Must have t0 < t1, but got {t0=} and {t1=}.")
     if not hasattr(problem, "state_shape"):
         raise TypeError(f"{type(problem).__name__} must set state_shape, a tuple of integers.")
     check_shape("state_shape", problem.state_shape)

@@ -1,5 +1,6 @@
 """Bounds on the loss of a deep residual network from shallow ones."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -59,11 +60,11 @@ def average_bound(losses: Sequence[float], final_loss: float, gamma: float, dept
 
 
 def check_bound(m: int, depth: int, gamma: float) -> None:
-    """Raises a ValueError unless `M <= N` and `gamma >= 0`."""
+    """Raises a ValueError unless `M <= N` and `0 <= gamma < inf`."""
     if m > depth:
         raise ValueError(f"Must have M <= N, but got M={m} and N={depth}.")
-    if not gamma >= 0:
-        raise ValueError(f"Must have gamma >= 0, but got gamma={gamma}.")
+    if not 0 <= gamma < math.inf:
+        raise ValueError(f"Must have 0 <= gamma < inf, but got gamma={gamma}.")
 
 
 @dataclass(frozen=True)

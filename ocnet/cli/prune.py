@@ -22,9 +22,10 @@ def prune_command(
     tolerance: Annotated[
         float, typer.Option(help="Accuracy that may be lost on the validation data, in points.")
     ] = 0.5,
-    tune: Annotated[int, typer.Option(help="Epochs of fine-tuning after pruning.")] = 0,
+    tune: Annotated[int, typer.Option(min=0, help="Epochs of fine-tuning after pruning.")] = 0,
     inside: Annotated[
-        int, typer.Option(help="Also remove so many blocks inside the stages, one at a time.")
+        int,
+        typer.Option(min=0, help="Also remove so many blocks inside the stages, one at a time."),
     ] = 0,
     seed: SeedOption = 0,
     out: OutOption = None,

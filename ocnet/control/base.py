@@ -177,7 +177,7 @@ def as_number(name: str, value: Any) -> float:
     try:
         if isinstance(value, (str, bool)):
             raise TypeError
-        return float(value)
+        return float(value.detach() if isinstance(value, Tensor) else value)
     except (TypeError, ValueError, RuntimeError):
         raise TypeError(f"{name} must be a number, but got {value!r}.") from None
 

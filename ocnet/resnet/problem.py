@@ -4,6 +4,7 @@ import abc
 import copy
 import functools
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from .._types import Cost, State, Time
 from ..control import Control
 from ..control.base import constants
 from ..cost import Loss
-from ..problem import Node, Problem, Projection, Sample
+from ..problem import check_rates, Node, Problem, Projection, Sample
 from ..solver.stages import Nodes
 from .loss import CrossEntropy
 from .readouts import Backbone, ReadOuts
@@ -191,6 +192,7 @@ class ResidualProblem(Problem, abc.ABC):
             lr: The learning rate of all but the heads.
             weight_decay: `lambda`.
         """
+        check_rates(lr, weight_decay)
         heads = [self.readouts.own_parameters(k) for k in range(self.depth)]
         others = {id(p) for p in (*itertools.chain(*heads), *control.parameters())}
         backbone = [p for p in self.parameters() if id(p) not in others]
@@ -269,9 +271,9 @@ def gammas(gamma: Gamma, depth: int) -> tuple[float, ...]:
         values = list(gamma)
     if len(values) != depth:
         raise ValueError(f"gamma must have {depth} values, one for each layer: got {len(values)}.")
-    worst = min(values, default=0.0)
-    if not worst >= 0:
-        raise ValueError(f"Must have gamma >= 0, but got gamma={worst}.")
+    for k, weight in enumerate(values):
+        if not 0 <= weight < math.inf:
+            raise ValueError(f"Must have 0 <= gamma < inf, but got gamma={weight} at depth {k}.")
     return tuple(map(float, values))
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,8 +98,12 @@ class Config:
                 raise ValueError(f"{name} must be one of {known}, but got {getattr(self, name)!r}.")
         for name in ("lr", "clip"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"Must have {name} > 0, but got {name}={value}.")
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"Must have 0 < {name} < inf, but got {name}={value}.")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(
+                f"Must have 0 <= weight_decay < inf, but got weight_decay={self.weight_decay}."
+            )
         if self.capture and self.changes_gamma:
             raise ValueError(
                 "capture=True keeps gamma as it was recorded: it takes no schedule of gamma."
@@ -179,6 +184,10 @@ class Config:
 
     def make_schedule(self, iterations: int) -> Schedule:
         """The schedule of the learning rate over a run of so many iterations."""
+        if self.warmup and not self.warmup < iterations:
+            raise ValueError(
+                f"Must have warmup < iterations, but got warmup={self.warmup} and {iterations=}."
+            )
         return scheduled(self.schedule, iterations, self.warmup)
 
     def make_gamma_schedule(self, iterations: int) -> Schedule:

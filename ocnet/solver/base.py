@@ -10,7 +10,7 @@ from torch import nn, Tensor
 
 from .._blame import blame, blamed, called, EXPLAINED
 from .._types import ControlValue, Cost, State, Time
-from ..control.base import check_count, check_resolved, Control, equal_times, time_slack
+from ..control.base import as_number, check_count, check_resolved, Control, equal_times, time_slack
 from ..problem import check_state, Problem, Projection
 from ..trajectory import Trajectory
 
@@ -113,7 +113,7 @@ class Grid(NamedTuple):
 
 def uniform_grid(problem: Problem, n: int) -> Grid:
     """`n` equal steps over the horizon; a projection is crossed in one step, whatever `n` is."""
-    t0, t1 = float(problem.t0), float(problem.t1)
+    t0, t1 = as_number("t0", problem.t0), as_number("t1", problem.t1)
     check_resolved(t0, t1, n)
     times = equal_times(t0, t1, n)
     if not problem.projections:
@@ -214,7 +214,7 @@ def check_solve(problem: Problem, control: Control, x0: State) -> None:
     check_state(problem, x0)
     if not isinstance(control, Control):
         raise TypeError(f"control must be an ocnet.Control, but got {type(control).__name__}.")
-    t0, t1 = float(problem.t0), float(problem.t1)
+    t0, t1 = as_number("t0", problem.t0), as_number("t1", problem.t1)
     slack = time_slack(t0, t1)
     if abs(control.t0 - t0) > slack or abs(control.t1 - t1) > slack:
         raise ValueError(

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.autograd.function import once_differentiable as detached
 
 from .._types import Cost, State
 from ..control import Control, OpenLoop
@@ -15,6 +15,7 @@ from ..problem import Problem
 from ..trajectory import Trajectory
 from .base import check_control_value, check_running_cost, Grid, project, segments, stage_cost
 from .linearisation import Linearisation, linearise
+from .recompute import once_differentiable
 from .sweep import advance, compiled, retreat
 from .tableau import Tableau
 
@@ -114,6 +115,7 @@ def solve_by_costate(
         linear = linearise(problem, ts[0][0], x, us[0][0])
         steps = Steps(problem, tableau, linear, h[start:end], ts, compile)
         x, *X = Recursion.apply(steps, x, *us, *linear.parameters)
+        once_differentiable("costate", x, *X)
         if problem.has_stage_cost:
             cost = cost + running_cost(steps, X, us, target)
         states += [*unbound(X[0])[1:], x]
@@ -169,7 +171,7 @@ class Recursion(torch.autograd.Function):
         return x, *stacked
 
     @staticmethod
-    @once_differentiable
+    @detached
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *gradients: Tensor | None
     ) -> tuple[Tensor | None, ...]:

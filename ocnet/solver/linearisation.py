@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from .._types import State, Time
 from ..problem import Problem
 from .base import vector_field
+from .first_look import first_look
 
 
 class Linearisation(NamedTuple):
@@ -93,7 +94,8 @@ class Dynamics(nn.Module):
         self.problem = problem
 
     def forward(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
-        return vector_field(self.problem, t, x, u, x.shape)
+        with first_look(self.problem, [t], [x], "costate"):
+            return vector_field(self.problem, t, x, u, x.shape)
 
 
 def fresh(z: Tensor) -> Tensor:

@@ -25,7 +25,9 @@ from .base import (
     uniform_grid,
     vector_field,
 )
-from .recompute import frozen, tracking
+from .first_look import first_look
+from .horizon import on_numbers
+from .recompute import frozen, once_differentiable, random_state, refuse_random, tracking
 
 
 ADAPTIVE = ("dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")
@@ -115,6 +117,7 @@ class TorchDiffEq(Solver):
         self, problem: Problem, control: Control, x0: State, target: Tensor | None = None
     ) -> Trajectory:
         check_solve(problem, control, x0)
+        problem = on_numbers(problem, control, self.gradient)
         grid = uniform_grid(problem, self.n)
         grid = grid._replace(times=snapped(grid.times, control.knots))
         field = AugmentedField(problem, control, target, x0.dtype, self.uses_adjoint)
@@ -170,7 +173,11 @@ class TorchDiffEq(Solver):
             if self.uses_adjoint:
                 params = (*field.control.parameters(), *field.problem.parameters())
                 params = tuple(p for p in params if p.requires_grad)
+                drawn = random_state(x.device)
                 found = odeint_adjoint(field, start, ts, adjoint_params=params, **settings)
+                if not torch.equal(drawn, random_state(x.device)):
+                    raise refuse_random("adjoint")
+                once_differentiable("adjoint", *found)  # pyright: ignore[reportArgumentType]
             else:
                 found = odeint(field, start, ts, **settings)
         except AssertionError as error:
@@ -237,6 +244,7 @@ class AugmentedField:
         # At a knot time arrives moved by one unit in the last place to its left or right.
         self.inner = control.knots[1:-1]
         self.has_adjoint = has_adjoint
+        self.is_watched = torch.is_grad_enabled()
         # What follows statistics where the field is evaluated, in each interval.
         parts = control.layers if isinstance(control, Layers) else [control]
         self.norms = [tracking(problem, part) for part in parts] if has_adjoint else []
@@ -255,7 +263,15 @@ class AugmentedField:
         time = float(t.detach())
         k = bisect_left(self.inner, time) if again else self.interval(time)
         with frozen(self.norms[min(k, len(self.norms) - 1)]) if again else nullcontext():
-            return self.rates(k, t, state)
+            if not self.is_watched:
+                return self.rates(k, t, state)
+            self.is_watched = False
+            gradient = "adjoint" if self.has_adjoint else "backprop"
+            known = (*self.control.parameters(), *self.problem.parameters())
+            with first_look(
+                self.problem, [t], state, gradient, known if self.has_adjoint else None
+            ):
+                return self.rates(k, t, state)
 
     def rates(self, k: int, t: Tensor, state: tuple[State, Tensor]) -> tuple[State, Tensor]:
         """`(f, l)` at a time in the `k`-th interval of the control."""

@@ -1,7 +1,6 @@
 """What computing a layer a second time must leave alone: the statistics that it follows."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn, Tensor
@@ -19,22 +18,64 @@ def statistics(modules: Iterable[nn.Module]) -> list[Tensor]:
     return [buffer for m in modules for buffer in m.buffers(recurse=False)]
 
 
-@contextmanager
-def frozen(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Lets modules compute with the statistics of the batch, but not follow them."""
-    norms = [m for m in modules if isinstance(m, _NormBase)]
-    others = [m for m in modules if not isinstance(m, _NormBase)]
-    kept = [(m.momentum, m.num_batches_tracked) for m in norms]
-    for m in norms:
-        # Checkpointing wants the same operations again, so they run, but come to nothing.
-        m.momentum = 0.0
-        m.num_batches_tracked = torch.zeros_like(m.num_batches_tracked)  # pyright: ignore
-    for m in others:
-        m.track_running_stats = False  # pyright: ignore[reportArgumentType]
-    try:
-        yield
-    finally:
-        for m, (momentum, count) in zip(norms, kept, strict=True):
+class frozen:
+    """Lets modules compute with the statistics of the batch, but not follow them.
+
+    A context that can be entered again: checkpointing computes once for each backward pass.
+
+    Arguments:
+        modules: The modules that follow statistics.
+    """
+
+    def __init__(self, modules: Sequence[nn.Module]):
+        self.norms = [m for m in modules if isinstance(m, _NormBase)]
+        self.others = [m for m in modules if not isinstance(m, _NormBase)]
+        self.kept: list[list[tuple]] = []
+
+    def __enter__(self) -> None:
+        self.kept.append([(m.momentum, m.num_batches_tracked) for m in self.norms])
+        for m in self.norms:
+            # Checkpointing wants the same operations again, so they run, but come to nothing.
+            m.momentum = 0.0
+            m.num_batches_tracked = torch.zeros_like(m.num_batches_tracked)  # pyright: ignore
+        for m in self.others:
+            m.track_running_stats = False  # pyright: ignore[reportArgumentType]
+
+    def __exit__(self, *error: object) -> None:
+        for m, (momentum, count) in zip(self.norms, self.kept.pop(), strict=True):
             m.momentum, m.num_batches_tracked = momentum, count
-        for m in others:
+        for m in self.others:
             m.track_running_stats = True  # pyright: ignore[reportArgumentType]
+
+
+def random_state(device: torch.device) -> Tensor:
+    """The state of what layers draw from."""
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def refuse_random(gradient: str) -> ValueError:
+    """The error for dynamics that a gradient mode could not compute again as they were."""
+    return ValueError(
+        f'gradient="{gradient}" computes every step again, so the dynamics must draw no random '
+        "numbers: set dropout to 0, or take another gradient."
+    )
+
+
+def once_differentiable(gradient: str, *outputs: Tensor) -> None:
+    """Lets the backward pass from some tensors raise a ValueError if it is to be differentiated.
+
+    Arguments:
+        gradient: The gradient mode that has no second derivative.
+        outputs: What it returns.
+    """
+
+    def refuse(grad: Tensor) -> None:
+        if torch.is_grad_enabled():
+            raise ValueError(
+                f'gradient="{gradient}" has no second derivative, which create_graph=True asks for:'
+                ' take gradient="backprop" or "checkpoint".'
+            )
+
+    for z in outputs:
+        if z.requires_grad:
+            z.register_hook(refuse)

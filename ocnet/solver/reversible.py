@@ -20,11 +20,12 @@ arXiv 2410.11648, 2024.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn, Tensor
-from torch.autograd.function import once_differentiable
+from torch.autograd.function import once_differentiable as detached
 
 from .._types import Cost, State
 from ..control import Control, Feedback, Layers, OpenLoop
@@ -32,7 +33,8 @@ from ..control.base import as_times, Law
 from ..problem import Problem
 from ..trajectory import Trajectory
 from .base import check_control_value, check_running_cost, Grid, project, segments, Watch
-from .recompute import frozen, tracking
+from .first_look import first_look
+from .recompute import frozen, once_differentiable, random_state, refuse_random, tracking
 from .stages import Nodes, slope, Stage
 from .tableau import Tableau
 
@@ -108,6 +110,13 @@ class Scheme(NamedTuple):
         """`Psi_h(t, x)`."""
         return h * slope(self.problem, self.tableau, h, stages, x, nodes)[1]
 
+    def looking(
+        self, stages: Sequence[Stage], states: Sequence[State], known: Sequence[Tensor]
+    ) -> AbstractContextManager:
+        """The context of the first step, in which formulas that drop a gradient are found."""
+        times = [stage.t for stage in stages]
+        return first_look(self.problem, times, states, "reversible", known)
+
 
 def solve_reversibly(
     problem: Problem,
@@ -161,6 +170,7 @@ def solve_reversibly(
             )
             values = [c.values for c in scheme.columns if c.values is not None]
             x, running = Reversible.apply(scheme, x, *values, *parameters(problem, control))  # pyright: ignore
+            once_differentiable("reversible", x, running)
             cost = cost + running
             evaluations += 2 * len(tableau.b) * len(steps)
         if watch is not None:
@@ -184,11 +194,6 @@ def column(
     return Column(times, t, None, control.laws(times, side))
 
 
-def random_state(device: torch.device) -> Tensor:
-    """The state of what layers draw from."""
-    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
-
-
 def parameters(problem: Problem, control: Control) -> list[nn.Parameter]:
     """What the increments depend on beside state and control values, and what is trained of it."""
     own = () if isinstance(control, OpenLoop) else control.parameters()
@@ -209,17 +214,17 @@ class Reversible(torch.autograd.Function):
             us = [None if value is None else value[k] for value in values]
             stages = [c.stage(k, u) for c, u in zip(scheme.columns, us, strict=True)]
             nodes = Nodes(scheme.problem, scheme.target)
-            ahead = scheme.increment(scheme.h[k], stages[:m], z, nodes)
+            watch = any(ctx.needs_input_grad) and k == scheme.steps[0]
+            own = [z, *(u for u in us if u is not None)]
+            with scheme.looking(stages, own, tensors) if watch else nullcontext():
+                ahead = scheme.increment(scheme.h[k], stages[:m], z, nodes)
             y = torch.lerp(z, y, scheme.coupling) + ahead
             z = z - scheme.increment(-scheme.h[k], stages[m:], y, None)
             if scheme.watch is not None:
                 scheme.watch(k + 1, y)
             cost = cost + nodes.cost()
         if any(ctx.needs_input_grad) and not torch.equal(drawn, random_state(x.device)):
-            raise ValueError(
-                'gradient="reversible" computes every step again, so the dynamics must draw no '
-                "random numbers: set dropout to 0, or take another gradient."
-            )
+            raise refuse_random("reversible")
         ctx.scheme = scheme
         ctx.autocast = {
             "device_type": device,
@@ -230,7 +235,7 @@ class Reversible(torch.autograd.Function):
         return y, cost
 
     @staticmethod
-    @once_differentiable
+    @detached
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore
         y, z, *tensors = ctx.saved_tensors
         back = WayBack(ctx.scheme, tensors)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import get_args, Literal, NamedTuple
 
 import torch
@@ -24,10 +24,12 @@ from .base import (
     Watch,
 )
 from .costate import solve_by_costate
+from .first_look import first_look
+from .horizon import on_numbers
 from .recompute import frozen, tracking
 from .reversible import solve_reversibly
 from .stages import Nodes, slope, Stage
-from .tableau import EULER, HEUN, KUTTA, KUTTA_38, Tableau as Tableau
+from .tableau import check_tableau, EULER, HEUN, KUTTA, KUTTA_38, Tableau as Tableau
 
 
 Gradient = Literal["backprop", "checkpoint", "costate", "reversible"]
@@ -68,6 +70,7 @@ class ExplicitRungeKutta(Solver):
     def __init__(
         self, tableau: Tableau, n: int, *, gradient: Gradient = "backprop", compile: bool = False
     ):
+        check_tableau(tableau)
         check_count("n", n)
         if gradient not in get_args(Gradient):
             names = " or ".join(f'"{name}"' for name in get_args(Gradient))
@@ -89,6 +92,7 @@ class ExplicitRungeKutta(Solver):
         self, problem: Problem, control: Control, x0: State, target: Tensor | None = None
     ) -> Trajectory:
         check_solve(problem, control, x0)
+        problem = on_numbers(problem, control, self.gradient)
         grid = uniform_grid(problem, self.n)
         if self.gradient == "costate" and torch.is_grad_enabled():
             return solve_by_costate(problem, control, self.tableau, grid, x0, target, self.compile)
@@ -107,22 +111,30 @@ class ExplicitRungeKutta(Solver):
         states, controls, kept = [x0], [], [0]
         for start in range(0, len(steps), segment):
             block = steps[start : start + segment]
-            if self.gradient == "checkpoint":
-                *_, x, cost = checkpoint(
-                    self.advance, problem, block, x, cost, target,
-                    use_reentrant=False, context_fn=lambda: (nullcontext(), frozen(norms)),
-                )  # fmt: skip
-                states.append(x)
-                kept.append(start + len(block))
-            else:
-                us, xs, x, cost = self.advance(problem, block, x, cost, target)
-                states.extend(xs)
-                controls.extend(us)
+            with self.looking(problem, block, x) if start == 0 else nullcontext():
+                if self.gradient == "checkpoint":
+                    *_, x, cost = checkpoint(
+                        self.advance, problem, block, x, cost, target,
+                        use_reentrant=False, context_fn=lambda: (nullcontext(), frozen(norms)),
+                    )  # fmt: skip
+                    states.append(x)
+                    kept.append(start + len(block))
+                else:
+                    us, xs, x, cost = self.advance(problem, block, x, cost, target)
+                    states.extend(xs)
+                    controls.extend(us)
         cost = cost + x.new_zeros(problem.batch_shape(x))
         check_running_cost(problem, cost, x)
         evaluations = sum(len(step.stages) for step in steps)
         t = t[kept] if self.gradient == "checkpoint" else t
         return Trajectory(t, tuple(states), tuple(controls), cost, evaluations)
+
+    def looking(self, problem: Problem, steps: Sequence[Step], x: State) -> AbstractContextManager:
+        """The context of the first steps, in which formulas that drop a gradient are found."""
+        if not torch.is_grad_enabled():
+            return nullcontext()
+        times = [stage.t for step in steps for stage in step.stages]
+        return first_look(problem, times, [x], self.gradient)
 
     @torch.no_grad()
     def first_non_finite(

@@ -24,6 +24,38 @@ class Tableau(NamedTuple):
     order: int
 
 
+def check_tableau(tableau: Tableau) -> None:
+    """Raises a TypeError or ValueError unless a tableau is one of an explicit, consistent method.
+
+    The stages come one after the other, `sum_i b_i = 1`, and `c_i = sum_j a_ij`, without which the
+    method has not even order one.
+    """
+    if not isinstance(tableau, Tableau):
+        raise TypeError(f"tableau must be a Tableau, but got {tableau!r}.")
+    a, b, c, order = tableau
+    stages = len(b)
+    if stages == 0 or len(a) != stages or len(c) != stages:
+        raise ValueError(
+            f"a, b and c must have one entry for each stage, but got {len(a)}, {len(b)}, {len(c)}."
+        )
+    for i, row in enumerate(a):
+        if len(row) != i:
+            raise ValueError(
+                f"The method must be explicit: row {i} of a must have {i} entries, but got {row}."
+            )
+        if abs(sum(row) - c[i]) > CONSISTENT:
+            raise ValueError(f"Must have c[{i}] = sum of row {i} of a, but got c={c} and {row}.")
+        if i > 0 and not any(row):
+            raise ValueError(f"Row {i} of a must have an entry that is not zero, but got {row}.")
+    if not abs(sum(b) - 1) <= CONSISTENT:
+        raise ValueError(f"The weights b must sum to 1, but got b={b}.")
+    if isinstance(order, bool) or not isinstance(order, int) or order < 1:
+        raise ValueError(f"order must be a positive integer, but got {order!r}.")
+
+
+CONSISTENT = 1e-6
+"""How far the sums of a tableau may be off."""
+
 EULER = Tableau(a=((),), b=(1.0,), c=(0.0,), order=1)
 HEUN = Tableau(a=((), (1.0,)), b=(1 / 2, 1 / 2), c=(0.0, 1.0), order=2)
 KUTTA = Tableau(

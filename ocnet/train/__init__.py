@@ -7,6 +7,7 @@ from .failure import NonFiniteCost as NonFiniteCost
 from .history import History as History, Record as Record
 from .loop import train as train, training as training
 from .measure import measure as measure
+from .penalty import Penalty as Penalty
 from .schedule import (
     ConstantSchedule as ConstantSchedule,
     CosineSchedule as CosineSchedule,

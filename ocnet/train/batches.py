@@ -110,22 +110,75 @@ def endless(data: Iterable, check: Callable[[Sample], None] | None = None) -> It
     """The batches of `data`, again and again.
 
     Arguments:
-        data: Pairs of inputs and targets.
+        data: Batches, as `as_sample` takes them; an iterator, which can be gone through once,
+            must have enough.
         check: Looks at each batch the first time.
 
     Raises:
-        ValueError: If there are none.
+        TypeError, ValueError: If there are no batches, or one cannot be used.
     """
+    if isinstance(data, Tensor) or not isinstance(data, Iterable):
+        kind = f"a tensor of shape {tuple(data.shape)}" if isinstance(data, Tensor) else repr(data)
+        raise TypeError(
+            "data must yield batches, such as a DataLoader or a list of (x0, target), but got "
+            f"{kind}."
+        )
+    return repeated(data, check)
+
+
+def repeated(data: Iterable, check: Callable[[Sample], None] | None) -> Iterator[Sample]:
+    """The generator behind `endless`, whose arguments it takes."""
+    given = 0
     for epoch in itertools.count():
-        empty = True
-        for x0, target in data:
-            empty = False
-            sample = Sample(x0, target)
+        before = given
+        for batch in data:
+            sample = as_sample(batch, given)
             if check is not None and epoch == 0:
                 check(sample)
+            given += 1
             yield sample
-        if empty:
+        if not given:
             raise ValueError("data holds no batches.")
+        if given == before:
+            raise ValueError(
+                f"data is an iterator that ended after {given} batches, fewer than n_steps: give "
+                "what can be gone through again, such as a list or a DataLoader."
+            )
+
+
+def as_sample(batch: Any, number: int = 0) -> Sample:
+    """A batch of data as a sample.
+
+    Arguments:
+        batch: A Sample, a pair (x0, target), x0 alone or in a tuple of one, or a dictionary with
+            "x0" and perhaps "target".
+        number: The number of the batch, for the message.
+
+    Raises:
+        TypeError, ValueError: If it is something else.
+    """
+    expected = 'a batch must be x0, (x0, target) or {"x0": ..., "target": ...}, but'
+    where = f"data, batch {number}: "
+    if isinstance(batch, dict):
+        if "x0" not in batch or not set(batch) <= {"x0", "target"}:
+            raise ValueError(f"{where}{expected} it has the keys {', '.join(map(repr, batch))}.")
+        batch = (batch["x0"], batch.get("target"))
+    if isinstance(batch, Tensor):
+        batch = (batch,)
+    if not isinstance(batch, (tuple, list)):
+        raise TypeError(f"{where}{expected} it is {type(batch).__name__}.")
+    if len(batch) not in (1, 2):
+        raise ValueError(f"{where}{expected} it has {len(batch)} parts.")
+    x0, target = batch[0], batch[1] if len(batch) == 2 else None
+    if not isinstance(x0, Tensor):
+        raise TypeError(f"{where}x0 must be a tensor, but is {type(x0).__name__}.")
+    if target is not None and not isinstance(target, Tensor):
+        raise TypeError(f"{where}target must be a tensor, but is {type(target).__name__}.")
+    if target is not None and x0.dim() and target.dim() and len(x0) != len(target):
+        raise ValueError(
+            f"{where}x0 has {len(x0)} samples, and target {len(target)}: they must be as many."
+        )
+    return Sample(x0, target)
 
 
 def move(sample: Sample | None, device: torch.device) -> Sample | None:

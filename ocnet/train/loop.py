@@ -2,10 +2,11 @@
 
 import itertools
 import math
+import warnings
 from collections.abc import Iterable, Iterator
 
 import torch
-from torch import Tensor
+from torch import nn, Tensor
 from tqdm import tqdm
 
 from ..control import Control
@@ -16,6 +17,7 @@ from .batches import Batches, endless
 from .engine import Engine
 from .failure import LastGood, non_finite, total_norm
 from .history import History, Record
+from .penalty import Constraints, unconstrained
 from .processes import whole
 
 
@@ -30,6 +32,7 @@ def train(
     data: Iterable | None = None,
     generator: torch.Generator | None = None,
     progress: bool = True,
+    constraints: Constraints = "refuse",
 ) -> History:
     """Minimises the expected cost by gradient steps, and shows how it goes.
 
@@ -42,23 +45,28 @@ def train(
         n_steps: The number of optimiser steps.
         batch_size: The number of samples of a step: from the problem's data set, in shuffled
             epochs, or drawn if it has none.
-        data: Batches to use instead, pairs of inputs and targets such as a DataLoader yields;
-            gone through again and again.
+        data: Batches to use instead, such as a DataLoader yields: pairs of inputs and targets,
+            inputs alone, or dictionaries with "x0" and "target"; gone through again and again.
         generator: Makes the draws reproducible.
         progress: Whether to show a progress bar on a terminal.
+        constraints: What to do about constraints, which gradient steps do not keep: "refuse" them,
+            "ignore" them, or `Penalty(weight)`, which adds their squared violation to the cost.
 
     Raises:
         NonFiniteCost: As soon as the cost is not finite.
         SolverError: If an adaptive solver breaks down.
-        ValueError: If the data hold values that are not finite.
+        TypeError, ValueError: If the arguments do not fit together, the problem has constraints,
+            or the data hold values that are not finite.
         ProblemError: If a function of the problem mixes the samples of a batch (but for batch
             norm, which does so by design), or a member of the problem is misspelt.
     """
     check_count("n_steps", n_steps)
+    check_training(problem, control, solver, optimizer)
+    say_untrained(problem, control, optimizer)
     batches = (
         Batches(problem, batch_size, generator) if data is None else endless(data, problem.check)
     )
-    steps = training(problem, control, solver, optimizer, batches)
+    steps = training(problem, control, solver, optimizer, batches, constraints=constraints)
     records = []
     # Two a second at most: a bar must not slow down a step of a millisecond.
     with tqdm(total=n_steps, disable=None if progress else True, mininterval=0.5) as bar:
@@ -81,6 +89,7 @@ def training(
     clip: float | None = None,
     start: int = 0,
     check: bool = True,
+    constraints: Constraints = "refuse",
 ) -> Iterator[Record]:
     """The training loop itself, one record for each batch.
 
@@ -94,9 +103,14 @@ def training(
         clip: The norm that a longer gradient is scaled to.
         start: The index of the first step.
         check: Whether to look for functions that mix samples before the first step.
+        constraints: As of `train`.
 
     Raises: As `train`.
     """
+    check_training(problem, control, solver, optimizer)
+    if clip is not None and not 0 < clip < math.inf:
+        raise ValueError(f"Must have 0 < clip < inf, but got clip={clip!r}.")
+    check_trained(problem, control, optimizer)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     engine = Engine(parameters[0].device) if engine is None else engine
     samples = map(engine.to_device, batches)
@@ -104,6 +118,7 @@ def training(
         begin = list(itertools.islice(samples, 1))
         engine.check(problem, control, begin)
         samples = itertools.chain(begin, samples)
+    problem = unconstrained(problem, constraints)
     mean_cost = engine.prepare(problem, control)
     last_good = LastGood(parameters, mean_cost)
 
@@ -142,3 +157,57 @@ def training(
 
         update(closure)
         yield Record(step, *first)
+
+
+def check_training(
+    problem: Problem, control: Control, solver: Solver, optimizer: torch.optim.Optimizer
+) -> None:
+    """Raises a TypeError or ValueError unless the arguments are what they are called.
+
+    Arguments: as of `train`.
+    """
+    for name, value, kind in (
+        ("problem", problem, Problem),
+        ("control", control, Control),
+        ("solver", solver, Solver),
+        ("optimizer", optimizer, torch.optim.Optimizer),
+    ):
+        if not isinstance(value, kind):
+            raise TypeError(f"{name} must be a {kind.__name__}, but got {value!r:.60}.")
+
+
+def named_parameters(problem: Problem, control: Control) -> dict[str, nn.Parameter]:
+    """All parameters of the problem and the control."""
+    return {
+        f"{owner}.{name}": p
+        for owner, module in (("problem", problem), ("control", control))
+        for name, p in module.named_parameters()
+    }
+
+
+def check_trained(problem: Problem, control: Control, optimizer: torch.optim.Optimizer) -> None:
+    """Raises a ValueError if the optimiser holds no parameter of the problem or the control."""
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    named = named_parameters(problem, control)
+    if named and not any(id(p) in held for p in named.values()):
+        raise ValueError(
+            "The optimizer holds no parameter of the control or the problem, so it would train "
+            "nothing: make it from control.parameters() and problem.parameters()."
+        )
+
+
+def say_untrained(problem: Problem, control: Control, optimizer: torch.optim.Optimizer) -> None:
+    """Warns of parameters that require a gradient, but that the optimiser does not hold.
+
+    Arguments: as of `train`.
+    """
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    named = named_parameters(problem, control).items()
+    missing = [n for n, p in named if p.requires_grad and p.numel() and id(p) not in held]
+    if missing and held:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        warnings.warn(
+            f"The optimizer does not hold {', '.join(missing[:3])}{more}, which stay as they are: "
+            "add them, or let them require no gradient.",
+            stacklevel=3,
+        )
