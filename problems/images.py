@@ -108,6 +108,11 @@ class _Torchvision(_Images):
         )
         images = images[:, None] if images.dim() == 3 else images.permute(0, 3, 1, 2)
         images, labels = images.contiguous(), labels.long()
+        if split != "test" and len(images) <= self.held_out:
+            raise ValueError(
+                f"{self.name} in {folder} has {len(images)} training images, but "
+                f"{self.held_out} are held out for validation: it needs more."
+            )
         if split == "train":
             return images[: -self.held_out], labels[: -self.held_out]
         if split == "validation":

@@ -2,7 +2,11 @@
 
 from .architecture import Architecture as Architecture
 from .export import exported as exported, to_onnx as to_onnx
-from .loss import CrossEntropy as CrossEntropy, SquaredError as SquaredError
+from .loss import (
+    accuracy as accuracy,
+    CrossEntropy as CrossEntropy,
+    SquaredError as SquaredError,
+)
 from .network import (
     homogeneous as homogeneous,
     layers as layers,

@@ -17,7 +17,7 @@ from ..control.base import constants
 from ..cost import Loss
 from ..problem import check_rates, Node, Problem, Projection, Sample
 from ..solver.stages import Nodes
-from .loss import CrossEntropy
+from .loss import accuracy, CrossEntropy
 from .readouts import Backbone, ReadOuts
 
 
@@ -232,8 +232,10 @@ class ResidualProblem(Problem, abc.ABC):
             check_labels(sample.target, self.n_classes)
 
     def score(self, x: State, target: Tensor | None) -> dict[str, Cost]:
-        """The accuracy: 1 where the largest logit is the label's, 0 elsewhere."""
-        return {"accuracy": (self.head(x).argmax(-1) == target).to(x.dtype)}
+        """The accuracy, where the targets say what is right; see `accuracy`."""
+        logits = self.head(x)
+        right = None if target is None else accuracy(logits, target)
+        return {} if right is None else {"accuracy": right}
 
 
 class Classifier(ResidualProblem):
@@ -279,6 +281,8 @@ def gammas(gamma: Gamma, depth: int) -> tuple[float, ...]:
 
 def check_labels(labels: Tensor, classes: int) -> None:
     """Raises a ValueError if there is a label out of range; targets that are no labels pass."""
+    if labels.dim() > 1 and labels.shape[1:] != (1,):
+        return
     if labels.is_floating_point() or labels.is_meta or labels.numel() == 0:
         return
     low, high = (int(value) for value in torch.aminmax(labels))
