@@ -80,6 +80,8 @@ def advice(text: str, x: Tensor | None) -> str:
     """What to write instead, where the message of PyTorch lets that be known."""
     if any(words in text for words in GRAD_WORDS):
         return " Inside a formula torch.func.grad works, torch.autograd.grad does not."
+    if "saved tensor hooks" in text:
+        return ' torch.func does not work with gradient="checkpoint": take gradient="backprop".'
     if x is not None and x.dtype != torch.float64 and any(words in text for words in DTYPE_WORDS):
         return (
             f" The state is {str(x.dtype).removeprefix('torch.')}, and the time double precision: "

@@ -1,6 +1,7 @@
 """Time is double precision inside, whatever the state's dtype is."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -125,7 +126,7 @@ def test_layers_are_read_one_by_one_in_half_precision() -> None:
         control_shape = None
         t1 = 600.0
 
-        def dynamics(self, t: Tensor, x: Tensor, u: nn.Module) -> Tensor:
+        def dynamics(self, t: Tensor, x: Tensor, u: Any) -> Tensor:
             return u(x)
 
     layers = Layers(0, 600, [Constant(64.0 if k == 333 else 0.0) for k in range(600)])

@@ -87,6 +87,7 @@ class Scheme(NamedTuple):
         ahead, back: The stages of the increments `Psi_h` and `Psi_{-h}`.
         norms: The modules that follow statistics, which the way back must not.
         steps: The indices of the steps.
+        has_backward: Whether a backward pass may follow.
         watch: What looks at the state behind each step, or None.
     """
 
@@ -99,6 +100,7 @@ class Scheme(NamedTuple):
     back: Sequence[Column]
     norms: Sequence[nn.Module]
     steps: range
+    has_backward: bool
     watch: Watch | None = None
 
     @property
@@ -166,7 +168,17 @@ def solve_reversibly(
         else:
             steps = range(start, end)
             scheme = Scheme(
-                problem, target, tableau, coupling(len(h)), h, ahead, back, norms, steps, watch
+                problem,
+                target,
+                tableau,
+                coupling(len(h)),
+                h,
+                ahead,
+                back,
+                norms,
+                steps,
+                torch.is_grad_enabled(),
+                watch,
             )
             values = [c.values for c in scheme.columns if c.values is not None]
             x, running = Reversible.apply(scheme, x, *values, *parameters(problem, control))  # pyright: ignore
@@ -207,6 +219,7 @@ class Reversible(torch.autograd.Function):
     def forward(ctx: Any, scheme: Scheme, x: State, *tensors: Tensor) -> tuple[State, Cost]:
         device = x.device.type
         drawn = random_state(x.device)
+        is_kept = scheme.has_backward and any(ctx.needs_input_grad)
         y, z, cost = x, x, x.new_zeros(scheme.problem.batch_shape(x))
         values = [None if c.values is None else c.values.unbind() for c in scheme.columns]
         m = len(scheme.ahead)
@@ -214,7 +227,7 @@ class Reversible(torch.autograd.Function):
             us = [None if value is None else value[k] for value in values]
             stages = [c.stage(k, u) for c, u in zip(scheme.columns, us, strict=True)]
             nodes = Nodes(scheme.problem, scheme.target)
-            watch = any(ctx.needs_input_grad) and k == scheme.steps[0]
+            watch = is_kept and k == scheme.steps[0]
             own = [z, *(u for u in us if u is not None)]
             with scheme.looking(stages, own, tensors) if watch else nullcontext():
                 ahead = scheme.increment(scheme.h[k], stages[:m], z, nodes)
@@ -223,7 +236,7 @@ class Reversible(torch.autograd.Function):
             if scheme.watch is not None:
                 scheme.watch(k + 1, y)
             cost = cost + nodes.cost()
-        if any(ctx.needs_input_grad) and not torch.equal(drawn, random_state(x.device)):
+        if is_kept and not torch.equal(drawn, random_state(x.device)):
             raise refuse_random("reversible")
         ctx.scheme = scheme
         ctx.autocast = {

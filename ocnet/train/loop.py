@@ -110,6 +110,7 @@ def training(
     check_training(problem, control, solver, optimizer)
     if clip is not None and not 0 < clip < math.inf:
         raise ValueError(f"Must have 0 < clip < inf, but got clip={clip!r}.")
+    trained = unconstrained(problem, constraints)
     check_trained(problem, control, optimizer)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     engine = Engine(parameters[0].device) if engine is None else engine
@@ -118,7 +119,7 @@ def training(
         begin = list(itertools.islice(samples, 1))
         engine.check(problem, control, begin)
         samples = itertools.chain(begin, samples)
-    problem = unconstrained(problem, constraints)
+    problem = trained
     mean_cost = engine.prepare(problem, control)
     last_good = LastGood(parameters, mean_cost)
 
