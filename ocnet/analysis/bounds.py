@@ -64,7 +64,8 @@ def check_bound(m: int, depth: int, gamma: float) -> None:
     if m > depth:
         raise ValueError(f"Must have M <= N, but got M={m} and N={depth}.")
     if not 0 <= gamma < math.inf:
-        raise ValueError(f"Must have 0 <= gamma < inf, but got gamma={gamma}.")
+        need = "gamma < inf" if gamma == math.inf else "gamma >= 0"
+        raise ValueError(f"Must have {need}, but got gamma={gamma}.")
 
 
 @dataclass(frozen=True)

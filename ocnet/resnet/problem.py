@@ -275,7 +275,8 @@ def gammas(gamma: Gamma, depth: int) -> tuple[float, ...]:
         raise ValueError(f"gamma must have {depth} values, one for each layer: got {len(values)}.")
     for k, weight in enumerate(values):
         if not 0 <= weight < math.inf:
-            raise ValueError(f"Must have 0 <= gamma < inf, but got gamma={weight} at depth {k}.")
+            need = "gamma < inf" if weight == math.inf else "gamma >= 0"
+            raise ValueError(f"Must have {need}, but got gamma={weight} at depth {k}.")
     return tuple(map(float, values))
 
 

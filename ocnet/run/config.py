@@ -99,7 +99,8 @@ class Config:
         for name in ("lr", "clip"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"Must have 0 < {name} < inf, but got {name}={value}.")
+                need = f"{name} < inf" if value == math.inf else f"{name} > 0"
+                raise ValueError(f"Must have {need}, but got {name}={value}.")
         if not 0 <= self.weight_decay < math.inf:
             raise ValueError(
                 f"Must have 0 <= weight_decay < inf, but got weight_decay={self.weight_decay}."
