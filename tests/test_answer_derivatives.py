@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn, Tensor
 
 from ocnet import Euler, Problem, RK4, Sample, Solution, solve
-from ocnet.checks import mismatches
+from ocnet.checks import mismatches, ProblemError
 
 
 Term = Callable[[Tensor, Tensor], Tensor | float]
@@ -56,23 +56,14 @@ USELESS = {
     "floor at the end": (dict(e=lambda x, u: (5 * x[..., 0]).floor()), "terminal_cost", "jump"),
     "long in dynamics": (dict(f=lambda x, u: 0.1 * x.long()), r"dynamics\[\d\]", ""),
     "rounded control": (dict(f=lambda x, u: 0.3 * u.round()), r"dynamics\[\d\]", "jump"),
-    "numpy": (
-        dict(c=lambda x, u: torch.as_tensor(np.sin(3 * x.detach().numpy()[..., 0]))),
-        "stage_cost",
-        r"in x\[0\]",
-    ),
 }
 DETACHED = {
     "dynamics": (dict(f=lambda x, u: -0.3 * x.detach() * x), r"dynamics\[\d\]"),
     "stage cost": (dict(c=lambda x, u: 3 * (x[..., 0].detach() - 1) ** 2), "stage_cost"),
-    "terminal cost": (dict(e=lambda x, u: 4 * (x.data[..., 1] - 1) ** 2), "terminal_cost"),
+    "terminal cost": (dict(e=lambda x, u: 4 * (x.detach()[..., 1] - 1) ** 2), "terminal_cost"),
     "terminal constraint": (
         dict(g=lambda x, u: x[..., :1] - 0.1 * x.detach()[..., 1:] ** 2 - 0.2),
         "terminal_constraint",
-    ),
-    "a list of numbers": (
-        dict(c=lambda x, u: torch.tensor(x.detach().exp().tolist())[..., 0]),
-        "stage_cost",
     ),
 }
 
@@ -93,6 +84,20 @@ def test_detached_formulas_are_named(name: str) -> None:
     solution = answer(Swing(**terms), compile=False)
     assert solution.status == "inconsistent", solution.reason
     assert re.search(rf"; {function} \(", solution.reason), solution.reason
+
+
+OUTSIDE: dict[str, tuple[dict[str, Term], str]] = {
+    "numpy": (dict(c=lambda x, u: torch.as_tensor(np.sin(x.detach().numpy()[..., 0]))), "stage"),
+    "data": (dict(e=lambda x, u: 4 * (x.data[..., 1] - 1) ** 2), "terminal"),
+    "a list": (dict(c=lambda x, u: torch.tensor(x.detach().exp().tolist())[..., 0]), "stage"),
+}
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_values_taken_out_of_tensors_are_refused(name: str) -> None:
+    terms, function = OUTSIDE[name]
+    with pytest.raises(ProblemError, match=rf"^{function}_cost \(.*answer_derivatives.py:\d+\)"):
+        answer(Swing(**terms))
 
 
 def test_machine_code_differentiates_what_it_computes() -> None:
