@@ -251,7 +251,7 @@ def test_follows_what_changes_between_two_solves(generator: torch.Generator) -> 
 
 
 def test_trains_like_backprop(generator: torch.Generator) -> None:
-    problem = Tracking(generator)
+    problem = Tracking(generator).requires_grad_(False)
     start = random_control(ocnet.PiecewiseConstant, generator).path.detach()
     batch = [problem.sample(8, generator)]
     costs = []
@@ -382,9 +382,8 @@ def test_refuses_a_second_derivative(generator: torch.Generator) -> None:
     control = random_control(ocnet.PiecewiseConstant, generator)
     solver = Euler(6, gradient="costate")
     cost, _ = ocnet.evaluate(problem, control, solver, problem.sample(2, generator))
-    (gradient,) = torch.autograd.grad(cost.sum(), control.path, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        gradient.sum().backward()
+    with pytest.raises(ValueError, match='"costate" has no second derivative'):
+        torch.autograd.grad(cost.sum(), control.path, create_graph=True)
 
 
 FOREIGN = torch.ones(D, requires_grad=True)

@@ -94,7 +94,7 @@ class Dynamics(nn.Module):
         self.problem = problem
 
     def forward(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
-        with first_look(self.problem, [t], [x], "costate"):
+        with first_look(self.problem, [t], [x, u], "costate"):
             return vector_field(self.problem, t, x, u, x.shape)
 
 
