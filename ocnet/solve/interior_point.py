@@ -11,7 +11,7 @@ from .iterate import complementarity, Iterate, largest, Linearisation, linearise
 from .method import accuracy, Code, Method, Outcome, replaced
 from .newton import convexified, direction, is_minimum, MOST, stages
 from .optimality import violations
-from .restoration import relaxed, tightened
+from .restoration import better, finite, relaxed, tightened
 from .riccati import Sweep
 from .settings import check_integer, check_tolerance
 from .start import COLD, with_multipliers
@@ -27,8 +27,14 @@ Where the state first has to turn, a little more time makes the end miss by more
 ASIDE = 1e-2
 """How far the controls move away from a stationary point that is no minimum."""
 
-LIGHT, HEAVY = 1e3, 1e6
-"""The weights of the penalties that stand for the constraints where those lead nowhere."""
+LIGHT = 1e3
+"""The weight of the penalties that stand for the constraints where those lead nowhere."""
+
+HOLD = 1e3
+"""How strongly such a penalty holds a free final time."""
+
+ACCEPTABLE, FEASIBLE = 1e3, 1e-8
+"""What cannot be improved is accepted below so many tolerances, with so small a violation."""
 
 PATIENCE = 80
 """After how many iterations without a residual less than 0.9 of the least before to give up."""
@@ -38,6 +44,9 @@ ROOM = 1e-8
 
 So it is where the terminal constraint demands a state on the edge of the path constraint.
 """
+
+RESTORING, INFEASIBLE = 1e3, 1e-6
+"""The weight of the violation where it alone counts, and the least that is taken for one."""
 
 RUNNING = 0
 """The code of an instance that is not done."""
@@ -52,10 +61,12 @@ class Work(NamedTuple):
         failures: How many line searches in a row found no good step.
         least: The least residual so far.
         waited: How many iterations ago that was.
+        best: The variables there.
         place: Which instances these are.
     """
 
     it: Iterate
+    best: Iterate
     filter: Filter
     mu: Tensor
     shift: Tensor
@@ -66,7 +77,8 @@ class Work(NamedTuple):
 
     def take(self, at: Tensor) -> "Work":
         """Some of the instances."""
-        return type(self)(self.it.take(at), self.filter.take(at), *(v[at] for v in self[2:]))
+        parts = (part.take(at) for part in (self.it, self.best, self.filter))
+        return type(self)(*parts, *(v[at] for v in self[3:]))
 
 
 @dataclass(frozen=True)
@@ -113,16 +125,33 @@ class InteriorPoint(Method):
         nlp.room = min(tolerance, ROOM if start.z.dtype == torch.float64 else 1e2 * ROOM)
         budget = torch.full_like(nlp.scale, self.max_iterations, dtype=torch.int64)
         out = self.left_saddles(nlp, self.iterate(nlp, start, mu, budget))
+        out = self.accepted(nlp, out, tolerance)
         if len(nlp.along) + len(nlp.end) + nlp.n_psi == 0:
             return out
-        for stretch in STRETCHES if nlp.points.free_time else (1.0,):
-            lost = torch.tensor([Code.STALLED.value, Code.DIVERGED.value, Code.INFEASIBLE.value])
-            again = torch.isin(out.code, lost.to(out.code)) & (self.left(out) > 0)
-            at = again.nonzero()[:, 0]
+        further = [lambda nlp, start, out, stretch=s: self.detour(nlp, start, out, stretch)
+                   for s in (STRETCHES if nlp.points.free_time else (1.0,))]  # fmt: skip
+        lost = torch.tensor([Code.STALLED.value, Code.DIVERGED.value]).to(out.code)
+        for attempt in (*further, self.restored):
+            at = (torch.isin(out.code, lost) & (self.left(out) > 0)).nonzero()[:, 0]
             if len(at) > 0:
-                again = self.detour(nlp.take(at), start.take(at), out.take(at), stretch)
-                out = replaced(out, at, again)
+                part, before = nlp.take(at), out.take(at)
+                again = attempt(part, start.take(at), before)
+                again = self.accepted(part, again, tolerance)
+                out = replaced(out, at, better(part, before, again))
         return out
+
+    def accepted(self, nlp: Transcription, out: Outcome, tolerance: float) -> Outcome:
+        """Calls converged what is so close that rounding alone keeps it from being closer."""
+        doubtful = (out.code == Code.STALLED.value) | (out.code == Code.DIVERGED.value)
+        at = (doubtful & out.minimum).nonzero()[:, 0]
+        if len(at) == 0:
+            return out
+        part, it = nlp.take(at), out.it.take(at)
+        lin = linearise(part, it)
+        close = residuals(part, it, lin).error <= ACCEPTABLE * tolerance
+        close &= violations(part, lin) <= max(tolerance, FEASIBLE)
+        code = torch.where(close, Code.CONVERGED.value, out.code[at])
+        return out._replace(code=out.code.index_copy(0, at, code))
 
     def left(self, out: Outcome) -> Tensor:
         """How many iterations each instance may still take."""
@@ -137,35 +166,56 @@ class InteriorPoint(Method):
         part, nlp = out.take(at), nlp.take(at)
         wave = torch.arange(part.it.u[:, 0].numel(), device=at.device).to(nlp.scale).cos()
         aside = part.it.u + ASIDE * wave.reshape(nlp.n, 1, nlp.nu)
-        start = with_multipliers(nlp, part.it.z, inside(aside, *nlp.u_bounds), COLD)
+        start = with_multipliers(nlp, part.it.z, inside(aside, *nlp.u_bounds), COLD, rescale=False)
         again = self.iterate(nlp, start, COLD, self.left(part))
         return replaced(out, at, again.after(part))
 
     def detour(self, nlp: Transcription, start: Iterate, lost: Outcome, stretch: float) -> Outcome:
         """Tries again by way of the problem with penalties for constraints.
 
-        A second attempt starts where the penalised cost is least. If that fails too, and a heavy
-        penalty cannot remove the violation either, the problem is infeasible as far as one can
-        see: the outcome is then the point of least violation.
+        The second attempt starts where the penalised cost is least.
         """
         start = relaxed(nlp, start, stretch)
         anchor = start.z[0, :, nlp.nx :]
-        soft = self.iterate(nlp.relaxed(LIGHT, anchor), start, COLD, self.left(lost)).after(lost)
-        again = self.iterate(nlp, tightened(nlp, soft.it, LIGHT), COLD, self.left(soft)).after(soft)
-        left = (again.code != Code.CONVERGED.value) & (again.code != Code.UNBOUNDED.value)
-        at = left.nonzero()[:, 0]
-        if len(at) == 0:
-            return again
-        nlp = nlp.take(at)
-        part = again.take(at)
-        left = self.left(part)
-        hard = self.iterate(nlp.relaxed(HEAVY, anchor[at]), soft.it.take(at), COLD, left)
-        it = tightened(nlp, hard.it, HEAVY)
-        violation = violations(nlp, linearise(nlp, it))
-        infeasible = (violation > 1e-5) & (hard.code == Code.CONVERGED.value)
-        code = torch.where(infeasible, Code.INFEASIBLE.value, part.code)
-        it = it.where(infeasible, part.it)
-        return replaced(again, at, Outcome(it, code, hard.after(part).iterations, part.minimum))
+        penalised = nlp.relaxed(LIGHT, anchor, hold=HOLD)
+        soft = self.iterate(penalised, start, COLD, self.left(lost)).after(lost)
+        return self.iterate(nlp, tightened(nlp, soft.it, LIGHT), COLD, self.left(soft)).after(soft)
+
+    def restored(self, nlp: Transcription, start: Iterate, lost: Outcome) -> Outcome:
+        """Looks for the least violation, the cost left aside, and goes on from where there is none.
+
+        The violation is that of `restoration.violation_norm`. A minimum of it that is not zero is
+        what proves, as far as one can see from there, that the problem is infeasible.
+        """
+        best, iterations = lost, lost.iterations
+        for it in (lost.it, start):
+            before = best._replace(iterations=iterations)
+            at = ((best.code != Code.CONVERGED.value) & (self.left(before) > 0)).nonzero()[:, 0]
+            if len(at) > 0:
+                part = nlp.take(at)
+                found = self.least_violation(part, it.take(at), before.take(at))
+                iterations = iterations.index_copy(0, at, found.iterations)
+                best = replaced(best, at, better(part, best.take(at), found))
+        return best._replace(iterations=iterations)
+
+    def least_violation(self, nlp: Transcription, it: Iterate, before: Outcome) -> Outcome:
+        """Where the violation is least near an iterate, or an attempt from where it is zero."""
+        anchor = torch.zeros_like(nlp.anchor)
+        penalised = nlp.relaxed(RESTORING, anchor, share=0.0)
+        start = relaxed(nlp, finite(it, nlp), 1.0)
+        start = start._replace(costate=torch.zeros_like(start.costate))
+        found = self.iterate(penalised, start, COLD, self.left(before)).after(before)
+        found = self.left_saddles(penalised, found)
+        z, u = found.it.z, found.it.u
+        start = with_multipliers(nlp, z, u, COLD, rescale=False)
+        again = self.iterate(nlp, start, COLD, self.left(found))
+        again = self.accepted(nlp, again.after(found), accuracy(self, z.dtype))
+        lin = linearise(nlp, Iterate.without_multipliers(nlp, z, u))
+        proof = (found.code == Code.CONVERGED.value) & found.minimum
+        proof &= (violations(nlp, lin) > INFEASIBLE) & (again.code != Code.CONVERGED.value)
+        code = torch.where(proof, Code.INFEASIBLE.value, again.code)
+        it = tightened(nlp, found.it, RESTORING).where(proof, again.it)
+        return Outcome(it, code, again.iterations, again.minimum)
 
     def iterate(self, nlp: Transcription, start: Iterate, mu: float, most: Tensor) -> Outcome:
         """Newton steps until each instance is done.
@@ -185,8 +235,8 @@ class InteriorPoint(Method):
         out = Outcome(start, none.long(), none.long(), none.bool())
         barrier = none + (mu if len(nlp.along) + len(nlp.end) else least)
         work = Work(
-            start, Filter.empty(merit(nlp, start, barrier).violation), barrier, none, none.long(),
-            none + torch.inf, none.long(), torch.arange(size, device=none.device),
+            start, start, Filter.empty(merit(nlp, start, barrier).violation), barrier, none,
+            none.long(), none + torch.inf, none.long(), torch.arange(size, device=none.device),
         )  # fmt: skip
         for iteration in range(int(most.max()) + 1):
             lin = linearise(nlp, work.it)
@@ -197,15 +247,35 @@ class InteriorPoint(Method):
             if bool(done.any()):
                 at = done.nonzero()[:, 0]
                 part = work.take(at)
+                ended = self.ended(nlp.take(at), part, lin.take(at), code[at], least)
                 iterations = torch.full_like(part.place, iteration)
-                minimum = is_minimum(nlp.take(at), part.it, lin.take(at), none[at] + least)
-                out = replaced(out, part.place, Outcome(part.it, code[at], iterations, minimum))
+                out = replaced(out, part.place, ended._replace(iterations=iterations))
                 if bool(done.all()):
                     break
                 at = (~done).nonzero()[:, 0]
                 nlp, work, lin = nlp.take(at), work.take(at), lin.take(at)
             work = self.advance(nlp, work, lin)
         return out
+
+    def ended(
+        self, nlp: Transcription, work: Work, lin: Linearisation, code: Tensor, least: float
+    ) -> Outcome:
+        """The outcome of instances that are done: the best of an attempt that came to nothing.
+
+        Arguments:
+            nlp: The discretised problem of these instances.
+            work: Their work.
+            lin: The linearisation at its variables.
+            code: How they ended.
+            least: The last barrier parameter.
+        """
+        good = (code == Code.CONVERGED.value) | (code == Code.UNBOUNDED.value)
+        it = work.it
+        if not bool(good.all()):
+            it = it.where(good | ~work.least.isfinite(), work.best)
+            lin = linearise(nlp, it)
+        minimum = is_minimum(nlp, it, lin, torch.full_like(work.mu, least))
+        return Outcome(it, code, code, minimum)
 
     def assess(
         self, nlp: Transcription, work: Work, lin: Linearisation, tolerance: float
@@ -216,6 +286,7 @@ class InteriorPoint(Method):
         code = torch.full_like(work.failures, RUNNING)
         better = final.error < 0.9 * work.least
         work = work._replace(
+            best=it.where(better, work.best),
             least=torch.where(better, final.error, work.least),
             waited=torch.where(better, 0, work.waited + 1),
         )

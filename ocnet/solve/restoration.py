@@ -1,8 +1,17 @@
 """From the constrained problem to the one with penalties for constraints, and back."""
 
-from .iterate import Iterate, linearise, slacks
+import torch
+from torch import Tensor
+
+from .iterate import Iterate, Linearisation, linearise, slacks
+from .method import Code, Outcome
+from .optimality import violations
 from .start import COLD
 from .transcription import inside, Transcription
+
+
+LITTLE = 1e-8
+"""Violations below this are none where attempts are compared."""
 
 
 def relaxed(nlp: Transcription, it: Iterate, stretch: float) -> Iterate:
@@ -34,3 +43,56 @@ def tightened(nlp: Transcription, it: Iterate, weight: float) -> Iterate:
         s_end=s_end,
         y_end=COLD / s_end + weight * lin.rows_end.clamp(min=0),
     )
+
+
+def finite(it: Iterate, nlp: Transcription) -> Iterate:
+    """An iterate as a start: the initial state held and no control where it is not finite."""
+    z, u = nlp.constant_start(nlp.n)
+    good = it.z.abs().amax((0, 2)) + it.u.abs().amax((0, 2)) < 1e8
+    other = Iterate.without_multipliers(nlp, z, u)
+    it = it.where(good, other)
+    low, high = nlp.theta_bounds
+    theta = inside(it.z[..., nlp.nx :], low, high, 1e-6)
+    z = torch.cat([it.z[..., : nlp.nx], theta], -1)
+    return it._replace(z=z, u=inside(it.u, *nlp.u_bounds, 1e-6))
+
+
+def violation_norm(nlp: Transcription, lin: Linearisation) -> Tensor:
+    r"""`sqrt(|psi|^2 + |max(omega, 0)|^2 + 1/n sum_k |max(g_k, 0)|^2)`, shape `(batch,)`.
+
+    That is the norm in which an infeasible answer violates the constraints least; dynamics and
+    bounds hold there.
+    """
+    rows = lin.rows[..., nlp.along.bounded :].clamp(min=0)
+    ends = lin.rows_end[..., nlp.end.bounded :].clamp(min=0)
+    squares = (rows**2).sum((0, 2)) / nlp.n
+    return (squares + (ends**2).sum((0, 2)) + (lin.end.values[1] ** 2).sum((0, 2))).sqrt()
+
+
+def better(nlp: Transcription, before: Outcome, again: Outcome) -> Outcome:
+    """The better of two attempts, each instance by itself, with the iterations of both.
+
+    What converged is best, then what proves something, then the least violation, then the cost.
+    """
+    ranks = []
+    for out in (before, again):
+        lin = linearise(nlp, out.it)
+        final = {Code.CONVERGED.value: 0, Code.UNBOUNDED.value: 1, Code.INFEASIBLE.value: 2}
+        kind = torch.full_like(nlp.scale, 3.0)
+        for code, rank in final.items():
+            kind[out.code == code] = rank
+        # Of two points of least violation the better is that of less, in the norm of the proof.
+        norm = torch.where(kind == 2, violation_norm(nlp, lin), violations(nlp, lin))
+        cost = lin.along.values[1].sum((0, 2)) + lin.end.values[0].sum((0, 2))
+        ranks.append([kind, norm.clamp(min=LITTLE), cost])
+    worse = torch.zeros_like(before.minimum)
+    equal = torch.ones_like(worse)
+    for a, b in zip(*ranks, strict=True):
+        a, b = (torch.nan_to_num(v, nan=torch.inf, posinf=torch.inf) for v in (a, b))
+        worse |= equal & (b > a)
+        equal &= a == b
+    chosen = Outcome(
+        before.it.where(worse, again.it),
+        *(torch.where(worse, a, b) for a, b in zip(before[1:], again[1:], strict=True)),
+    )
+    return chosen._replace(iterations=again.iterations)

@@ -113,13 +113,18 @@ def named(
     ) if along else (
         ("terminal_cost", 1), ("terminal_constraint", nlp.n_psi),
         ("terminal_inequality", nlp.end.rows - len(nlp.points.last)),
-        ("path_constraint", len(nlp.points.last)),
     )  # fmt: skip
     rows = [
         (name, f"{name}[{k}]" if size > 1 or name == "dynamics" else name)
         for name, size in kinds
         for k in range(size)
     ]
+    # Of the path constraint, some rows hold at the end too.
+    several = nlp.along.rows > 1
+    rows += [] if along else [
+        ("path_constraint", f"path_constraint[{k}]" if several else "path_constraint")
+        for k in nlp.points.last
+    ]  # fmt: skip
     findings = []
     for row, coordinate, node, derivative, quotient in found:
         name, shown = rows[row]

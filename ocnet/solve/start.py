@@ -46,13 +46,25 @@ def rolled_out(nlp: Transcription, z: Tensor, u: Tensor) -> Tensor:
 
 
 def with_multipliers(
-    nlp: Transcription, z: Tensor, u: Tensor, mu: float, least: float = 1e-2
-) -> Iterate:
-    """Slacks of at least `least` and multipliers for given states and controls; sets the scale."""
+    nlp: Transcription, z: Tensor, u: Tensor, mu: float, least: float = 1e-2,
+    rescale: bool = True,
+) -> Iterate:  # fmt: skip
+    """Slacks and multipliers for given states and controls.
+
+    Arguments:
+        nlp: The discretised problem.
+        z: Extended states.
+        u: Controls.
+        mu: The barrier parameter.
+        least: The least slack.
+        rescale: Whether the scale of the cost is set anew.
+    """
     it = Iterate.without_multipliers(nlp, z, u)
-    nlp.scale = torch.ones_like(nlp.scale)
+    if rescale:
+        nlp.scale = torch.ones_like(nlp.scale)
     lin = linearise(nlp, it)
-    nlp.scale = cost_scale(nlp, lin)
+    if rescale:
+        nlp.scale = cost_scale(nlp, lin)
     s, s_end = slacks(nlp, lin, least)
     return it._replace(
         costate=tame_adjoint(nlp, lin, it), s=s, y=mu / nlp.n / s, s_end=s_end, y_end=mu / s_end

@@ -5,6 +5,7 @@ import torch
 from .iterate import Iterate, largest, Linearisation, residuals
 from .method import Code, Outcome
 from .optimality import given_violations, step_width
+from .restoration import violation_norm
 from .transcription import Transcription
 
 
@@ -15,6 +16,9 @@ def describe(
     good = (outcome.code == Code.CONVERGED.value) & outcome.minimum
     invalid = outcome.code == Code.INVALID.value
     words = [("converged", f"all residuals are below {tolerance:.0e}")] * len(good)
+    errors = residuals(nlp, outcome.it, lin).error
+    for i in (good & (errors > tolerance)).nonzero()[:, 0].tolist():
+        words[i] = ("converged", f"to {float(errors[i]):.1e}, and no step improves it any more")
     outside = given_violations(nlp, lin)
     for i in (good & (largest(outside) > tolerance)).nonzero()[:, 0].tolist():
         k, row = divmod(int(outside[:, i].argmax()), outside.shape[-1])
@@ -50,29 +54,30 @@ def explained(
                 ("saddle", "stationary, but the cost has negative curvature in some control")
             )
         elif kind is Code.DIVERGED or not error < float("inf"):
-            words.append(("diverged", f"not finite at {where_not_finite(nlp, lin, i)}"))
+            words.append(("diverged", f"not finite at {where_not_finite(nlp, it, lin, i)}"))
         elif kind is Code.UNBOUNDED:
             words.append(unbounded(nlp, it, lin, i, violation, tolerance))
         elif kind is Code.INFEASIBLE:
-            words.append(("infeasible", worst_violation(nlp, it, lin, i)))
+            where = worst_violation(nlp, it, lin, i, tolerance)
+            norm = float(violation_norm(nlp, lin)[i])
+            words.append(("infeasible", f"{where}, and near there no control violates less: "
+                          f"{norm:.6g} in the Euclidean norm of all constraints"))  # fmt: skip
         elif kind is Code.EXHAUSTED:
             reason = f"residual {error:.1e} after the last iteration allowed"
             if violation > tolerance:
-                reason = f"{reason}, {worst_violation(nlp, it, lin, i)}"
+                reason = f"{reason}, {worst_violation(nlp, it, lin, i, tolerance)}"
             words.append(("exhausted", reason))
         else:
-            words.append(stalled(nlp, it, lin, i, violation > tolerance, error))
+            words.append(stalled(nlp, it, lin, i, tolerance, error))
     return words
 
 
 def stalled(
-    nlp: Transcription, it: Iterate, lin: Linearisation, i: int, violated: bool, error: float
+    nlp: Transcription, it: Iterate, lin: Linearisation, i: int, tolerance: float, error: float
 ) -> tuple[str, str]:
     """An instance for which no step was good any more."""
     reason = f"no step lowers cost or violation any more, residual {error:.1e}"
-    if not violated:
-        return "stalled", reason
-    where = worst_violation(nlp, it, lin, i)
+    where = worst_violation(nlp, it, lin, i, tolerance)
     word = "diverged" if where.startswith("dynamics") else "stalled"
     return word, f"{reason}, {where}"
 
@@ -88,8 +93,18 @@ def unbounded(
     return "unbounded", f"the cost fell to {cost:.1e} while the control grew to {most:.1e}"
 
 
-def worst_violation(nlp: Transcription, it: Iterate, lin: Linearisation, i: int) -> str:
-    """The constraint that is violated most, by how much and when."""
+def worst_violation(
+    nlp: Transcription, it: Iterate, lin: Linearisation, i: int, tolerance: float
+) -> str:
+    """The constraint that is violated most by more than the tolerance, by how much and when.
+
+    Arguments:
+        nlp: The discretised problem.
+        it: The variables.
+        lin: The linearisation there.
+        i: Which instance.
+        tolerance: What counts as a violation.
+    """
     h, t0 = float(step_width(nlp, it)[i]), float(nlp.problem.t0)
     bounded, end_bounded = nlp.along.bounded, nlp.end.bounded
     ending, last = lin.rows_end[:, i, end_bounded:] + nlp.room, nlp.points.last
@@ -101,19 +116,19 @@ def worst_violation(nlp: Transcription, it: Iterate, lin: Linearisation, i: int)
         ("terminal_constraint", lin.end.values[1][:, i].abs(), nlp.n),
         ("terminal_inequality", ending[:, : nlp.end.rows - len(last)], nlp.n),
     ]
-    worst, text = -1.0, "no constraint is violated, only slacks are"
+    worst, text = tolerance, "all constraints hold"
     for name, value, first in candidates:
         if value.numel() == 0:
             continue
         most = float(value.max())
-        if most > worst and most > 0:
+        if most > worst:
             k, row = divmod(int(value.argmax()), value.shape[-1])
             worst = most
             text = f"{name}[{row}] is violated by {most:.3g} at t={t0 + h * (first + k):.4g}"
     return text
 
 
-def where_not_finite(nlp: Transcription, lin: Linearisation, i: int) -> str:
+def where_not_finite(nlp: Transcription, it: Iterate, lin: Linearisation, i: int) -> str:
     """The first step whose value or derivatives are not finite, in words."""
     finite = torch.ones(nlp.n, dtype=torch.bool, device=nlp.x0.device)
     for value in (*lin.along.values, *lin.along.jacobians, lin.along.hessian):
@@ -121,4 +136,5 @@ def where_not_finite(nlp: Transcription, lin: Linearisation, i: int) -> str:
     if bool(finite.all()):
         return "the final state"
     k = int((~finite).nonzero()[0, 0])
-    return f"step {k}, t={float(nlp.s[k]):.4g} of the unstretched horizon"
+    t = nlp.problem.t0 + k * float(step_width(nlp, it)[i])
+    return f"step {k}, t={t:.4g}"

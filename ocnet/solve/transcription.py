@@ -80,6 +80,7 @@ class Transcription:
         n_psi: The number of terminal constraints.
         scale: What the cost is multiplied with, shape `(batch,)`.
         weight: That of the penalty which stands for the constraints, or None.
+        share, hold: What the cost counts beside that penalty, and how it holds the final time.
         anchor: The constants that the penalty holds on to, shape `(batch, nz - nx)`.
         kernel: The problem's functions in machine code, or None.
         invalid: What is wrong with instances that are given with NaN or infinite values, by their
@@ -100,6 +101,7 @@ class Transcription:
         self.nu = math.prod(problem.control_shape or ())
         self.s = self.x0.new_tensor(equal_times(problem.t0, problem.t1, self.n))
         self.weight: float | None = None
+        self.share, self.hold = 1.0, 0.0
         self.room = 0.0
         self.kernel: Kernel | None = None
         self.anchor = self.x0.new_zeros(len(self.x0), self.nz - self.nx)
@@ -219,15 +221,24 @@ class Transcription:
         part.target = None if self.target is None else self.target[index]
         return part
 
-    def relaxed(self, weight: float, anchor: Tensor) -> "Transcription":
+    def relaxed(
+        self, weight: float, anchor: Tensor, share: float = 1.0, hold: float = 0.0
+    ) -> "Transcription":
         """The same with all constraints but dynamics and bounds as penalties.
 
-        The scaled cost gains `weight/2 (|psi|^2 + |max(omega, 0)|^2 + int |max(g, 0)|^2)`, and
-        `500 weight |theta - anchor|^2`: the end may be missed by less at once, in less time, so
-        that a free final time must stay to find the way.
+        The cost becomes `share cost + weight/2 (|psi|^2 + |max(omega, 0)|^2 + int |max(g, 0)|^2
+        + hold (r - anchor)^2)`, with `r` how much the horizon is stretched: the end may be missed
+        by less at once, in less time, so that a free final time must stay to find the way.
+
+        Arguments:
+            weight: The weight of the penalty.
+            anchor: The constants to hold on to, shape `(batch, nz - nx)`.
+            share: What is left of the cost.
+            hold: How strongly the final time is held.
         """
         part = copy.copy(self)
         part.weight, part.anchor, part.n_psi = weight, anchor, 0
+        part.share, part.hold = share, hold
         part.along, part.end = copy.copy(self.along), copy.copy(self.end)
         part.along.rows = part.end.rows = 0
         part.free = None
@@ -238,7 +249,7 @@ class Transcription:
         """A cost with the penalty of rows that should be zero."""
         total = torch.cat([row**2 for row in rows], -1).sum(-1, keepdim=True)
         weight = 0.0 if self.weight is None else self.weight
-        return cost + weight / 2 * share * total / self.scale[:, None]
+        return self.share * cost + weight / 2 * share * total / self.scale[:, None]
 
     def constant_start(self, n: int) -> tuple[Tensor, Tensor]:
         """The initial state held, constants as they are, and no control, all between bounds."""
@@ -262,7 +273,8 @@ class Transcription:
         phi, psi, omega = self.ends_of_problem(z, u)
         if self.weight is None:
             return phi, psi, omega
-        held = math.sqrt(1e3) * (z[..., self.nx :] - self.anchor)
+        last = self.nx + self.points.free_time
+        held = (z[..., self.nx : last] - self.anchor[..., : last - self.nx]) * self.hold**0.5
         phi = self.penalised(phi, [psi, omega.clamp(min=0), held], 1.0)
         return phi, psi[..., :0], omega[..., :0]
 

@@ -133,8 +133,10 @@ static void advance(
 static int64_t assess(const Setting *S, Residuals r, Work *w, int failures) {
   const int n = (int)S->n;
   const real error = error_of(r, complementarity(S, &w->it, 0));
-  if (error < 0.9 * w->least) w->least = error, w->waited = 0;
-  else w->waited++;
+  if (error < 0.9 * w->least) {
+    w->least = error, w->waited = 0;
+    memcpy(w->best, w->it_all, size_of_iterate((size_t)n) * sizeof(real));
+  } else w->waited++;
   real most = 0;
   for (int i = 0; i < n * NU; i++) most = larger(most, fabs(w->it.u[i]));
   for (int i = 0; i < (n + 1) * NZ; i++) most = larger(most, fabs(w->it.z[i]));
@@ -179,6 +181,10 @@ int iterate(
   for (int64_t i = 0; i < count; i++, its += size_of_iterate((size_t)S->n)) {
     memcpy(w.it_all, its, bytes);
     codes[i] = solved(S, params + i * NP, &w, most[i], iterations + i);
+    if (codes[i] != CONVERGED && codes[i] != UNBOUNDED && isfinite(w.least)) {
+      memcpy(w.it_all, w.best, bytes);
+      linearise(S, params + i * NP, &w.it, &w.lin);
+    }
     set_stages(S, params + i * NP, &w, &w.it, S->tolerance / 10);
     minimum[i] = riccati(&w.stages, (int)S->n, SLIGHT, &w.step);
     memcpy(its, w.it_all, bytes);

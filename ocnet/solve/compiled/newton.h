@@ -8,7 +8,7 @@ typedef struct {
 /* Everything that an instance needs, in one piece of memory, which is NULL if there is none. */
 typedef struct {
   Iterate it, trial, change;
-  real *it_all, *trial_all, *change_all;
+  real *it_all, *trial_all, *change_all, *best; /* the best has the least residual so far */
   Linearisation lin;
   Stages stages;
   Step step;
@@ -20,7 +20,7 @@ typedef struct {
 
 static Work prepared(const Setting *S) {
   const size_t n = (size_t)S->n, size = size_of_iterate(n);
-  const size_t total = 3 * size + size_of_derivatives(n) + n * (NR + NX + D) + NE
+  const size_t total = 4 * size + size_of_derivatives(n) + n * (NR + NX + D) + NE
       + (n + 1) * (2 * NZ + NS * NS) + n * (NU + NU * NS) + 2 * (S->max_iterations + 2);
   Work w;
   real *m = malloc(total * sizeof(real));
@@ -29,6 +29,7 @@ static Work prepared(const Setting *S) {
   w.it_all = m, w.it = iterate_at(m, n), m += size;
   w.trial_all = m, w.trial = iterate_at(m, n), m += size;
   w.change_all = m, w.change = iterate_at(m, n), m += size;
+  w.best = m, m += size;
   w.lin.d = derivatives_at(m, n), m += size_of_derivatives(n);
   w.lin.rows = m, m += n * NR;
   w.lin.rows_end = m, m += NE;

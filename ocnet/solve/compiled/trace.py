@@ -14,8 +14,8 @@ from .formulas import Unsupported
 from .symbol import entries, Symbol
 
 
-FIXED = ("h", "n", "scale", "weight")
-"""The parameters that every instance has: step width, steps, scale and weight of penalties."""
+FIXED = ("h", "n", "scale", "weight", "share", "hold")
+"""The parameters that every instance has: step width, steps, scale, and those of penalties."""
 
 TIME = "s"
 """Where C finds the time."""
@@ -64,7 +64,10 @@ def parameter_values(nlp: Transcription) -> dict[str, Tensor]:
     hold none of their values.
     """
     one = nlp.x0.new_tensor
-    fixed = one([[nlp.points.h]]), one([[float(nlp.n)]]), nlp.scale, one([[nlp.weight or 0.0]])
+    fixed = (
+        one([[nlp.points.h]]), one([[float(nlp.n)]]), nlp.scale,
+        *(one([[value]]) for value in (nlp.weight or 0.0, nlp.share, nlp.hold)),
+    )  # fmt: skip
     values = {name: v.reshape(-1, 1) for name, v in zip(FIXED, fixed, strict=True)}
     values["anchor"] = nlp.anchor
     problem = nlp.problem
@@ -139,6 +142,7 @@ def nodes(
     points.h, one.scale, one.anchor = values["h"][0], values["scale"], values["anchor"]
     one.n = values["n"][0]  # pyright: ignore[reportAttributeAccessIssue]
     one.weight = None if nlp.weight is None else values["weight"][0]  # pyright: ignore
+    one.share, one.hold = values["share"][0], values["hold"][0]  # pyright: ignore
     one.stages_of_problem = lambda z, u, s: points.stage(z, u, time, target, own)
     one.ends_of_problem = lambda z, u: points.ending(z, u, time, target, own)
     with torch.no_grad():
