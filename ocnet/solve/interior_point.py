@@ -77,8 +77,8 @@ class Work(NamedTuple):
 
     def take(self, at: Tensor) -> "Work":
         """Some of the instances."""
-        parts = (part.take(at) for part in (self.it, self.best, self.filter))
-        return type(self)(*parts, *(v[at] for v in self[3:]))
+        variables = self.it.take(at), self.best.take(at)
+        return type(self)(*variables, self.filter.take(at), *(v[at] for v in self[3:]))
 
 
 @dataclass(frozen=True)
