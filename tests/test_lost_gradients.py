@@ -339,3 +339,29 @@ def test_each_sample_is_solved_to_the_tolerance() -> None:
         cost = solver.solve(Rates(), control, x0).running_cost.sum()
         grads.append(torch.autograd.grad(cost, x0)[0][0])
     torch.testing.assert_close(grads[1], grads[0], rtol=1e-4, atol=1e-6)
+
+
+class SquareSlope(torch.autograd.Function):
+    """The gradient of `|x|^2`, found by autograd, with a backward pass of its own."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        with torch.enable_grad():
+            y = x.detach().requires_grad_()
+            return torch.autograd.grad(y.square().sum(), y)[0]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return 2 * grads[0]
+
+
+def test_a_function_with_its_own_backward_pass_may_take_gradients_inside() -> None:
+    class Descent(Growth):
+        def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
+            return u - SquareSlope.apply(x)  # pyright: ignore[reportOperatorIssue]
+
+    control = PiecewiseConstant(0.0, 1.0, 2, (1,))
+    x = Euler(2).solve(Descent(), control, torch.ones(1, 1)).states[-1]
+    (grad,) = torch.autograd.grad(x.sum(), control.path)
+    # Two steps of 1/2, of which each multiplies the state by 0.
+    torch.testing.assert_close(grad.flatten(), torch.tensor([0.0, 0.5]))

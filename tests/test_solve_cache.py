@@ -15,6 +15,7 @@ from torch import Tensor
 from ocnet import Euler, Problem, Sample
 from ocnet.solve import Solution, solve
 from ocnet.solve.compiled import build, UnsafeCache
+from ocnet.solve.compiled.kernel import known
 
 
 pytestmark = pytest.mark.skipif(build.compiler() is None, reason="needs a C compiler")
@@ -47,6 +48,7 @@ class Ride(Problem):
 def solved(compile: bool | None = True) -> Solution:
     """The ride's solution by a library that is read or made anew."""
     build.library.cache_clear()
+    known.clear()
     found = solve(Ride(), solver=Euler(4), compile=compile)
     torch.testing.assert_close(found.cost, torch.tensor(0.5))
     return found

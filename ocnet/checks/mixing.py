@@ -6,9 +6,10 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
-from torch import nn, Tensor
+from torch import Tensor
 
 from ..control import Control, OpenLoop
+from ..modes import mode
 from ..problem import Problem, Sample
 from .calls import called
 from .finding import Finding, FUNCTIONS, place, Point, ProblemError, written
@@ -16,6 +17,8 @@ from .finding import Finding, FUNCTIONS, place, Point, ProblemError, written
 
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 """How much values together and apart may differ, relative to the largest; half precision: 0.1."""
+
+ANOTHER_EACH_TIME = "gives another value each time; solve needs the same value for the same input."
 
 ADVICE = "reduce over the last dimensions only, such as x.norm(dim=-1) or x.sum(-1)"
 
@@ -98,7 +101,7 @@ def mixing_in_training(problem: Problem, control: Control, sample: Sample) -> li
         with suppress(Exception):
             found.extend(differing(problem, name, function, at, (2,), (1,), chance=True))
 
-    with evaluating(problem, control), quiet(x0), torch.no_grad(), suppress(Exception):
+    with mode(False, problem, control), quiet(x0), torch.no_grad(), suppress(Exception):
         inputs = generic(x0, 2, 0.3)
         look("embed", lambda at: problem.embed(at.x), Point(inputs, inputs, None, targets))
         for names, at in stages(problem, control, problem.embed(inputs), targets):
@@ -173,7 +176,10 @@ def differing(
         chance: Whether the function may be random, as dropout is.
     """
     size = math.prod(lead)
+    state = torch.get_rng_state()
     together = function(shaped(at, lead))
+    if not chance and not torch.equal(state, torch.get_rng_state()):
+        return [Finding(name, place(problem, name), ANOTHER_EACH_TIME)]
     if not isinstance(together, Tensor):
         return []
     together = together.expand(lead) if together.dim() < len(lead) else together
@@ -190,8 +196,7 @@ def differing(
     if alike(value, part.detach().reshape(-1)):
         return []
     if not same(function(shaped(at, lead)), together):
-        message = "gives another value each time; solve needs the same value for the same input."
-        return [] if chance else [Finding(name, place(problem, name), message)]
+        return [] if chance else [Finding(name, place(problem, name), ANOTHER_EACH_TIME)]
     message = f"mixes the samples of a batch: one gives another value alone; {ADVICE}."
     return [Finding(name, place(problem, name), message)]
 
@@ -235,16 +240,3 @@ def quiet(like: Tensor) -> Iterator[None]:
     devices = [like.device] if like.device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         yield
-
-
-@contextmanager
-def evaluating(*modules: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and afterwards each module's own mode again."""
-    before = [(part, part.training) for module in modules for part in module.modules()]
-    for part, _ in before:
-        part.training = False
-    try:
-        yield
-    finally:
-        for part, mode in before:
-            part.training = mode

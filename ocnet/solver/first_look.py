@@ -4,6 +4,7 @@ The first steps that a solver takes of a problem are watched, operation by opera
 there can prove that a gradient is lost, never that none is.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
@@ -103,7 +104,8 @@ class Look(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "").strip("_")
-        if func is torch.autograd.grad and not kwargs.get("create_graph", False):
+        drops = func is torch.autograd.grad and not kwargs.get("create_graph", False)
+        if drops and not inside_own_function():
             raise ValueError(
                 "The formula takes a gradient by torch.autograd.grad, which drops its own gradient:"
                 " torch.func.grad keeps it."
@@ -156,6 +158,18 @@ class Look(TorchFunctionMode):
                 f" but the formula uses another tensor of shape {tuple(lost[0].shape)} that "
                 "requires a gradient: make it a torch.nn.Parameter of the problem."
             )
+
+
+def inside_own_function() -> bool:
+    """Whether a `torch.autograd.Function` is at work: it brings a backward pass of its own."""
+    frame = sys._getframe()
+    while frame is not None:
+        names = frame.f_code.co_varnames
+        first = frame.f_locals.get(names[0]) if names and frame.f_code.co_argcount else None
+        if isinstance(first, torch.autograd.function.FunctionCtx):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def tensors(tree: Any) -> Iterable[Tensor]:
