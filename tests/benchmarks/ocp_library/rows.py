@@ -114,8 +114,8 @@ def told(
 ) -> tuple[bool, str]:
     """Whether an answer is as good as the least, and which minimum it is.
 
-    Where a problem has several local minima, IPOPT must find this one from the problem's guess
-    or, started from it, stay there.
+    Where a problem has several local minima, an answer counts that is no worse than IPOPT's from
+    the same guess, or at which IPOPT stays if it starts there.
 
     Arguments:
         formulas: The problem.
@@ -131,12 +131,10 @@ def told(
         better = cost < reference - CLOSE * abs(reference)
         return True, "better" if better else "the least"
     if formulas.several:
-        # IPOPT's own answer from the guess is a local minimum; another is one if it stays there.
-        for start in (None, answer):
-            found = ipopt(start)
-            same = abs(judge(formulas, found.answer).cost - cost) <= CLOSE * abs(cost)
-            if not (found.success and same):
-                continue
+        cold, stays = ipopt(), ipopt(answer)
+        no_worse = cost <= (own := judge(formulas, cold.answer).cost) + CLOSE * abs(own)
+        same = abs(judge(formulas, stays.answer).cost - cost) <= CLOSE * abs(cost)
+        if (cold.success and no_worse) or (stays.success and same):
             near = any(abs(cost - v) <= formulas.digits * abs(v) for v in formulas.known)
             return True, f"local minimum {cost:.7g}, {'listed' if near else 'not listed'}"
     return False, f"feasible, {(cost - reference) / abs(reference):.1e} above the least"
