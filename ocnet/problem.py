@@ -112,6 +112,9 @@ class Problem(nn.Module, abc.ABC):
         state_shape: The shape of one state at `t0`.
         control_shape: The shape of one control value; None if a control value is a layer.
         projections: The layers where the state space changes, in order of time.
+        jumps: Times at which `dynamics` or `stage_cost` jumps or has a kink by itself, such as the
+            two ends of a pulse. Adaptive solvers and the certificate's references step on them:
+            what is narrower than their steps cannot be found otherwise.
         control_bounds: Lower and upper bounds of `u`, or None.
         control_angles: Which components of `u`, flattened, are angles in radians: pictures show
             them without jumps by whole turns, which mean nothing.
@@ -129,6 +132,7 @@ class Problem(nn.Module, abc.ABC):
     state_shape: tuple[int, ...]
     control_shape: tuple[int, ...] | None = None
     projections: Sequence[Projection] = ()
+    jumps: Sequence[float] = ()
     n_steps: int = 100
     steps_at_once: int | None = None
     control_bounds: tuple[float | Tensor, float | Tensor] | None = None

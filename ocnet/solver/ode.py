@@ -51,9 +51,10 @@ ORDER = {
 class TorchDiffEq(Solver):
     """Any method of torchdiffeq, with the running cost as one more state.
 
-    The control's knots are handed over, so that no adaptive step straddles one, and a stage at
-    the end of a fixed step reads the control's left limit. The method adds up its steps in double
-    precision, where the device has it; the dynamics are evaluated in the state's.
+    The control's knots and the problem's jumps are handed over, so that no adaptive step straddles
+    one, and a stage at the end of a fixed step reads the control's left limit. The method adds up
+    its steps in double precision, where the device has it; the dynamics are evaluated in the
+    state's.
 
     Arguments:
         method: An adaptive method (dopri5, dopri8, bosh3, fehlberg2, adaptive_heun) or one of
@@ -151,7 +152,8 @@ class TorchDiffEq(Solver):
         # torchdiffeq rounds the time to the dtype of what it integrates: that must be double.
         dtype = torch.promote_types(x.dtype, time_dtype(x.device))
         ts = torch.tensor(times, dtype=dtype, device=x.device)
-        inner = [t for t in field.control.knots if times[0] < t < times[-1]]
+        breaks = sorted({*field.control.knots, *field.problem.jumps})
+        inner = [t for t in breaks if times[0] < t < times[-1]]
         options: dict[str, Any] = {"perturb": True}
         if not self.is_fixed:
             # A step beyond either end would read the control, and the state space, of the

@@ -1,0 +1,182 @@
+"""Paths at common times, the scale that each component is measured on, and how far two are apart."""
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..control import Control
+from ..control.base import TIME_TOLERANCE
+from ..problem import Problem
+from ..solver import ExplicitRungeKutta
+from ..solver.base import Grid, segments
+
+
+CONSTANT = 1e-6
+"""A component that varies by less than this share of its own size counts as constant."""
+
+NEGLIGIBLE = 1e-9
+"""Variations below this share of the largest state are rounding, whatever the component."""
+
+
+class Piece(NamedTuple):
+    """States between two projections.
+
+    Attributes:
+        times: The times, in order.
+        x: The states, flattened, shape `(time, batch, size)`.
+        shape: The shape of one state before it was flattened, batch dimensions included.
+    """
+
+    times: list[float]
+    x: Tensor
+    shape: torch.Size
+
+
+@dataclass(frozen=True)
+class Path:
+    """What one solver makes of a problem.
+
+    Attributes:
+        pieces: The states, one piece for each space that they live in.
+        final: The final states, in the shape that the problem gives them.
+        cost: The cost of each sample, shape `(batch,)`.
+        running_cost: The part that is integrated, shape `(batch,)`.
+        evaluations: How often the vector field was evaluated.
+    """
+
+    pieces: tuple[Piece, ...]
+    final: Tensor
+    cost: Tensor
+    running_cost: Tensor
+    evaluations: int
+
+
+def stretches(grid: Grid) -> list[slice]:
+    """Which nodes of a grid lie in the same space: projections divide them."""
+    slices, start = [], 0
+    for segment in segments(grid):
+        if segment.projection is not None:
+            slices.append(slice(start, segment.start + 1))
+            start = segment.end
+    return [*slices, slice(start, len(grid.times))]
+
+
+def pieces_of(problem: Problem, grid: Grid, states: Sequence[Tensor]) -> tuple[Piece, ...]:
+    """The states at all nodes of a grid, piece by piece."""
+    size = math.prod(problem.batch_shape(states[0]))
+    return tuple(
+        Piece(
+            grid.times[part],
+            torch.stack([x.reshape(size, -1) for x in states[part]]),
+            states[part][0].shape,
+        )
+        for part in stretches(grid)
+    )
+
+
+def resampled(
+    path: Path,
+    like: Path,
+    solver: ExplicitRungeKutta,
+    problem: Problem,
+    control: Control,
+) -> Path:
+    """The path at the times of another: what a shorter step from the node before leads to.
+
+    Of Euler this is the straight line between its nodes.
+
+    Arguments:
+        path: The path at the solver's own nodes.
+        like: A path with the times that are wanted.
+        solver, problem, control: What made it.
+    """
+    is_euler = len(solver.tableau.b) == 1
+    found = []
+    for piece, (times, _, _) in zip(path.pieces, like.pieces, strict=True):
+        if is_euler:
+            x = on_lines(piece, times)
+        else:
+            x = by_short_steps(piece, times, solver, problem, control)
+        found.append(Piece(times, x, piece.shape))
+    return replace(path, pieces=tuple(found))
+
+
+def before(times: Sequence[float], t: float) -> int:
+    """The index of the last node that is not after `t`; nodes that mean the same time are equal."""
+    slack = TIME_TOLERANCE * (times[-1] - times[0])
+    return max(bisect_right(times, t + slack) - 1, 0)
+
+
+def on_lines(piece: Piece, times: Sequence[float]) -> Tensor:
+    """The straight lines between the states at certain times."""
+    if len(piece.times) == 1:
+        return piece.x.expand(len(times), -1, -1)
+    k = torch.tensor([min(before(piece.times, t), len(piece.times) - 2) for t in times])
+    nodes = torch.tensor(piece.times, dtype=torch.float64)
+    share = (torch.tensor(times, dtype=torch.float64) - nodes[k]) / (nodes[k + 1] - nodes[k])
+    share = share.clamp(0, 1).to(piece.x)[:, None, None]
+    k = k.to(piece.x.device)
+    left, right = piece.x[k], piece.x[k + 1]
+    # Not left + share * (right - left), which is NaN where both have overflown.
+    return torch.where(share == 0, left, torch.where(share == 1, right, left.lerp(right, share)))
+
+
+def by_short_steps(
+    piece: Piece,
+    times: Sequence[float],
+    solver: ExplicitRungeKutta,
+    problem: Problem,
+    control: Control,
+) -> Tensor:
+    """The states at certain times, each by one step from the node before.
+
+    Arguments:
+        piece: The states at the nodes.
+        times: The times that are wanted.
+        solver, problem, control: What made them.
+    """
+    slack = TIME_TOLERANCE * max(abs(piece.times[-1] - piece.times[0]), 1e-300)
+    found = []
+    for t in times:
+        k = before(piece.times, t)
+        x, start = piece.x[k], piece.times[k]
+        if t - start > slack:
+            whole = x.reshape(piece.shape)
+            (step,) = solver.steps(Grid([start, t], {}), control, whole)
+            x = solver.step(problem, step, whole, None)[1].reshape(x.shape)
+        found.append(x)
+    return torch.stack(found)
+
+
+def scales(pieces: Sequence[Piece]) -> list[Tensor]:
+    """What a difference is measured against, by piece, shape `(batch, size)`.
+
+    The range `max_t x_j - min_t x_j` of component `j`: the larger of the sample's own and of the
+    median over the batch. So a component that is large but constant hides nothing, a state that
+    vanishes does no harm, one sample with a wide range does not hide the others, and one that
+    rests is measured as the others are. Floors: 1e-6 of the component's own size, 1e-9 of the
+    largest state.
+    """
+    found = []
+    for _, x, _ in pieces:
+        size = x.abs().amax(0)
+        own = x.amax(0) - x.amin(0) if len(x) > 1 else size
+        floor = torch.maximum(CONSTANT * size, NEGLIGIBLE * size.amax())
+        scale = torch.maximum(torch.maximum(own, own.median(0).values), floor)
+        found.append(scale.clamp(min=1e-300))
+    return found
+
+
+def difference(path: Path, reference: Path, scale: Sequence[Tensor]) -> list[Tensor]:
+    """`max_j |x_j - x_ref_j| / scale_j` by piece, shape `(time, batch)`; infinite if not finite."""
+    found = []
+    for piece, other, unit in zip(path.pieces, reference.pieces, scale, strict=True):
+        off = ((piece.x - other.x).abs() / unit).flatten(2)
+        off = off.amax(-1) if off.shape[-1] else off.new_zeros(off.shape[:2])
+        found.append(torch.where(off.isfinite(), off, torch.inf))
+    return found

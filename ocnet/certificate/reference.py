@@ -1,0 +1,190 @@
+"""Two references of different kind: an adaptive solver, and a fine grid with nodes of its own."""
+
+import copy
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from ..control import Control
+from ..control.base import Law
+from ..objective import evaluate, objective
+from ..problem import Problem, Sample
+from ..solver import RK38, Solver, TorchDiffEq
+from ..solver.base import Grid, uniform_grid
+from ..solver.ode import snapped
+from ..trajectory import Trajectory
+from .path import Path, Piece, pieces_of
+
+
+FINE_STEPS = 5000
+"""Steps of the fine grid over the horizon, so that it sees what is wider than 1/15,000 of it."""
+
+STATES_AT_ONCE = 30_000_000
+"""How many numbers the states of one path may hold, and how many a fine grid may evaluate / 30."""
+
+
+def doubled(
+    problem: Problem, control: Control, sample: Sample
+) -> tuple[Problem, Control, Sample]:
+    """Copies in double precision, in which rounding does not blur what the steps cost.
+
+    They are not in training mode: comparing leaves no trace in running statistics. Labels stay
+    labels.
+    """
+    x0, target = sample
+    if target is not None and target.is_floating_point():
+        target = target.double()
+    x0 = x0.double() if x0.is_floating_point() else x0
+    problem, control = (copy.deepcopy(part).double().eval() for part in (problem, control))
+    return problem, control, Sample(x0, target)
+
+
+def output_intervals(n: int, size: int) -> int:
+    """At how many intervals' ends paths are compared: a multiple of `n`, at least 200.
+
+    Where the states are so large that they would not fit, it is a divisor of `n`.
+
+    Arguments:
+        n: The steps of the network.
+        size: How many numbers the states of the batch hold at one time.
+    """
+    most = max(1, STATES_AT_ONCE // max(size, 1))
+    wanted = n * max(8 if n <= 1000 else 3, math.ceil(200 / n))
+    if wanted <= most:
+        return wanted
+    if n <= most:
+        return n * (most // n)
+    return max(k for k in range(1, n + 1) if n % k == 0 and k <= most)
+
+
+def adaptive(m: int) -> TorchDiffEq:
+    """The first reference: Dormand and Prince at rtol 1e-9, with output at `m` intervals' ends."""
+    return TorchDiffEq("dopri5", m, rtol=1e-9, atol=1e-12, max_steps=max(500, 40_000 // m))
+
+
+@torch.no_grad()
+def path_by(problem: Problem, control: Control, solver: Solver, sample: Sample) -> Path:
+    """The path of a solver whose output times are those of its own uniform grid."""
+    cost, trajectory = evaluate(problem, control, solver, sample)
+    grid = uniform_grid(problem, solver.n)
+    return as_path(problem, grid, trajectory, cost)
+
+
+def as_path(problem: Problem, grid: Grid, trajectory: Trajectory, cost: Tensor) -> Path:
+    """A trajectory whose states are those at the nodes of a grid."""
+    pieces = pieces_of(problem, grid, trajectory.states)
+    running = trajectory.running_cost.reshape(-1)
+    return Path(pieces, trajectory.states[-1], cost.reshape(-1), running, trajectory.evaluations)
+
+
+@torch.no_grad()
+def fine(
+    problem: Problem, control: Control, sample: Sample, m: int, steps: int = FINE_STEPS
+) -> Path:
+    """The second reference: Kutta's 3/8 rule on a fine grid of unequal steps.
+
+    It steps on the control's knots and on both sides of the problem's jumps. The steps between
+    differ in width, so that their nodes fall in with nothing periodic.
+
+    Arguments:
+        problem, control, sample: What to solve.
+        m: The intervals at whose ends the states are wanted.
+        steps: At least how many steps over the horizon; fewer where the states are large.
+    """
+    x = problem.embed(sample.x0)
+    steps = max(4 * m, min(steps, 30 * STATES_AT_ONCE // (4 * max(x.numel(), 1))))
+    grid = uniform_grid(problem, m)
+    grid = grid._replace(times=snapped(grid.times, control.knots))
+    cuts = breaks(problem, control)
+    method = RK38(1)
+    states, cost = [x], x.new_zeros(())
+    evaluations = 0
+    for k, (start, end) in enumerate(pairwise(grid.times)):
+        if k in grid.projections:
+            part = Grid([start, end], {0: grid.projections[k]})
+        else:
+            part = Grid(unequal(start, end, cuts, math.ceil(steps / m)), {})
+        taken = method.steps(part, control, x)
+        *_, x, cost = method.advance(problem, taken, x, cost, sample.target)
+        states.append(x)
+        evaluations += sum(len(step.stages) for step in taken)
+    running = cost + x.new_zeros(problem.batch_shape(x))
+    t = x.new_tensor(grid.times)
+    trajectory = Trajectory(t, tuple(states), (), running, evaluations)
+    return as_path(problem, grid, trajectory, objective(problem, trajectory, sample.target))
+
+
+def breaks(problem: Problem, control: Control) -> list[float]:
+    """The times that steps must end at: knots, and the two sides of the problem's jumps."""
+    side = 1e-12 * (problem.t1 - problem.t0)
+    jumps = [t + shift for t in problem.jumps for shift in (-side, side)]
+    return sorted({*control.knots, *jumps})
+
+
+def unequal(start: float, end: float, cuts: Sequence[float], count: int) -> list[float]:
+    """`[start, end]` divided at the cuts into at least `count` steps of different widths."""
+    ends = [start, *(t for t in cuts if start < t < end), end]
+    times = [start]
+    for a, b in pairwise(ends):
+        pieces = max(1, math.ceil(count * (b - a) / (end - start) - 1e-9))
+        # The golden ratio spreads the shifts evenly without ever repeating.
+        shifts = [0.5 * ((i * 0.6180339887498949) % 1.0) - 0.25 for i in range(1, pieces)]
+        times += [a + (b - a) * (i + s) / pieces for i, s in enumerate(shifts, start=1)]
+        times.append(b)
+    return times
+
+
+@torch.no_grad()
+def cost_scale(problem: Problem, control: Control, sample: Sample, path: Path) -> Tensor:
+    r"""What a difference in cost is measured against, shape `(batch,)`; it does not vanish.
+
+    $\int |l| dt + |\phi(x(t_1))|$ along the path: the larger of the sample's own and of the mean
+    over the batch. Where that is less than one per cent of what it costs to stay where the path
+    begins, or of the largest terminal cost along it, that one per cent counts instead: so an optimum
+    of 0 is as far off as it is, and not by 100%.
+    """
+    batch = path.cost.shape
+    own, still = path.running_cost.abs(), torch.zeros_like(path.cost)
+    if problem.has_stage_cost:
+        moving = torch.zeros_like(own)
+        for piece in path.pieces:
+            along, resting = stage_costs(problem, control, sample, piece)
+            moving, still = moving + along.reshape(batch), still + resting.reshape(batch)
+        own = torch.maximum(own, moving)
+    last = path.pieces[-1]
+    some = range(0, len(last.times), max(1, len(last.times) // 64))
+    ends = [problem.terminal_cost(last.x[k].reshape(path.final.shape), sample.target) for k in some]
+    own = own + problem.terminal_cost(path.final, sample.target).abs().reshape(batch)
+    still = still + torch.stack(ends).abs().amax(0).reshape(batch)
+    own, still = (torch.nan_to_num(v, nan=0.0, posinf=0.0) for v in (own, still))
+    scale = torch.maximum(own, own.mean())
+    return torch.maximum(scale, 0.01 * torch.maximum(still, still.mean())).clamp(min=1e-300)
+
+
+def stage_costs(
+    problem: Problem, control: Control, sample: Sample, piece: Piece
+) -> tuple[Tensor, Tensor]:
+    """`int |l| dt` along a piece of a path, and if the state stayed where the piece begins.
+
+    Arguments:
+        problem, control, sample: What was solved.
+        piece: The piece.
+    """
+    batch = piece.shape[: len(piece.shape) - len(problem.state_shape)]
+    moving = still = piece.x.new_zeros(batch)
+    stride = max(1, (len(piece.times) - 1) // 64)
+    at = sorted({*range(0, len(piece.times), stride), len(piece.times) - 1})
+    times = [piece.times[k] for k in at]
+    ends = [times[0], *((a + b) / 2 for a, b in pairwise(times)), times[-1]]
+    widths = [b - a for a, b in pairwise(ends)]
+
+    def cost(k: int, t: float, law: Law) -> Tensor:
+        x = piece.x[k].reshape(piece.shape)
+        return problem.stage_cost(x.new_tensor(t), x, law(x), sample.target).abs().expand(batch)
+
+    for k, t, law, width in zip(at, times, control.laws(times), widths, strict=True):
+        moving, still = moving + width * cost(k, t, law), still + width * cost(0, t, law)
+    return moving, still

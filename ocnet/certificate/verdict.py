@@ -1,0 +1,315 @@
+"""What a depth certificate says: numbers, one table and one sentence."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from tabulate import tabulate
+from torch import Tensor
+
+from ..solver import ExplicitRungeKutta
+
+
+CLOSE = 0.05
+"""What lies within this share of its scale is called close."""
+
+Outcome = Literal["behaves", "does not", "not asymptotic yet", "could not be estimated"]
+
+
+class Spread(NamedTuple):
+    """A gap over the samples.
+
+    Attributes:
+        worst: The largest.
+        most: The 95% quantile.
+        mean: The mean.
+    """
+
+    worst: float
+    most: float
+    mean: float
+
+    @classmethod
+    def of(cls, gaps: Tensor) -> "Spread":
+        """The spread of a gap that each sample has, shape `(batch,)`."""
+        # The next larger one, since between infinite ones nothing can be interpolated.
+        ranked = gaps.sort().values
+        most = ranked[math.ceil(0.95 * (len(ranked) - 1))]
+        return cls(ranked[-1].item(), most.item(), gaps.mean().item())
+
+
+class Order(NamedTuple):
+    """The observed order of the worst gap, from twice as many steps.
+
+    Attributes:
+        value: The order, or None.
+        nominal: That of the method.
+        note: Why there is none.
+    """
+
+    value: float | None
+    nominal: int
+    note: str
+
+    @property
+    def is_asymptotic(self) -> bool:
+        """Whether the gap falls as the method's should."""
+        return self.value is not None
+
+    def __str__(self) -> str:
+        return self.note if self.value is None else f"{self.value:.2f}"
+
+
+class Advice(NamedTuple):
+    """A depth that was run.
+
+    Attributes:
+        n: The steps.
+        gap: The larger of the gaps of path and cost found there, of the worst sample.
+        is_enough: Whether that is close.
+    """
+
+    n: int
+    gap: float
+    is_enough: bool
+
+
+@dataclass(frozen=True)
+class Optima:
+    """Optimal costs of the discretised problem at several depths; costs are means over the batch.
+
+    Attributes:
+        steps: The numbers of steps.
+        costs: The optimal cost with each.
+        optimum: The estimate of the continuous optimum by extrapolation, or None.
+        note: How it was estimated, or why it could not be.
+        euler: The optimal cost with as many Euler steps as the solution has, or None.
+        at: Which of `steps` the solution has.
+        scale: What a difference of costs is measured against.
+    """
+
+    steps: tuple[int, ...]
+    costs: tuple[float, ...]
+    optimum: float | None
+    note: str
+    euler: float | None = None
+    at: int = -1
+    scale: float = 1.0
+
+    def off(self, cost: float | None) -> float | None:
+        """How far a cost is from the continuous optimum, relative to the scale."""
+        if self.optimum is None or cost is None or not math.isfinite(cost):
+            return None
+        return abs(cost - self.optimum) / self.scale
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """How far the steps of a solver are from the ODE with the same control.
+
+    The path is measured at all nodes and between them, component by component, relative to the
+    range of the component along the path; the cost relative to its own scale
+    (`ocnet.certificate.path.scales`, `ocnet.certificate.reference.cost_scale`).
+
+    Attributes:
+        solver, n: The network, and its steps.
+        outcome: "behaves", "does not", "not asymptotic yet" or "could not be estimated".
+        reason: Why, of the last two.
+        cost: The mean cost of the network.
+        ode_cost: That of the same control in the ODE, by the adaptive reference.
+        ode_cost_fine: The same, by the fine grid.
+        extrapolated_cost: The same, estimated from the network at `n` and `2 n` steps; None where
+            the error does not fall as it should.
+        path_gap, cost_gap: The gaps, over the samples.
+        samples, beyond: How many samples there are, and how many are off by more than 5%.
+        worst_time, worst_component: Where the path of the worst sample is off most.
+        disagreement: How far the two references are apart, of the worst sample.
+        order: The observed order.
+        missed_knots, knots: How many of the control's knots no step ends at, and how many it has.
+        advice: A depth that was run, of a network that does not behave like its ODE.
+        optima: Optimal costs at several depths, or None.
+        known: The known optimal cost, or None.
+        violation: By how much the control violates a constraint in the ODE, or None.
+    """
+
+    solver: str
+    n: int
+    outcome: str
+    reason: str
+    cost: float
+    ode_cost: float | None = None
+    ode_cost_fine: float | None = None
+    extrapolated_cost: float | None = None
+    path_gap: Spread | None = None
+    cost_gap: Spread | None = None
+    samples: int = 0
+    beyond: int = 0
+    worst_time: float | None = None
+    worst_component: int | None = None
+    disagreement: float | None = None
+    order: Order | None = None
+    missed_knots: int = 0
+    knots: int = 0
+    advice: Advice | None = None
+    optima: Optima | None = None
+    known: float | None = None
+    violation: float | None = None
+
+    @classmethod
+    def unknown(
+        cls,
+        solver: ExplicitRungeKutta,
+        cost: float,
+        reason: str,
+        *,
+        optima: Optima | None = None,
+        known: float | None = None,
+        violation: float | None = None,
+    ) -> "Certificate":
+        """A certificate of what could not be estimated.
+
+        Arguments:
+            solver: The network.
+            cost: Its mean cost.
+            reason: Why nothing can be said.
+            optima, known, violation: As of the class.
+        """
+        return cls(
+            repr(solver), solver.n, "could not be estimated", reason, cost,
+            optima=optima, known=known, violation=violation,
+        )  # fmt: skip
+
+    @property
+    def behaves_like_ode(self) -> bool:
+        """Whether path and cost of every sample are close to the ODE's, and not by chance."""
+        return self.outcome == "behaves"
+
+    @property
+    def verdict(self) -> str:
+        """The verdict in plain sentences."""
+        said = [self.headline, *self.depth_advice(), *self.warnings()]
+        return " ".join(said)
+
+    @property
+    def headline(self) -> str:
+        """The first sentence."""
+        question = f"whether {self.solver} behaves like its ODE"
+        if self.outcome == "could not be estimated":
+            return f"It could not be estimated {question}: {self.reason}."
+        if self.outcome == "not asymptotic yet":
+            return f"{self.solver} is not asymptotic yet: {self.reason}."
+        verb = "behaves" if self.behaves_like_ode else "does not behave"
+        return f"{self.solver} {verb} like its ODE: {self.gaps()}."
+
+    def gaps(self) -> str:
+        """How far path and cost are off, and for how many samples."""
+        assert self.path_gap is not None and self.cost_gap is not None
+        where = ""
+        if not self.behaves_like_ode and self.path_gap.worst > CLOSE:
+            where = f" (x_{(self.worst_component or 0) + 1} at t = {self.worst_time:.3g})"
+        path, cost = (told(gap.worst) for gap in (self.path_gap, self.cost_gap))
+        if self.samples == 1:
+            return f"its path is off by up to {path} of its range{where}, its cost by {cost}"
+        text = (
+            f"of {self.samples} samples the worst is off by up to {path} of the path's "
+            f"range{where} and {cost} of the cost, 95% of them by at most "
+            f"{told(self.path_gap.most)} and {told(self.cost_gap.most)}"
+        )
+        return f"{text}; {self.beyond} are off by more than {CLOSE:.0%}" if self.beyond else text
+
+    def depth_advice(self) -> list[str]:
+        """What was found at another depth, if one was run."""
+        if self.advice is None:
+            return []
+        n, gap, is_enough = self.advice
+        if is_enough:
+            return [f"With {n} steps it would: run there, the worst gap is {told(gap)}."]
+        return [f"No depth up to {n} that was run is enough: with {n} steps {told(gap)} is left."]
+
+    def warnings(self) -> list[str]:
+        """What the reader must know besides."""
+        found = []
+        if self.disagreement is not None and self.outcome != "could not be estimated":
+            if not self.disagreement <= 0.1 * CLOSE:
+                found.append(f"The two references disagree by {told(self.disagreement)}.")
+        if self.missed_knots:
+            found.append(
+                f"The steps miss {self.missed_knots} of the control's {self.knots} knots, which "
+                "limits the order of any method to 1 or 2."
+            )
+        found += self.about_optimum()
+        return found
+
+    def about_optimum(self) -> list[str]:
+        """How far the optimum with these steps is from that of continuous time."""
+        if self.optima is None or self.optima.euler is None:
+            return []
+        optima = self.optima
+        own = optima.off(optima.costs[optima.at])
+        if own is None:
+            return [f"The continuous optimum could not be estimated: {optima.note}."]
+        text = f"The optimum with {self.n} steps is {told(own)} off that of continuous time"
+        euler = optima.off(optima.euler)
+        if not self.solver.startswith("Euler") and euler is not None:
+            text += f", that of Euler {told(euler)}"
+        misled = euler is not None and euler > CLOSE
+        return [f"{text}{': Euler misleads' if misled else ''}."]
+
+    def rows(self) -> list[tuple[str, str]]:
+        """The table's rows."""
+        rows = [(f"verdict at n = {self.n}", self.outcome), (f"J of {self.solver}", number(self.cost))]
+        if self.path_gap is not None and self.cost_gap is not None:
+            rows += [
+                ("J_ODE(u), adaptive reference", number(self.ode_cost)),
+                ("J_ODE(u), fine grid", number(self.ode_cost_fine)),
+                ("J_ODE(u), extrapolated from n and 2n", number(self.extrapolated_cost)),
+            ]
+            many = self.samples > 1
+            names = "worst / 95% / mean" if many else "worst"
+            for name, gap in (("path", self.path_gap), ("cost", self.cost_gap)):
+                values = gap if many else gap[:1]
+                rows.append((f"{name} gap, {names}", " / ".join(map(told, values))))
+            rows.append(("references disagree by", told(self.disagreement or 0.0)))
+            rows.append(("observed order of the gap", str(self.order)))
+        if self.advice is not None:
+            rows.append((f"gap with {self.advice.n} steps, run", told(self.advice.gap)))
+        if self.optima is not None:
+            for n, cost in zip(self.optima.steps, self.optima.costs, strict=True):
+                rows.append((f"optimum with {n} steps", number(cost)))
+            if self.optima.euler is not None:
+                rows.append((f"optimum with {self.n} Euler steps", number(self.optima.euler)))
+            label = "continuous optimum J* (extrapolated)"
+            rows.append((label, number(self.optima.optimum, self.optima.note)))
+        if self.known is not None:
+            rows.append(("known J*", number(self.known)))
+        if self.violation is not None:
+            rows.append(("constraint violation in the ODE", f"{self.violation:.1e}"))
+        return rows
+
+    def table(self, tablefmt: str = "simple") -> str:
+        """The certificate as a table for the terminal, or in another format of tabulate."""
+        return tabulate(
+            self.rows(),
+            headers=["depth certificate", self.solver],
+            tablefmt=tablefmt,
+            disable_numparse=True,
+            colalign=("left", "right"),
+        )
+
+
+def told(gap: float) -> str:
+    """A gap in words: per cent, or times its scale; never more digits than it has."""
+    if not math.isfinite(gap):
+        return "more than any number (it overflows)"
+    if gap >= 10:
+        return f"{gap:.2g} times the scale"
+    if gap < 1e-10:
+        return "less than 1e-8%"
+    return f"{100 * gap:.3g}%" if gap >= 1 else f"{100 * gap:.2g}%"
+
+
+def number(value: float | None, note: str = "not asymptotic yet") -> str:
+    """A cost, or why there is none."""
+    if value is None:
+        return note
+    return f"{value:.8g}" if math.isfinite(value) else "not finite"
