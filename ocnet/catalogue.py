@@ -24,7 +24,16 @@ def load_problem(spec: str, settings: Iterable[str] = ()) -> Problem:
 
     Raises:
         ValueError: Naming what cannot be found or does not fit.
-        TypeError: If the class is no problem.
+        TypeError: If the class is not a problem.
+    """
+    return construct(problem_class(spec), dict(map(parse_setting, settings)))
+
+
+def problem_class(spec: str) -> type[Problem]:
+    """The class that a SPEC names; a file is run once by each call.
+
+    Raises:
+        ValueError, TypeError: As `load_problem`.
     """
     place, colon, name = spec.rpartition(":")
     if not (place and colon and name):
@@ -36,7 +45,7 @@ def load_problem(spec: str, settings: Iterable[str] = ()) -> Problem:
         raise ValueError(f"{place} has no class {name!r}; its problems are: {known}.")
     if not (inspect.isclass(kind) and issubclass(kind, Problem)):
         raise TypeError(f"{spec} is no ocnet.Problem.")
-    return construct(kind, dict(map(parse_setting, settings)))
+    return kind
 
 
 def load_trainable_problem(spec: str, settings: Iterable[str] = ()) -> Problem:
@@ -45,7 +54,15 @@ def load_trainable_problem(spec: str, settings: Iterable[str] = ()) -> Problem:
     Raises:
         ValueError: Also if the problem has constraints.
     """
-    problem = load_problem(spec, settings)
+    return trainable(spec, load_problem(spec, settings))
+
+
+def trainable(spec: str, problem: Problem) -> Problem:
+    """The problem itself, if it can be trained.
+
+    Raises:
+        ValueError: If it has constraints.
+    """
     if problem.constraints:
         raise ValueError(
             f"{spec} has constraints ({', '.join(problem.constraints)}), which training does not "

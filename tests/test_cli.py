@@ -77,10 +77,10 @@ def test_compare_a_problem_of_ones_own(own: str, tmp_path: Path) -> None:
     assert "Euler(8)" in result.stdout and "J_ODE(u)" in result.stdout
     assert {path.name for path in out.iterdir()} == {
         "report.html", "comparison.json", "trajectories.png", "control.png",
-        "work_precision.png", "training.png",
+        "work_precision.png", "differences.png", "training.png",
     }  # fmt: skip
     data = json.loads((out / "comparison.json").read_text())
-    assert data["certificate"]["n"] == 8 and data["certificate"]["reoptimised"]
+    assert data["certificate"]["n"] == 8 and data["certificate"]["optima"]["steps"] == [4, 8]
     assert data["provenance"]["seed"] == 3
     assert {path.name for path in tmp_path.iterdir()} == {"own.py", "out"}
 

@@ -8,12 +8,11 @@ import torch
 from torch import nn
 
 from ocnet import Euler, Heun, PiecewiseConstant, RK4, TorchDiffEq
-from ocnet.analysis.certificate import depth_certificate
 from ocnet.analysis.compare import compare
+from ocnet.certificate import depth_certificate
 from ocnet.plot import compare as plot
 from ocnet.report import html, Section
 from problems.digits import Digits
-from problems.linear_quadratic import OscillatorLQR
 from problems.nonlinear import BilinearPenalty
 
 
@@ -27,7 +26,12 @@ def test_rows_against_the_closed_form() -> None:
     """`x' = u x` with u = 1: x(1) = e, Euler (1 + h)^n; cost 1/2 + 5 (x - 3)^2."""
     n = 10
     comparison = compare(
-        BilinearPenalty(), constant_control(1.0), [Euler(n), Heun(n), TorchDiffEq()]
+        BilinearPenalty(),
+        constant_control(1.0),
+        [Euler(n), Heun(n), TorchDiffEq()],
+        memory=True,
+        repeats=1,
+        fine_steps=500,
     )
     euler, heun, adaptive = comparison.rows
     x = (1 + 1 / n) ** n
@@ -40,47 +44,49 @@ def test_rows_against_the_closed_form() -> None:
     assert adaptive.state_error < 1e-6
     assert (euler.evaluations, heun.evaluations) == (10, 20)
     assert euler.seconds > 0
-    assert 0 < euler.memory < heun.memory
+    assert euler.memory and heun.memory and 0 < euler.memory < heun.memory
+    assert adaptive.is_reference and not euler.is_reference
+    assert "tighter tolerances" in comparison.text()
     assert comparison.optimum == pytest.approx(0.5967621017)
 
 
 def test_memory_counts_what_backprop_keeps() -> None:
     problem, solvers = Digits(width=16).float(), [Euler(8), Euler(64)]
     control = problem.initial_control(8).float()
-    shallow, deep = compare(problem, control, solvers, repeats=1).rows
-    assert 4 < deep.memory / shallow.memory < 9
+    shallow, deep = compare(problem, control, solvers, repeats=1, memory=True, fine_steps=1).rows
+    assert deep.memory and shallow.memory and 4 < deep.memory / shallow.memory < 9
 
 
 def test_certificate() -> None:
     problem, control = BilinearPenalty(), constant_control(1.0)
-    certificate = depth_certificate(problem, control, Euler(100), problem.sample(1))
+    certificate = depth_certificate(
+        problem, control, Euler(100), problem.sample(1), fine_steps=1000
+    )
     J = {n: 0.5 + 5 * ((1 + 1 / n) ** n - 3) ** 2 for n in (100, 200)}
     assert certificate.cost == pytest.approx(J[100])
     assert certificate.ode_cost == pytest.approx(0.5 + 5 * (math.e - 3) ** 2)
-    assert certificate.richardson_cost == pytest.approx(2 * J[200] - J[100])
-    assert certificate.order == pytest.approx(1, abs=0.05)
-    assert certificate.state_gap == pytest.approx(1 - (1.01**100) / math.e, rel=1e-5)
+    assert certificate.ode_cost_fine == pytest.approx(0.5 + 5 * (math.e - 3) ** 2)
+    assert certificate.extrapolated_cost == pytest.approx(2 * J[200] - J[100])
+    assert certificate.order and certificate.order.value == pytest.approx(1, abs=0.05)
+    # Relative to the range of the path, e - 1.
+    gap = (math.e - 1.01**100) / (math.e - 1)
+    assert certificate.path_gap and certificate.path_gap.worst == pytest.approx(gap, rel=1e-5)
+    assert certificate.cost_gap
+    # Relative to the cost, which is well above one per cent of 5 (x0 - 3)^2.
+    assert certificate.cost_gap.worst == pytest.approx(J[100] / (0.5 + 5 * (math.e - 3) ** 2) - 1)
     assert certificate.behaves_like_ode
-    assert "behaves like an ODE" in certificate.verdict
+    assert "behaves like its ODE" in certificate.verdict
 
-    coarse = depth_certificate(problem, control, Euler(2), problem.sample(1), coarse_cost=3.0)
-    assert coarse.richardson_cost == pytest.approx(2 * coarse.cost - 3.0)
+    coarse = depth_certificate(problem, control, Euler(2), problem.sample(1), fine_steps=1000)
     assert not coarse.behaves_like_ode
-    assert "does not behave like an ODE" in coarse.verdict
-
-
-def test_euler_misleads_on_the_oscillator() -> None:
-    problem = OscillatorLQR()
-    control = PiecewiseConstant(problem.t0, problem.t1, 50, 1)
-    certificate = depth_certificate(problem, control, Euler(50), problem.sample(1))
-    assert not certificate.behaves_like_ode
+    assert "does not behave like its ODE" in coarse.verdict
 
 
 def test_texts_data_and_pictures() -> None:
     problem = Digits(width=8)
     control = problem.initial_control(4, torch.Generator().manual_seed(0))
     before = {name: value.clone() for name, value in problem.state_dict().items()}
-    comparison = compare(problem, control, [Euler(4), RK4(4)], repeats=1, seed=7)
+    comparison = compare(problem, control, [Euler(4), RK4(4)], repeats=1, seed=7, fine_steps=1)
     assert all(torch.equal(before[name], value) for name, value in problem.state_dict().items())
     assert 0 <= comparison.rows[0].scores["accuracy"] <= 1
     data = json.loads(comparison.json())
@@ -95,11 +101,12 @@ def test_texts_data_and_pictures() -> None:
             Section(figure=plot.trajectories(comparison), caption="states"),
             Section(figure=plot.work_precision(comparison)),
             Section(figure=plot.control(comparison)),
+            Section(figure=plot.differences(comparison)),
         ],
         {"seed": 7},
     )
     assert "Digits &lt;8&gt;" in page
-    assert page.count("data:image/png;base64,") == 3
+    assert page.count("data:image/png;base64,") == 4
     assert "http" not in page
 
 

@@ -84,7 +84,7 @@ def test_solve_command(tmp_path: Path) -> None:
         "solution.json",
     }
     assert json.loads((out / "solution.json").read_text())
-    assert re.search(r"Richardson\) +0\.380797", result.stdout), result.stdout
+    assert re.search(r"J\* \(extrapolated\) +0\.380797", result.stdout), result.stdout
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from typing import Any
 
 from tabulate import tabulate
 
-from .certificate import DepthCertificate
+from ..certificate import Certificate
+from ..certificate.verdict import told
 
 
 @dataclass(frozen=True)
@@ -20,25 +21,30 @@ class Row:
         cost: The mean cost.
         cost_error: Its distance from the reference's.
         state_error: The largest Euclidean distance of a final state from the reference's.
+        path_gap: The largest gap on the path, of the worst sample, relative to the path's range
+            (`ocnet.certificate`).
         order: The observed order of the final state, from twice as many steps; None if the
-            method is adaptive or the error is at rounding level.
+            method is adaptive or the error is as small as the reference's.
         evaluations: How often the vector field was evaluated, without the backward pass.
         seconds: The median wall time of one solution with its gradient.
-        memory: The peak of bytes allocated for it.
+        memory: The peak of bytes allocated for it, or None if that was not asked for.
         scores: The mean of the problem's further measures, such as the accuracy.
         note: Why there are no figures, if there are none.
+        is_reference: Whether the reference uses the same method with tighter tolerances.
     """
 
     solver: str
     cost: float
     cost_error: float
     state_error: float
+    path_gap: float
     order: float | None
     evaluations: int
     seconds: float
-    memory: int
+    memory: int | None
     scores: dict[str, float]
     note: str = ""
+    is_reference: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,14 +63,53 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """How far one solver is from the reference along the path, relative to the path's range.
+
+    Attributes:
+        solver: The solver.
+        t: The times.
+        median, most, worst: The median, the 95% quantile and the largest of all samples, each
+            the largest of all components.
+    """
+
+    solver: str
+    t: list[float]
+    median: list[float]
+    most: list[float]
+    worst: list[float]
+
+
+@dataclass(frozen=True)
+class Point:
+    """What one setting of a solver takes, and how far off it is.
+
+    Attributes:
+        family: The method.
+        solver: The solver with its steps or tolerances.
+        evaluations, seconds: As of `Row`.
+        path_gap: As of `Row`.
+    """
+
+    family: str
+    solver: str
+    evaluations: int
+    seconds: float
+    path_gap: float
+
+
+@dataclass(frozen=True)
 class Comparison:
     """One control under several solvers.
 
     Attributes:
         problem: The name of the problem.
         rows: One row a solver.
-        certificate: The depth certificate of the first Euler solver, if there is one.
+        certificate: The depth certificate of the first Euler solver, or else of the first one
+            with fixed steps; None if there is none.
         curves: The trajectories, where the state keeps its shape.
+        differences: How far each solver is off along the path.
+        points: Work and precision of each solver at several steps or tolerances.
         control: The control of the problem over time, `(t, u)` flattened to eight components;
             empty for layers and policies.
         optimum: The known optimal cost, or None.
@@ -73,8 +118,10 @@ class Comparison:
 
     problem: str
     rows: tuple[Row, ...]
-    certificate: DepthCertificate | None
+    certificate: Certificate | None
     curves: tuple[Curve, ...]
+    differences: tuple[Difference, ...]
+    points: tuple[Point, ...]
     control: tuple[list[float], list[list[float]]]
     optimum: float | None
     provenance: dict[str, Any]
@@ -82,21 +129,23 @@ class Comparison:
     def table(self, tablefmt: str = "simple") -> str:
         """The rows as a table for the terminal, or in another format of tabulate."""
         scores = list(self.rows[0].scores) if self.rows else []
+        has_memory = any(row.memory is not None for row in self.rows)
         headers = [
-            "solver", "cost J", "|J - J_ref|", "|x(T) - x_ref(T)|", "order", "f evaluations",
-            "time (ms)", "memory (kB)", *scores,
+            "solver", "cost J", "|J - J_ref|", "|x(T) - x_ref(T)|", "path gap", "order",
+            "f evaluations", "time (ms)", *["memory (kB)"] * has_memory, *scores,
         ]  # fmt: skip
         cells = [
             [
-                row.solver,
-                f"{row.cost:.8g}" if not row.note else row.note,
-                f"{row.cost_error:.1e}",
-                f"{row.state_error:.1e}",
+                row.solver + " *" * row.is_reference,
+                shown(row.cost, ".8g") if not row.note else row.note,
+                shown(row.cost_error, ".1e"),
+                shown(row.state_error, ".1e"),
+                "-" if math.isnan(row.path_gap) else told(row.path_gap),
                 "-" if row.order is None else f"{row.order:.2f}",
-                str(row.evaluations),
-                f"{1e3 * row.seconds:.1f}",
-                f"{row.memory / 1e3:.0f}",
-                *(f"{row.scores.get(score, math.nan):.4g}" for score in scores),
+                "-" if row.note else str(row.evaluations),
+                shown(1e3 * row.seconds, ".1f"),
+                *["-" if row.memory is None else f"{row.memory / 1e3:.0f}"] * has_memory,
+                *(shown(row.scores.get(score, math.nan), ".4g") for score in scores),
             ]
             for row in self.rows
         ]
@@ -105,31 +154,23 @@ class Comparison:
             cells, headers=headers, tablefmt=tablefmt, disable_numparse=True, colalign=align
         )
 
+    @property
+    def footnote(self) -> str:
+        """What the star at a solver means, if there is one."""
+        if not any(row.is_reference for row in self.rows):
+            return ""
+        return (
+            "* The reference is this method with tighter tolerances: its row tells how the two "
+            "differ, and no independent error."
+        )
+
     def certificate_table(self, tablefmt: str = "simple") -> str:
         """The depth certificate as a table, or nothing if there is none."""
-        if self.certificate is None:
-            return ""
-        certificate = self.certificate
-        between = "optima at n/2 and n" if certificate.reoptimised else "this control at n and 2n"
-        cells = [
-            ["J_Euler(u)", f"{certificate.cost:.8g}"],
-            ["J_ODE(u)", f"{certificate.ode_cost:.8g}"],
-            [f"Richardson J* ({between})", f"{certificate.richardson_cost:.8g}"],
-        ]
-        if self.optimum is not None:
-            cells.append(["known J*", f"{self.optimum:.8g}"])
-        cells.append(["observed order of J_Euler", f"{certificate.order:.2f}"])
-        return tabulate(
-            cells,
-            headers=["depth certificate", f"n = {certificate.n}"],
-            tablefmt=tablefmt,
-            disable_numparse=True,
-            colalign=("left", "right"),
-        )
+        return "" if self.certificate is None else self.certificate.table(tablefmt)
 
     def text(self) -> str:
         """Table, certificate and verdict for the terminal."""
-        parts = [self.table(), self.certificate_table()]
+        parts = [self.table(), self.footnote, self.certificate_table()]
         if self.certificate is not None:
             parts.append(self.certificate.verdict)
         return "\n\n".join(part for part in parts if part)
@@ -137,6 +178,11 @@ class Comparison:
     def json(self) -> str:
         """All of it as JSON; what is not a number is null."""
         return json.dumps(finite(dataclasses.asdict(self)), indent=1, allow_nan=False)
+
+
+def shown(value: float, style: str) -> str:
+    """A number as a cell; a dash for what is not one."""
+    return f"{value:{style}}" if math.isfinite(value) else "overflow" if math.isinf(value) else "-"
 
 
 def finite(tree: Any) -> Any:

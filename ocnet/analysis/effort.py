@@ -15,26 +15,50 @@ from ..problem import Problem, Sample
 from ..solver import Solver
 
 
-def effort(
-    problem: Problem, control: Control, solver: Solver, sample: Sample, repeats: int
-) -> tuple[float, int]:
-    """The median seconds and the peak bytes of one solution with its gradient."""
-    parameters = [p for p in (*control.parameters(), *problem.parameters()) if p.requires_grad]
-    cuda = sample.x0.is_cuda
+def gradient_step(
+    problem: Problem, control: Control, solver: Solver, sample: Sample
+) -> Callable[[], None]:
+    """One solution with its gradient, as a function to be measured.
 
-    def gradient() -> None:
+    Arguments:
+        problem, control, solver, sample: What to solve.
+    """
+    parameters = [p for p in (*control.parameters(), *problem.parameters()) if p.requires_grad]
+
+    def step() -> None:
         cost, _ = evaluate(problem, control, solver, sample)
-        torch.autograd.grad(cost.mean(), parameters, allow_unused=True)
-        if cuda:
+        if parameters:
+            torch.autograd.grad(cost.mean(), parameters, allow_unused=True)
+        if sample.x0.is_cuda:
             torch.cuda.synchronize()
 
-    gradient()
-    seconds = []
+    return step
+
+
+def seconds(
+    problem: Problem, control: Control, solver: Solver, sample: Sample, repeats: int
+) -> float:
+    """The median seconds of one solution with its gradient.
+
+    Arguments:
+        problem, control, solver, sample: What to solve.
+        repeats: How often to time it, after once to warm up.
+    """
+    step = gradient_step(problem, control, solver, sample)
+    step()
+    taken = []
     for _ in range(repeats):
         start = time.perf_counter()
-        gradient()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds), peak_bytes(gradient, cuda)
+        step()
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken)
+
+
+def peak(problem: Problem, control: Control, solver: Solver, sample: Sample) -> int:
+    """The peak bytes of one solution with its gradient. Arguments: as of `gradient_step`."""
+    step = gradient_step(problem, control, solver, sample)
+    step()
+    return peak_bytes(step, sample.x0.is_cuda)
 
 
 def peak_bytes(run: Callable[[], object], cuda: bool) -> int:

@@ -261,18 +261,16 @@ def order_of(gap: float, finer: float, doubt: float, nominal: int) -> Order:
     if not (math.isfinite(gap) and math.isfinite(finer)):
         return Order(None, nominal, "could not be estimated: the states overflow")
     if finer <= resolved:
-        return Order(None, nominal, "could not be estimated: the gap is as small as the references'")
+        return Order(
+            None, nominal, "could not be estimated: the gap is as small as the references'"
+        )
     value = math.log2(gap / finer) if gap > 0 else -math.inf
     if not 0.6 * nominal <= value <= nominal + 0.6:
-        return Order(
-            None, nominal, f"not asymptotic yet: {told(gap)}, then {told(finer)} at 2n"
-        )
+        return Order(None, nominal, f"not asymptotic yet: {told(gap)}, then {told(finer)} at 2n")
     return Order(value, nominal, "")
 
 
-def advised(
-    measured: Measured, solver: ExplicitRungeKutta, tried: dict[int, Gap]
-) -> Advice:
+def advised(measured: Measured, solver: ExplicitRungeKutta, tried: dict[int, Gap]) -> Advice:
     """The least depth found at which path and cost are close; it is run, not extrapolated.
 
     From what was tried the next depth follows by interpolation of `log gap` over `log n`, until a
@@ -338,3 +336,24 @@ def worst_place(measured: Measured, path: Path) -> tuple[float, int]:
             k, j = divmod(int(index), off.shape[-1])
             best = (value.item(), piece.times[k], j)
     return best[1], best[2]
+
+
+def depth_certificate(
+    problem: Problem,
+    control: Control,
+    solver: ExplicitRungeKutta,
+    sample: Sample,
+    *,
+    reference: Solver | None = None,
+    fine_steps: int = FINE_STEPS,
+) -> Certificate:
+    """Whether a network behaves like its ODE, in double precision.
+
+    Arguments:
+        problem, control: The problem and the trained control.
+        solver: The network, usually `Euler(n)`.
+        sample: The inputs to compare on.
+        reference: The first reference; Dormand and Prince at rtol 1e-9 if None.
+        fine_steps: At least how many steps the second reference takes over the horizon.
+    """
+    return certify(Measured.of(problem, control, sample, solver.n, reference, fine_steps), solver)

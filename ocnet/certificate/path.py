@@ -1,4 +1,4 @@
-"""Paths at common times, the scale that each component is measured on, and how far two are apart."""
+"""Paths at common times, the scale of each component, and how far two paths are apart."""
 
 import math
 from bisect import bisect_right

@@ -26,9 +26,7 @@ STATES_AT_ONCE = 30_000_000
 """How many numbers the states of one path may hold, and how many a fine grid may evaluate / 30."""
 
 
-def doubled(
-    problem: Problem, control: Control, sample: Sample
-) -> tuple[Problem, Control, Sample]:
+def doubled(problem: Problem, control: Control, sample: Sample) -> tuple[Problem, Control, Sample]:
     """Copies in double precision, in which rounding does not blur what the steps cost.
 
     They are not in training mode: comparing leaves no trace in running statistics. Labels stay
@@ -38,8 +36,8 @@ def doubled(
     if target is not None and target.is_floating_point():
         target = target.double()
     x0 = x0.double() if x0.is_floating_point() else x0
-    problem, control = (copy.deepcopy(part).double().eval() for part in (problem, control))
-    return problem, control, Sample(x0, target)
+    problem, control = copy.deepcopy(problem).double(), copy.deepcopy(control).double()
+    return problem.eval(), control.eval(), Sample(x0, target)
 
 
 def output_intervals(n: int, size: int) -> int:
@@ -52,7 +50,7 @@ def output_intervals(n: int, size: int) -> int:
         size: How many numbers the states of the batch hold at one time.
     """
     most = max(1, STATES_AT_ONCE // max(size, 1))
-    wanted = n * max(8 if n <= 1000 else 3, math.ceil(200 / n))
+    wanted = n * max(8 if n <= 100 else 3, math.ceil(200 / n))
     if wanted <= most:
         return wanted
     if n <= most:
@@ -95,7 +93,7 @@ def fine(
         steps: At least how many steps over the horizon; fewer where the states are large.
     """
     x = problem.embed(sample.x0)
-    steps = max(4 * m, min(steps, 30 * STATES_AT_ONCE // (4 * max(x.numel(), 1))))
+    steps = max(m, min(steps, 30 * STATES_AT_ONCE // (4 * max(x.numel(), 1))))
     grid = uniform_grid(problem, m)
     grid = grid._replace(times=snapped(grid.times, control.knots))
     cuts = breaks(problem, control)
@@ -143,8 +141,8 @@ def cost_scale(problem: Problem, control: Control, sample: Sample, path: Path) -
 
     $\int |l| dt + |\phi(x(t_1))|$ along the path: the larger of the sample's own and of the mean
     over the batch. Where that is less than one per cent of what it costs to stay where the path
-    begins, or of the largest terminal cost along it, that one per cent counts instead: so an optimum
-    of 0 is as far off as it is, and not by 100%.
+    begins, or of the largest terminal cost along it, that one per cent counts instead: so an
+    optimum of 0 is not off by 100%.
     """
     batch = path.cost.shape
     own, still = path.running_cost.abs(), torch.zeros_like(path.cost)

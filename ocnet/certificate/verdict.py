@@ -257,7 +257,10 @@ class Certificate:
 
     def rows(self) -> list[tuple[str, str]]:
         """The table's rows."""
-        rows = [(f"verdict at n = {self.n}", self.outcome), (f"J of {self.solver}", number(self.cost))]
+        rows = [
+            (f"verdict at n = {self.n}", self.outcome),
+            (f"J of {self.solver}", number(self.cost)),
+        ]
         if self.path_gap is not None and self.cost_gap is not None:
             rows += [
                 ("J_ODE(u), adaptive reference", number(self.ode_cost)),

@@ -6,6 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from ..analysis.comparison import Comparison
+from ..certificate import CLOSE
 from ..train import History
 from .style import axes, COLORS, legend_below, look, plain_log_ticks
 
@@ -46,22 +47,46 @@ def control(comparison: Comparison) -> Figure | None:
 
 
 def work_precision(comparison: Comparison) -> Figure:
-    """The error of the final state against wall time and against evaluations of the field."""
-    rows = [row for row in comparison.rows if row.state_error > 0 and math.isfinite(row.seconds)]
-    figure = Figure(figsize=(8.4, 3.6), layout="constrained")
-    works = (
-        ("time for cost and gradient (ms)", [1e3 * row.seconds for row in rows]),
-        ("evaluations of $f$", [float(row.evaluations) for row in rows]),
-    )
-    for position, (label, work) in enumerate(works, 1):
+    """The largest gap on the path against wall time and evaluations, several points a solver."""
+    points = [p for p in comparison.points if 0 < p.path_gap < 1e3 and math.isfinite(p.seconds)]
+    families = list(dict.fromkeys(point.family for point in points))
+    figure = Figure(figsize=(8.4, 3.8), layout="constrained")
+    labels = ("time for cost and gradient (ms)", "evaluations of $f$")
+    for position, label in enumerate(labels, 1):
         ax = axes(figure, (1, 2, position))
-        for i, (row, effort) in enumerate(zip(rows, work, strict=True)):
-            style: dict[str, Any] = {"marker": "osD^vPX*"[i % 8], "color": COLORS[i % len(COLORS)]}
-            ax.plot(effort, row.state_error, ls="", ms=7, label=row.solver, **style)
+        for i, name in enumerate(families):
+            own = [p for p in points if p.family == name]
+            effort = [1e3 * p.seconds if position == 1 else p.evaluations for p in own]
+            style: dict[str, Any] = {"marker": "osD^vPX*"[i % 8], "ms": 5, "lw": 1.2, **look(i)}
+            ax.plot(effort, [p.path_gap for p in own], label=name, **style)
+        ax.axhline(CLOSE, color="0.5", lw=0.9, ls=":")
         ax.set(xscale="log", yscale="log", xlabel=label)
-        ax.margins(0.15)
+        ax.margins(0.1)
         plain_log_ticks(ax.xaxis)
-    figure.axes[0].set_ylabel(r"$\max\,|x(T) - x_\mathrm{ref}(T)|$")
+    figure.axes[0].set_ylabel("largest gap / range of the path")
+    legend_below(figure, columns=4)
+    return figure
+
+
+def differences(comparison: Comparison) -> Figure | None:
+    """The difference to the reference along the path; None if there is no reference.
+
+    The line is the worst sample's, the shade reaches from the median to the 95% quantile.
+    """
+    shown = [d for d in comparison.differences if any(0 < off < math.inf for off in d.worst)]
+    if not shown:
+        return None
+    figure = Figure(figsize=(8.4, 3.8), layout="constrained")
+    ax = axes(figure)
+    drawable = lambda values: [v if 0 < v < math.inf else math.nan for v in values]
+    for i, difference in enumerate(shown):
+        worst, most, median = map(drawable, (difference.worst, difference.most, difference.median))
+        ax.plot(difference.t, worst, lw=1.4, label=difference.solver, **look(i))
+        if worst != median:
+            color = COLORS[i % len(COLORS)]
+            ax.fill_between(difference.t, median, most, color=color, alpha=0.15, lw=0)
+    ax.axhline(CLOSE, color="0.5", lw=0.9, ls=":")
+    ax.set(yscale="log", xlabel="time $t$", ylabel="gap / range of the path")
     legend_below(figure)
     return figure
 

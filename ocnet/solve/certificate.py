@@ -1,15 +1,19 @@
-"""The depth certificate of a solution: what its steps cost against continuous time."""
+"""The depth certificate of a solution: its control in the ODE, and the continuous optimum."""
 
 import copy
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from ..certificate import Certificate, certify as certify_depth, FINE_STEPS, Measured, Optima
+from ..control import Control, PiecewiseConstant
+from ..problem import Problem, Sample
 from ..solver import Euler, ExplicitRungeKutta, RK4
+from .check import own_value
 from .iterate import largest
+from .points import Points
 from .start import extended
 from .transcription import Transcription
 
@@ -18,73 +22,72 @@ if TYPE_CHECKING:
     from .solution import Solution
 
 
-CLOSE = 0.05
-"""What lies within this share of the continuous-time value is called close to it."""
-
-
-def gap(cost: float, other: float) -> float:
-    """How far two costs are apart, relative to the larger of them."""
-    scale = max(abs(cost), abs(other))
-    return abs(cost - other) / scale if scale > 0 else 0.0
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """How far the discretised problem is from the continuous one; all costs are `(*batch,)`.
-
-    Attributes:
-        steps: The numbers of steps `n/4, n/2, n` that were solved.
-        costs: The optimal costs of the discretised problem with so many steps.
-        euler: The optimal cost with `n` Euler steps.
-        ode: The true cost of this control, by RK4 with eight steps to each of the control's.
-        ode_violation: By how much it then violates any constraint.
-        order: The observed order of the optimal cost, `log2` of the ratio of its changes.
-        optimum: Richardson's estimate of the continuous optimum with that order, rounded.
-    """
-
-    steps: tuple[int, ...]
-    costs: tuple[Tensor, ...]
-    euler: Tensor
-    ode: Tensor
-    ode_violation: Tensor
-    order: Tensor
-    optimum: Tensor
-
-    @property
-    def verdict(self) -> str:
-        """One plain sentence: whether Euler misleads. Of a batch it tells the worst instance."""
-        best = self.optimum.reshape(-1).tolist()
-        own, euler = (
-            max(map(gap, costs.reshape(-1).tolist(), best))
-            for costs in (self.costs[-1], self.euler)
-        )
-        n = self.steps[-1]
-        found = f"At {n} steps the optimum found is {100 * own:.2g}% off that of continuous time"
-        if torch.equal(self.euler, self.costs[-1]):
-            return f"{found}: Euler {'misleads' if own > CLOSE else 'does not mislead'}."
-        told = "misleads" if euler > CLOSE else "does not mislead"
-        return f"{found}; Euler's is {100 * euler:.2g}% off: Euler {told}."
+FINE_STEPS_APART = 400
+"""Steps of the fine grid where each instance has parameters of its own, which takes a `vmap`."""
 
 
 def certify(solution: "Solution") -> Certificate:
-    """Solves the problem on coarser grids and with Euler, and evaluates the control anew."""
+    """Compares a solution with its ODE, and its cost with optima on other grids and by Euler.
+
+    The optimum is found at `n/4`, `n/2` and `n` steps, or at `n`, `2n` and `4n` if `n` is not a
+    multiple of 4; each instance of a batch is a sample.
+    """
     solver = solution.solver
-    if solver.n % 4:
-        raise ValueError(f"A certificate needs a multiple of 4 steps, but got n={solver.n}.")
+    problem, control, sample, fine_steps = in_continuous_time(solution)
+    measured = Measured.of(problem, control, sample, solver.n, fine_steps=fine_steps)
+    scale = measured.cost_scale.mean().item() if measured.first is not None else 1.0
     with torch.no_grad():
-        coarse = [solution.again(with_steps(solver, n)) for n in (solver.n // 4, solver.n // 2)]
-        is_euler = solver.tableau == Euler(1).tableau
-        euler = solution if is_euler else solution.again(Euler(solver.n))
-        ode, violation = in_continuous_time(solution)
-    costs = (*(s.cost for s in coarse), solution.cost.detach())
+        violation = ode_violation(solution).max().item()
+    known = getattr(solution.batch.problem, "optimal_cost", None)
+    if known is not None and not solution.batch.parameters:
+        known = known(solution.batch.x0).mean().item()
+    return certify_depth(
+        measured,
+        solver,
+        optima=optima(solution, scale),
+        known=known if isinstance(known, float) else None,
+        violation=violation,
+    )
+
+
+def optima(solution: "Solution", scale: float) -> Optima:
+    """The optimal costs on three grids and by Euler, and what they say of continuous time.
+
+    Arguments:
+        solution: The solution.
+        scale: What a difference of costs is measured against.
+    """
+    solver = solution.solver
+    n = solver.n
+    steps = (n // 4, n // 2, n) if n % 4 == 0 else (n, 2 * n, 4 * n)
+    is_euler = solver.tableau == Euler(1).tableau
+    with torch.no_grad():
+        found = [solution if k == n else solution.again(with_steps(solver, k)) for k in steps]
+        euler = solution if is_euler else solution.again(Euler(n))
+    costs = tuple(s.cost.mean().item() for s in found)
+    bad = [f"with {s.solver.n} steps it is {s.status}" for s in found if s.status != "converged"]
+    best, note = (None, bad[0]) if bad else extrapolated(costs, scale)
+    by_euler = euler.cost.mean().item() if euler.status == "converged" else math.nan
+    return Optima(steps, costs, best, note, by_euler, steps.index(n), scale)
+
+
+def extrapolated(costs: tuple[float, ...], scale: float) -> tuple[float | None, str]:
+    """Richardson's estimate from three grids, each twice as fine; None if they do not fit an order.
+
+    Arguments:
+        costs: The optimal costs, the coarsest first.
+        scale: What counts as large: changes below 1e-9 of it are rounding.
+    """
     first, second = costs[0] - costs[1], costs[1] - costs[2]
-    order = (first / second).log2()
-    # A change that rounding makes has no order; the last grid is then as good as its limit.
-    power = torch.where(order.isfinite(), order.round().clamp(1, 4), math.inf)
-    optimum = costs[2] - second / (2**power - 1)
-    steps = tuple(s.solver.n for s in coarse)
-    steps = (*steps, solver.n)
-    return Certificate(steps, costs, euler.cost.detach(), ode, violation, order, optimum)
+    if not all(map(math.isfinite, costs)):
+        return None, "not all of the optima are finite"
+    if abs(second) <= 1e-9 * scale:
+        return costs[2], "does not change any more"
+    ratio = first / second
+    order = math.log2(ratio) if ratio > 0 else -math.inf
+    if not 0.5 <= order <= 4.7:
+        return None, f"not asymptotic yet: it changes by {-first:.2g}, then by {-second:.2g}"
+    return costs[2] - second / (2.0 ** round(order) - 1), f"order {order:.2f}"
 
 
 def with_steps(solver: ExplicitRungeKutta, n: int) -> ExplicitRungeKutta:
@@ -94,16 +97,128 @@ def with_steps(solver: ExplicitRungeKutta, n: int) -> ExplicitRungeKutta:
     return finer
 
 
-def in_continuous_time(solution: "Solution", substeps: int = 8) -> tuple[Tensor, Tensor]:
-    """Cost and largest violation of the control, within the error of short RK4 steps."""
+def in_continuous_time(solution: "Solution") -> tuple[Problem, Control, Sample, int]:
+    """The problem with the solution's final time and parameters in place, its control and states.
+
+    The last value is how many steps the fine grid should take.
+    """
+    problem, x0, target, parameters = solution.batch
+    is_one = solution.cost.numel() == 1
+    varies = problem.final_time_bounds is not None or bool(solution.parameters or parameters)
+    if varies and not is_one:
+        apart = Instances(solution)
+        size = solution.cost.numel()
+        path = solution.control.path.detach()
+        u = path.reshape(len(path), size, -1)
+        control = PiecewiseConstant(
+            problem.t0, problem.t1, len(u), u.shape[1:], dtype=u.dtype, device=u.device
+        )
+        with torch.no_grad():
+            control.path.copy_(u)
+        return apart, control, Sample(apart.nlp.x0.detach()), FINE_STEPS_APART
+    problem = copy.deepcopy(problem)
+    if problem.final_time_bounds is not None:
+        problem.t1, problem.final_time_bounds = solution.control.t1, None
+    with torch.no_grad():
+        for name, value in {**parameters, **solution.parameters}.items():
+            own = own_value(problem, name)
+            own.copy_(value.reshape(own.shape))
+    return problem, solution.control, Sample(x0.detach(), target), FINE_STEPS
+
+
+class Instances(Problem):
+    """Instances with parameters and final times of their own, on the unstretched horizon.
+
+    `dx/ds = r f(t0 + r (s - t0), x, u)`, with the factor `r` of each instance's final time.
+
+    Arguments:
+        solution: The solution of the batch.
+    """
+
+    def __init__(self, solution: "Solution"):
+        super().__init__()
+        problem = solution.batch.problem
+        nlp = Transcription(solution.batch, RK4(solution.solver.n))
+        self.nlp = nlp
+        self.t0, self.t1 = problem.t0, problem.t1
+        self.state_shape, self.control_shape = (nlp.nx,), (nlp.nu,)
+        self.register_buffer("constants", extended(nlp, solution)[:, nlp.nx :])
+        self.at = PointsInTime(nlp.points)
+
+    constants: Tensor
+
+    @property
+    def has_stage_cost(self) -> bool:
+        return self.nlp.problem.has_stage_cost
+
+    def rates(self, t: Tensor, x: Tensor, u: Tensor) -> tuple[Tensor, ...]:
+        """`r f` and `r l` of all instances."""
+        z = torch.cat([x, self.constants], -1)
+        return self.nlp.at_points(self.at.rates, z[None], u.expand(1, *x.shape[:1], -1), t[None])
+
+    def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
+        return self.rates(t, x, u)[0][0]
+
+    def stage_cost(self, t: Tensor, x: Tensor, u: Tensor, target: Tensor | None) -> Tensor:
+        return self.rates(t, x, u)[1][0, :, 0]
+
+    def terminal_cost(self, x: Tensor, target: Tensor | None) -> Tensor:
+        z = torch.cat([x, self.constants], -1)
+        return self.nlp.at_points(self.at.ending, z[None])[0][0, :, 0]
+
+    def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Sample:
+        return Sample(self.nlp.x0)
+
+
+class PointsInTime:
+    """The right-hand side at one point of one instance.
+
+    Arguments:
+        points: The functions of the problem at a point.
+    """
+
+    def __init__(self, points: Points):
+        self.points = points
+
+    def rates(
+        self, z: Tensor, u: Tensor, s: Tensor, target: Tensor | None, own: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """`r f` and `r l`. Arguments: as of `Points.stage`."""
+        return self.points.replaced(self.right_hand_side, z, own, u, s, target)
+
+    def ending(self, z: Tensor, target: Tensor | None, own: dict[str, Tensor]) -> tuple[Tensor]:
+        """The terminal cost. Arguments: as of `Points.ending`."""
+        return (self.points.replaced(self.terminal_cost, z, own, target),)
+
+    def terminal_cost(self, z: Tensor, target: Tensor | None) -> Tensor:
+        """The terminal cost of one extended state."""
+        problem = self.points.problem
+        return problem.terminal_cost(
+            z[: self.points.nx].reshape(problem.state_shape), target
+        ).reshape(1)
+
+    def right_hand_side(
+        self, z: Tensor, u: Tensor, s: Tensor, target: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """`r f` and `r l` with the parameters in place. Arguments: as of `Points.step`."""
+        points, problem = self.points, self.points.problem
+        x = z[: points.nx].reshape(problem.state_shape)
+        v = u.reshape(problem.control_shape or ())
+        rate = z[points.nx] if points.free_time else z.new_ones(())
+        t = problem.t0 + rate * (s - problem.t0)
+        l = problem.stage_cost(t, x, v, target) if problem.has_stage_cost else z.new_zeros(())
+        return rate * problem.dynamics(t, x, v).reshape(-1), (rate * l).reshape(1)
+
+
+def ode_violation(solution: "Solution", substeps: int = 8) -> Tensor:
+    """The largest violation of a constraint by the control in the ODE, by short RK4 steps."""
     n = solution.solver.n
     nlp = Transcription(solution.batch, RK4(substeps * n))
     z = extended(nlp, solution)
     u = solution.control.path.detach().reshape(n, len(nlp.x0), nlp.nu)
     u = u.repeat_interleave(substeps, 0)
     path = nlp.rollout(z, u)
-    _, c, g = nlp.stages(path[:-1], u)
-    phi, psi, omega = nlp.ends(path[-1:], u[-1:])
+    _, _, g = nlp.stages(path[:-1], u)
+    _, psi, omega = nlp.ends(path[-1:], u[-1:])
     over = [largest(row) for row in (g.clamp(min=0), psi, omega.clamp(min=0))]
-    cost = c.sum((0, 2)) + phi[0, :, 0]
-    return cost.reshape(nlp.shape), torch.stack(over).amax(0).reshape(nlp.shape)
+    return torch.stack(over).amax(0).reshape(nlp.shape)

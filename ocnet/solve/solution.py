@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .._types import Cost
+from ..certificate import Certificate
 from ..checks import moving_the_start, refuse
 from ..control import PiecewiseConstant
 from ..problem import Batch, Problem
@@ -23,7 +24,6 @@ from .optimality import Multipliers, Optimality
 
 
 if TYPE_CHECKING:
-    from .certificate import Certificate
     from .method import Method
 
 
@@ -121,8 +121,8 @@ class Solution:
         return (bad or list(self.reasons))[0]
 
     @cached_property
-    def certificate(self) -> "Certificate":
-        """The depth certificate: it solves the problem on coarser grids when first asked for."""
+    def certificate(self) -> Certificate:
+        """The depth certificate: it solves the problem on other grids when first asked for."""
         from .certificate import certify
 
         return certify(self)

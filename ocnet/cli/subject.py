@@ -1,0 +1,212 @@
+"""What `ocnet compare` compares: a control that it trains, or the best one of a run."""
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+import typer
+
+from ..catalogue import construct, parse_setting, problem_class, trainable
+from ..control import Control
+from ..objective import evaluate
+from ..problem import Problem, Sample, SolvedProblem
+from ..run import Job, load_checkpoint, RunFolder
+from ..run.config import Config
+from ..solver import Euler
+from ..train import History, train
+from ..train.history import Record
+from .options import default_dtype, one_line, problem_from
+
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A problem with a control that was trained.
+
+    Attributes:
+        problem, control: The two.
+        sample: What to compare on: the test data, or fresh samples.
+        n: The steps that the control was trained at.
+        coarse_cost: The optimal cost at half as many steps, or None.
+        histories: What training measured, by name.
+    """
+
+    problem: Problem
+    control: Control
+    sample: Sample
+    n: int
+    coarse_cost: float | None
+    histories: dict[str, History]
+
+
+def subject_of_run(path: Path, seed: int, device: torch.device) -> Subject:
+    """The best model of a run, or the last one if the run has no validation.
+
+    Arguments:
+        path: The folder of the run.
+        seed: Of fresh samples.
+        device: Where to compute.
+
+    Raises:
+        FileNotFoundError: If there is no run, or no checkpoint in it yet.
+        CheckpointError: If the checkpoint is of another architecture.
+    """
+    folder = RunFolder(path)
+    # One process compares, and nothing is recorded or compiled.
+    config = replace(
+        folder.config(), device=str(device), compile=False, sharded=False, capture=False,
+        sync_norms=False,
+    )  # fmt: skip
+    job = Job(config)
+    state = load_checkpoint(folder.best) if folder.best.exists() else folder.latest()
+    if state is None:
+        raise FileNotFoundError(f"{path} has no checkpoint yet: `ocnet resume {path}` first.")
+    job.load_model(state.get("job", state))
+    n = job.problem.n_steps if config.steps is None else config.steps
+    sample = held_out(job.problem, seed, device)
+    return Subject(job.problem, job.control, sample, n, None, {"the run": history(folder.metrics)})
+
+
+def history(path: Path) -> History:
+    """What a run measured, from its table."""
+    if not path.is_file():
+        return History([])
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return History([Record(int(r["step"]), float(r["cost"]), float(r["grad_norm"])) for r in rows])
+
+
+def subject_of_spec(
+    spec: str,
+    settings: Sequence[str],
+    dtype: str,
+    steps: int | None,
+    fit: Callable[[Problem, torch.Generator], "Fit"],
+    seed: int,
+    device: torch.device,
+    check: Callable[[int], None],
+) -> Subject:
+    """A control trained on the problem of a SPEC; a user's file is run once.
+
+    Arguments:
+        spec, settings: What names the problem, and the arguments of its constructor.
+        dtype: "float32", "float64", or "auto": double precision where the optimum is known.
+        steps: The steps; the problem's own number if None.
+        fit: How to train.
+        seed: Of everything random.
+        device: Where to compute.
+        check: What to do before training, with the steps: what fails fails early.
+    """
+    with default_dtype(torch.float32 if dtype == "auto" else DTYPES[dtype]):
+        kind = class_from(spec)
+    known = "float64" if issubclass(kind, SolvedProblem) else "float32"
+    with default_dtype(DTYPES[known if dtype == "auto" else dtype]):
+        torch.manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
+        make = lambda spec, given: trainable(spec, construct(kind, dict(map(parse_setting, given))))
+        problem = problem_from(spec, list(settings), make).to(device)
+        n = problem.n_steps if steps is None else steps
+        check(n)
+        how = fit(problem, generator)
+        control, coarse_cost = trained(how, n)
+        sample = held_out(problem, seed, device)
+    return Subject(problem, control, sample, n, coarse_cost, how.histories)
+
+
+def class_from(spec: str) -> type[Problem]:
+    """The class that the user named, or a usage error in one line."""
+    try:
+        return problem_class(spec)
+    except (ValueError, TypeError) as error:
+        raise typer.BadParameter(one_line(error)) from None
+
+
+def is_classical(problem: Problem) -> bool:
+    """Whether every sample is the same, so that there is one cost to minimise exactly."""
+    if problem.data("train") is not None:
+        return False
+    one, other = (problem.sample(1, torch.Generator().manual_seed(s)).x0 for s in (0, 1))
+    return torch.equal(one, other)
+
+
+def held_out(problem: Problem, seed: int, device: torch.device) -> Sample:
+    """What to compare on: the test data, or fresh samples."""
+    fresh = torch.Generator().manual_seed(seed + 1)
+    sample = problem.data("test")
+    sample = sample or problem.sample(1 if is_classical(problem) else 256, fresh)
+    target = sample.target
+    return Sample(sample.x0.to(device), None if target is None else target.to(device))
+
+
+@dataclass
+class Fit:
+    """How a control is trained for a comparison.
+
+    Attributes:
+        spec: What names the problem.
+        problem: The problem.
+        iterations: Training steps; a default that suits the kind of problem if None.
+        lr: The learning rate of Adam.
+        batch_size: The samples of a step.
+        generator: The source of randomness.
+        device: Where to compute.
+        histories: What training measured so far.
+    """
+
+    spec: str
+    problem: Problem
+    iterations: int | None
+    lr: float
+    batch_size: int
+    generator: torch.Generator
+    device: torch.device
+    histories: dict[str, History] = field(default_factory=dict)
+
+    def run(self, control: Control, n: int) -> None:
+        """Trains a control under `n` Euler steps: L-BFGS on one cost, Adam on many."""
+        if is_classical(self.problem):
+            config, n_steps = Config(self.spec, optimizer="lbfgs", batch_size=1), 30
+        else:
+            config = Config(self.spec, optimizer="adam", lr=self.lr, batch_size=self.batch_size)
+            n_steps = self.epochs(30)
+        optimizer = config.make_optimizer(self.problem, control)
+        typer.echo(f"training {n} steps with {type(optimizer).__name__}", err=True)
+        self.histories[f"{n} steps"] = train(
+            self.problem,
+            control,
+            Euler(n),
+            optimizer,
+            n_steps=self.iterations or n_steps,
+            batch_size=config.batch_size,
+            generator=self.generator,
+        )
+
+    def epochs(self, count: int) -> int:
+        """How many training steps make so many epochs; 1,000 where there is no data set."""
+        data = self.problem.data("train")
+        return 1000 if data is None else max(1, count * len(data.x0) // self.batch_size)
+
+
+def trained(fit: Fit, n: int) -> tuple[Control, float | None]:
+    """A control trained at `n` Euler steps from one at `n / 2`, and the optimal cost there.
+
+    The coarse cost counts only where training reaches an optimum, which is on classical problems.
+    """
+    coarse = n // 2 if n % 2 == 0 else n
+    control = fit.problem.initial_control(coarse, fit.generator).to(fit.device)
+    fit.run(control, coarse)
+    if coarse == n:
+        return control, None
+    coarse_cost = None
+    if is_classical(fit.problem):
+        with torch.no_grad():
+            sample = held_out(fit.problem, fit.generator.initial_seed(), fit.device)
+            cost, _ = evaluate(fit.problem, control, Euler(coarse), sample)
+        coarse_cost = cost.mean().item()
+    control = control.refine()
+    fit.run(control, n)
+    return control, coarse_cost
