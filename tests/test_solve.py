@@ -378,7 +378,7 @@ def test_certificate_shows_how_euler_misleads() -> None:
     assert abs(euler.optima.costs[-1] - best) > 0.1 and euler.outcome == "does not"
     assert rk4.optima.optimum == pytest.approx(best, rel=1e-3)
     assert rk4.optima.euler == pytest.approx(euler.optima.costs[-1])
-    assert rk4.outcome == "behaves" and rk4.optima.note.startswith(("order 1.9", "order 2.0"))
+    assert rk4.outcome == "behaves" and abs(float(rk4.optima.note.split()[1]) - 2) < 0.2
     solution = solve(problem, solver=Euler(60))
     cost, _ = evaluate(
         problem, solution.control, TorchDiffEq(rtol=1e-9, atol=1e-10),

@@ -251,10 +251,11 @@ def settings_of(solver: Solver) -> list[Solver]:
 
 def curve(name: str, path: Path) -> Curve:
     """The first sample's path, where the state keeps its shape."""
-    if len(path.pieces) > 1:
+    piece, *others = path.pieces
+    if others:
         return Curve(name, [], [])
-    piece = path.pieces[0]
-    return Curve(name, list(piece.times), piece.x[:, 0, :8].tolist())
+    x = piece.x[:, 0]
+    return Curve(name, list(piece.times), x[:, :8].tolist())
 
 
 @torch.no_grad()
