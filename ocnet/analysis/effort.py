@@ -27,7 +27,7 @@ def gradient_step(
 
     def step() -> None:
         cost, _ = evaluate(problem, control, solver, sample)
-        if parameters:
+        if cost.requires_grad:
             torch.autograd.grad(cost.mean(), parameters, allow_unused=True)
         if sample.x0.is_cuda:
             torch.cuda.synchronize()
