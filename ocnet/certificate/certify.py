@@ -34,6 +34,9 @@ MOST_TRIES = 7
 DEEPEST = 64
 """The deepest network that is tried, as a multiple of the one in question."""
 
+DEEP = 4000
+"""A network of so many steps is tried in any case."""
+
 
 class Gap(NamedTuple):
     """How far a path is from the reference, for each sample.
@@ -282,7 +285,7 @@ def advised(measured: Measured, solver: ExplicitRungeKutta, tried: dict[int, Gap
         solver: The network.
         tried: The gaps at depths that were run.
     """
-    limit = DEEPEST * solver.n
+    limit = max(DEEPEST * solver.n, DEEP)
     known = {n: gap.worst for n, gap in tried.items()}
     aim = 0.97 * CLOSE
     for _ in range(MOST_TRIES):
