@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..control import Control
-from ..control.base import TIME_TOLERANCE
+from ..control.base import time_slack
 from ..objective import evaluate
 from ..problem import Problem, Sample
 from ..solver import ExplicitRungeKutta, Solver, SolverError
@@ -166,7 +166,7 @@ class Measured:
 
     def missed_knots(self, n: int) -> int:
         """How many of the control's knots `n` equal steps do not end at."""
-        slack = TIME_TOLERANCE * (self.control.t1 - self.control.t0)
+        slack = time_slack(self.control.t0, self.control.t1)
         times = torch.tensor(uniform_grid(self.problem, n).times, dtype=torch.float64)
         knots = torch.tensor(self.control.knots, dtype=torch.float64)
         near = torch.searchsorted(times, knots).clamp(1, len(times) - 1)

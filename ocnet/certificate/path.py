@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..control import Control
-from ..control.base import TIME_TOLERANCE
+from ..control.base import time_slack
 from ..problem import Problem
 from ..solver import ExplicitRungeKutta
 from ..solver.base import Grid, segments
@@ -108,7 +108,7 @@ def resampled(
 
 def before(times: Sequence[float], t: float) -> int:
     """The index of the last node that is not after `t`; nodes that mean the same time are equal."""
-    slack = TIME_TOLERANCE * (times[-1] - times[0])
+    slack = time_slack(times[0], times[-1])
     return max(bisect_right(times, t + slack) - 1, 0)
 
 
@@ -140,7 +140,7 @@ def by_short_steps(
         times: The times that are wanted.
         solver, problem, control: What made them.
     """
-    slack = TIME_TOLERANCE * max(abs(piece.times[-1] - piece.times[0]), 1e-300)
+    slack = time_slack(piece.times[0], piece.times[-1])
     found = []
     for t in times:
         k = before(piece.times, t)
