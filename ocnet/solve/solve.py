@@ -17,6 +17,7 @@ from .implicit import needs_derivatives, with_derivatives
 from .interior_point import InteriorPoint
 from .iterate import Iterate, largest, linearise
 from .method import accuracy, Code, Method, Outcome, replaced
+from .multistart import best_of, check_starts
 from .optimality import given_violations, hamiltonian, multipliers, optimality, violations
 from .solution import as_control, Seconds, Solution
 from .soundness import doubted
@@ -33,6 +34,8 @@ def solve(
     method: Method | None = None,
     solver: ExplicitRungeKutta | None = None,
     start: Solution | None = None,
+    starts: int = 1,
+    seed: int = 0,
     compile: bool | None = None,
     gradient_of_failed: FailedGradient = "nan",
 ) -> Solution:
@@ -48,6 +51,10 @@ def solve(
         method: How to solve it; `InteriorPoint()` by default.
         solver: The steps; `RK4(problem.n_steps)` by default.
         start: A solution of a similar problem to start from, on any grid.
+        starts: From how many starts each instance is solved, as one batch: the cold one, and
+            others with random controls, final time and static parameters. The best is the
+            answer, `reason` says how many agreed, and `iterations` counts all of them.
+        seed: Of these random numbers.
         compile: Whether to work in machine code made of the problem's formulas, which needs a C
             compiler: where that can be done by default, always or never. The first solution of
             a new problem waits for the compiler, later ones and later processes do not. What
@@ -81,14 +88,19 @@ def solve(
     nlp = Transcription(batch, solver)
     if start is not None:
         check_start(batch, start)
+    check_starts(starts, seed, start is not None)
     began = time.perf_counter()
     formulas = traced_if_possible(nlp)
     tracing = time.perf_counter() - began
     nlp.kernel, backend = machine_code(nlp, compile, formulas)
-    outcome, unused = improved(nlp, method, start)
+    if starts > 1:
+        outcome, notes = best_of(nlp, method, starts, seed)
+    else:
+        outcome, unused = improved(nlp, method, start)
+        notes = {i: f"started cold, as {line}" for i, line in unused.items()}
     seconds = Seconds(tracing, time.perf_counter() - began - tracing, 0.0)
     return assembled(
-        nlp, batch, solver, method, outcome, backend, unused, gradient_of_failed, seconds
+        nlp, batch, solver, method, outcome, backend, notes, gradient_of_failed, seconds
     )
 
 
@@ -168,7 +180,7 @@ def single(problem: Problem) -> Batch:
 
 def assembled(
     nlp: Transcription, batch: Batch, solver: ExplicitRungeKutta, method: Method, outcome: Outcome,
-    backend: str, unused: dict[int, str], gradient_of_failed: FailedGradient, seconds: Seconds,
+    backend: str, notes: dict[int, str], gradient_of_failed: FailedGradient, seconds: Seconds,
 ) -> Solution:  # fmt: skip
     """The solution that an outcome amounts to.
 
@@ -179,7 +191,7 @@ def assembled(
         method: What found the outcome.
         outcome: Where it ended.
         backend: What computed it.
-        unused: Why some instances could not use the start that was given, by their numbers.
+        notes: What else is to be said of some instances, by their numbers.
         gradient_of_failed: What the gradient through what did not converge is.
         seconds: What took how long so far.
     """
@@ -192,8 +204,8 @@ def assembled(
         words = checked_again(nlp, solver, outcome, lin, words, tolerance)
         seconds = seconds._replace(checking=time.perf_counter() - began)
         words = doubted(nlp, outcome, words)
-        for i, line in unused.items():
-            words[i] = (words[i][0], f"{words[i][1]}; started cold, as {line}")
+        for i, line in notes.items():
+            words[i] = (words[i][0], f"{words[i][1]}; {line}")
         invalid = outcome.code == Code.INVALID.value
         nothing = Iterate(*(torch.full_like(v, torch.nan) for v in it))
         it = it if not nlp.invalid else nothing.where(invalid, it)
