@@ -1,6 +1,7 @@
 """Deep residual networks and classical control as one optimal control problem, in PyTorch."""
 
-from . import init as init
+# First: what comes after takes seconds to import.
+from . import _interrupt as _interrupt, init as init
 from .control import (
     Chebyshev as Chebyshev,
     Control as Control,

@@ -1,29 +1,49 @@
-"""Where a result comes from: versions, hardware, command, git revision."""
+"""Where a result comes from: versions, hardware, command, git revision, the user's own code."""
 
+import functools
+import hashlib
+import inspect
 import os
 import platform
 import subprocess
 import sys
+import sysconfig
 from importlib import metadata
+from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any
 
 import torch
 
 
-PACKAGES = ("ocnet", "torch", "torchdiffeq", "torchvision", "numpy", "safetensors")
+PACKAGES = ("ocnet", "torch", "torchdiffeq", "torchvision", "numpy", "scipy", "safetensors")
+
+NO_PROGRAMS = ("-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")
+"""Git's options that keep a repository from naming programs to run."""
+
+NO_TRANSPORT = {"GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1", "GIT_OPTIONAL_LOCKS": "0"}
+"""Git's environment in which it fetches nothing and writes nothing."""
 
 
 def provenance(device: torch.device) -> dict[str, Any]:
     """What one needs to know to get the same result again, as plain values."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {
         "command": sys.argv,
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in PACKAGES},
         "git": git_revision(),
         "system": platform.platform(),
-        "device": f"{device.type} {name}",
         "cores": os.cpu_count(),
+        **environment(device),
+    }
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """What rounding errors depend on: versions, threads and hardware."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in PACKAGES},
+        "library": library(),
+        "device": f"{device.type} {name}",
         "threads": torch.get_num_threads(),
     }
 
@@ -36,11 +56,107 @@ def version(package: str) -> str | None:
         return None
 
 
+@functools.cache
+def library() -> str:
+    """A digest of ocnet's own source, which tells two states of one version apart."""
+    root = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def git_revision() -> str | None:
-    """The revision of the working directory's repository, marked if there are changes; or None."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    """The revision of the working directory's repository, marked if there are changes; or None.
+
+    The repository may be a stranger's: nothing that its configuration names is run, neither a
+    monitor of the file system, nor hooks, filters, external programs for differences or transports.
+    """
+    revision = git("rev-parse", "--verify", "HEAD")
+    if revision is None or revision.returncode != 0:
+        return None
+    filters = git("config", "--name-only", "--get-regexp", r"^filter\.")
+    names = {line.rpartition(".")[0] for line in (filters.stdout.split("\n") if filters else ())}
+    quiet = [f"{name}.{key}" for name in names if name for key in ("clean=", "process=")]
+    quiet += [f"{name}.required=false" for name in names if name]
+    options = [word for setting in quiet for word in ("-c", setting)]
+    plain = ("--quiet", "--no-ext-diff", "--no-textconv", "--ignore-submodules=all")
+    changed = git(*options, "diff", *plain, "HEAD", "--")
+    is_dirty = changed is None or changed.returncode != 0
+    return revision.stdout.strip() + ("-dirty" if is_dirty else "")
+
+
+def git(*words: str) -> subprocess.CompletedProcess[str] | None:
+    """What git says, without running any program but itself; None if it cannot be asked."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+        return subprocess.run(
+            ["git", *NO_PROGRAMS, *words],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=10,
+            env={**os.environ, **NO_TRANSPORT},
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() or None if done.returncode == 0 else None
+
+
+def namespaces(kind: type) -> dict[str, dict[str, Any]]:
+    """The user's modules that a class is written in or reaches by names, by their own names.
+
+    Starts at the class and its bases and follows modules, classes and functions that the modules'
+    names stand for. What is installed is left out, and ocnet itself.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    todo: list[Any] = list(kind.__mro__)
+    while todo:
+        for space in spaces_of(todo.pop()):
+            name = space.get("__name__")
+            if name not in found and is_own(space.get("__file__")):
+                found[str(name)] = space
+                todo += [v for v in space.values() if isinstance(v, FOLLOWED)]
+    return found
+
+
+FOLLOWED = (ModuleType, type, FunctionType)
+"""What the names of a module can stand for that leads to other modules."""
+
+
+def spaces_of(value: Any) -> list[dict[str, Any]]:
+    """The namespaces of a module, or those in which a class or a function was written."""
+    if isinstance(value, ModuleType):
+        return [vars(value)]
+    if isinstance(value, FunctionType):
+        # What a decorator wraps may be no function of Python's.
+        space = getattr(inspect.unwrap(value), "__globals__", None)
+        return [] if space is None else [space]
+    # By the methods: a file that is run under a taken name is not in `sys.modules`.
+    spaces = [
+        space for v in vars(value).values() if isinstance(v, FunctionType) for space in spaces_of(v)
+    ]
+    module = sys.modules.get(value.__module__)
+    if not spaces and module is not None:
+        spaces = [vars(module)]
+    return spaces
+
+
+def is_own(file: str | None) -> bool:
+    """Whether a file is the user's own code: neither installed nor part of ocnet."""
+    return file is not None and not any(Path(file).is_relative_to(root) for root in installed())
+
+
+@functools.cache
+def installed() -> tuple[Path, ...]:
+    """Where installed code is: the standard library, packages, ocnet."""
+    paths = {sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    others = [torch.__file__, str(Path(__file__).parent / "x")]
+    return tuple(map(Path, paths)) + tuple(Path(other).parent for other in others)
+
+
+def sources(kind: type) -> dict[str, str]:
+    """SHA-256 of each file of the user's own code that a class is made of, by module."""
+    return {
+        name: hashlib.sha256(Path(space["__file__"]).read_bytes()).hexdigest()
+        for name, space in sorted(namespaces(kind).items())
+        if Path(space["__file__"]).is_file()
+    }

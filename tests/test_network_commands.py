@@ -168,7 +168,7 @@ def test_bounds_have_a_row_for_every_depth(run: Path, tmp_path: Path) -> None:
 
 def test_bad_input_gets_one_clear_line(run: Path, tmp_path: Path) -> None:
     for command in ("depth", "prune", "bounds"):
-        assert "is no run: it has no config.json" in ocnet(command, str(tmp_path), code=1)
+        assert "is not a run: it has no config.json" in ocnet(command, str(tmp_path), code=1)
     assert "--split must be" in ocnet("depth", str(run / "with"), "--split", "all", code=2)
     text = ocnet("prune", str(run / "with"), "--tolerance", "-1", code=1)
     assert "Must have tolerance >= 0" in text

@@ -204,11 +204,13 @@ def undone(job: Job) -> Iterator[None]:
     modules = (job.problem, job.control)
     buffers = [buffer for module in modules for buffer in module.buffers()]
     kept = [buffer.clone() for buffer in buffers]
-    devices = [job.engine.device] if job.engine.device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
+    drawn = job.randomness.own_state()
+    try:
         yield
-    for buffer, value in zip(buffers, kept, strict=True):
-        buffer.copy_(value)
+    finally:
+        job.randomness.set_own_state(drawn)
+        for buffer, value in zip(buffers, kept, strict=True):
+            buffer.copy_(value)
 
 
 def available(device: torch.device) -> int | None:

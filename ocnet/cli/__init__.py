@@ -6,6 +6,8 @@ import sys
 
 import typer
 
+from .._interrupt import loud
+
 
 def build(command: str | None = None) -> typer.Typer:
     """The application with all its commands, or faster with the one that a file is named after.
@@ -33,4 +35,9 @@ def build(command: str | None = None) -> typer.Typer:
 
 def main() -> None:
     """Runs the command that the user typed."""
-    build(next(iter(sys.argv[1:]), None))()
+    app = build(next(iter(sys.argv[1:]), None))
+    loud()
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,20 +1,23 @@
 """Checkpoints: one safetensors file with the state's structure as JSON, written in one piece.
 
 Nothing in such a file is ever run: tensors are plain bytes and the rest is JSON. A file takes its
-name only once it is on the disk as a whole, so what can be found by name can be read.
+name only once it is on the disk as a whole, and holds a checksum of all its values: what can be
+read is what was written.
 """
 
+import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import safe_open, SafetensorError
 from safetensors.torch import save
 from torch import Tensor
 
 
-FORMAT = 1
+FORMAT = 2
 """The version of what is in a checkpoint; raised when older ones can no longer be read."""
 
 PART = ".part"
@@ -22,7 +25,7 @@ PART = ".part"
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be read, or belongs to something else."""
+    """A checkpoint that cannot be read, is damaged, or belongs to something else."""
 
 
 def save_checkpoint(path: Path, state: Any) -> None:
@@ -32,7 +35,10 @@ def save_checkpoint(path: Path, state: Any) -> None:
         OSError: If the disk is full or cannot be written; what was at `path` is still there.
     """
     tensors: dict[str, Tensor] = {}
-    header = json.dumps({"format": FORMAT, "state": encode(state, tensors)})
+    structure = json.dumps(encode(state, tensors))
+    header = json.dumps(
+        {"format": FORMAT, "sha256": checksum(structure, tensors), "state": structure}
+    )
     # One entry only: safetensors writes several in random order.
     write_whole(path, save(tensors, metadata={"ocnet": header}))
 
@@ -41,7 +47,7 @@ def load_checkpoint(path: Path) -> Any:
     """Reads back what `save_checkpoint` wrote, on the CPU.
 
     Raises:
-        CheckpointError: If the file is none of this version's checkpoints.
+        CheckpointError: If the file is none of this version's checkpoints, or is damaged.
         OSError: If there is no file.
     """
     if not path.is_file():
@@ -49,20 +55,35 @@ def load_checkpoint(path: Path) -> Any:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            # Copies: in the mapped file tensors lie at odd addresses, from where sums over them
+            # are rounded otherwise than over those that torch places itself.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
     except SafetensorError as error:
         raise CheckpointError(f"{path} is not a whole safetensors file: {error}.") from None
     if "ocnet" not in metadata:
-        raise CheckpointError(f"{path} is no checkpoint of ocnet.")
+        raise CheckpointError(f"{path} is not a checkpoint of ocnet.")
     try:
         header = json.loads(metadata["ocnet"])
         if header["format"] != FORMAT:
             raise CheckpointError(
                 f"{path} has checkpoint format {header['format']}, but this version reads {FORMAT}."
             )
-        return decode(header["state"], tensors)
-    except (json.JSONDecodeError, KeyError, TypeError):
-        raise CheckpointError(f"{path} has a header that is none of a checkpoint.") from None
+        if checksum(header["state"], tensors) != header["sha256"]:
+            raise CheckpointError(f"{path} is damaged: its values do not have its checksum.")
+        return decode(json.loads(header["state"]), tensors)
+    except CheckpointError:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise CheckpointError(f"{path} has a header that is not one of a checkpoint.") from None
+
+
+def checksum(structure: str, tensors: dict[str, Tensor]) -> str:
+    """The SHA-256 of the structure and of the types, shapes and bytes of the tensors."""
+    digest = hashlib.sha256(structure.encode())
+    for name, z in sorted(tensors.items()):
+        digest.update(f"\n{name} {z.dtype} {tuple(z.shape)}\n".encode())
+        digest.update(z.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def encode(tree: Any, tensors: dict[str, Tensor]) -> Any:

@@ -14,11 +14,16 @@ from ..control.base import check_count
 from ..problem import Problem
 from ..solver import Euler, Heun, RK4, RK38, Solver, TorchDiffEq
 from ..train import ConstantSchedule, CosineSchedule, Schedule, StepSchedule
+from .randomness import seed_everything
 
 
 LEARNING_RATE = {"sgd": 0.1, "adam": 0.01, "adamw": 0.001, "lbfgs": 1.0}
 SCHEDULES = ("constant", "cosine", "step")
 FIXED_STEP = {"euler": Euler, "heun": Heun, "rk4": RK4, "rk38": RK38}
+
+
+class ConfigError(ValueError):
+    """A configuration that does not fit together, or does not fit its problem."""
 
 
 @dataclass(frozen=True)
@@ -130,9 +135,13 @@ class Config:
             ValueError: If the text is no JSON, or names something that this version does not know.
         """
         values = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError(f"a configuration must be a JSON object, but is {str(values)[:40]!r}.")
+        if "problem" not in values:
+            raise ValueError("the configuration names no problem.")
         unknown = sorted(set(values) - {f.name for f in dataclasses.fields(cls)})
         if unknown:
-            raise ValueError(f"config.json asks for {unknown[0]!r}, unknown to this version.")
+            raise ValueError(f"it asks for {unknown[0]!r}, unknown to this version.")
         return cls(**values)
 
     def make_problem(self) -> Problem:
@@ -141,7 +150,7 @@ class Config:
         Raises:
             ValueError, TypeError: If it cannot be found, or does not take the settings.
         """
-        torch.manual_seed(self.seed)
+        seed_everything(self.seed)
         return load_trainable_problem(self.problem, self.settings)
 
     def make_solver(self, steps: int) -> Solver:

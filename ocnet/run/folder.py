@@ -3,12 +3,14 @@
 import csv
 import json
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .checkpoint import load_checkpoint, PART, save_checkpoint, write_whole
+from .checkpoint import CheckpointError, load_checkpoint, PART, save_checkpoint, write_whole
 from .config import Config
+from .lock import LOCK, OWNER
 
 
 KEEP = 2
@@ -19,7 +21,7 @@ class RunFolder:
     """The files of a run.
 
         config.json      what was asked for
-        provenance.json  versions, hardware, command, git revision
+        provenance.json  versions, hardware, command, git revision; what changed at each resumption
         metrics.csv      one row a step: cost, norm of the gradient, learning rate
         validation.csv   one row a validation: cost and scores
         checkpoints/     the last states to go on from, named by their step
@@ -45,32 +47,82 @@ class RunFolder:
         Raises:
             FileExistsError: If there is something already.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        if any(path.suffix != PART for path in self.path.iterdir()):
-            raise FileExistsError(f"{self.path} is not empty; `ocnet resume` goes on with a run.")
+        self.claim()
         # First, because a folder is a run from when it says what was asked for.
         write_whole(self.path / "config.json", config.to_json().encode())
         self.write_json("provenance.json", provenance)
+
+    def start_over(self, config: Config, provenance: dict[str, Any]) -> None:
+        """Takes a run without a checkpoint for a new one, with what is there now."""
+        self.best.unlink(missing_ok=True)
+        write_whole(self.path / "config.json", config.to_json().encode())
+        self.write_json("provenance.json", provenance)
+
+    def adopt(self, config: Config, step: int, origin: dict[str, Any]) -> None:
+        """Notes what a run is computed from after a step, which is not what it began with."""
+        write_whole(self.path / "config.json", config.to_json().encode())
+        noted = self.read_json("provenance.json") or {}
+        since = [*noted.get("since", []), {"step": step, **origin}]
+        self.write_json("provenance.json", {**noted, "since": since})
+        (self.path / "result.json").unlink(missing_ok=True)
+
+    def claim(self) -> None:
+        """Makes the folder, which is empty but for what a lock leaves.
+
+        Raises:
+            FileExistsError: If there is something already.
+            OSError: If it cannot be made.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise FileExistsError(f"{self.path} is a file; choose a new folder.")
+        self.path.mkdir(parents=True, exist_ok=True)
+        for path in self.path.iterdir():
+            if path.suffix != PART and path.name not in (LOCK, OWNER):
+                raise FileExistsError(
+                    f"{self.path} is not empty: it holds {path.name}; choose a new folder, or go "
+                    "on with a run by `ocnet resume`."
+                )
 
     def config(self) -> Config:
         """What was asked for.
 
         Raises:
-            FileNotFoundError: If the folder is no run.
+            FileNotFoundError: If the folder is not a run.
+            ValueError: If its config.json is not a configuration.
         """
         path = self.path / "config.json"
         if not path.is_file():
-            raise FileNotFoundError(f"{self.path} is no run: it has no config.json.")
-        return Config.from_json(path.read_text())
+            raise FileNotFoundError(f"{self.path} is not a run: it has no config.json.")
+        try:
+            return Config.from_json(path.read_text())
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path}: {error}") from None
 
     def write_json(self, name: str, values: dict[str, Any]) -> None:
         """Writes plain values, all or nothing."""
         write_whole(self.path / name, (json.dumps(values, indent=2) + "\n").encode())
 
     def read_json(self, name: str) -> dict[str, Any] | None:
-        """The values in a JSON file, or None if there is none."""
+        """The values in a JSON file, or None if there is none.
+
+        Raises:
+            ValueError: If the file does not hold a JSON object.
+        """
         path = self.path / name
-        return json.loads(path.read_text()) if path.is_file() else None
+        if not path.is_file():
+            return None
+        try:
+            values = json.loads(path.read_text())
+        except ValueError as error:
+            raise ValueError(f"{path} is not JSON: {error}.") from None
+        if not isinstance(values, dict):
+            raise ValueError(f"{path} must hold a JSON object, but holds {str(values)[:40]!r}.")
+        return values
+
+    def result(self, iterations: int) -> dict[str, Any] | None:
+        """The final measures, or None if the run has not done so many iterations or ended early."""
+        result = self.read_json("result.json")
+        return None if result is None or result.get("iterations") != iterations else result
 
     def save(self, step: int, state: Any) -> None:
         """Writes the checkpoint of a step, then removes those that are no longer needed.
@@ -84,7 +136,10 @@ class RunFolder:
             save_checkpoint(path, state)
         except OSError as error:
             raise OSError(f"{path} could not be written: {self.remains(error)}") from error
-        for old in self.saved()[:-KEEP]:
+        # A later one is damaged, or of a future that did not come.
+        saved = self.saved()
+        older = saved[: saved.index(path) + 1]
+        for old in (*older[:-KEEP], *saved[len(older) :]):
             old.unlink()
 
     def remains(self, error: OSError) -> str:
@@ -96,10 +151,31 @@ class RunFolder:
         """The checkpoints, the oldest first."""
         return sorted(self.checkpoints.glob("*.safetensors"))
 
-    def latest(self) -> Any | None:
-        """The state of the last checkpoint, or None if there is none."""
-        saved = self.saved()
-        return load_checkpoint(saved[-1]) if saved else None
+    def latest(self, note: Callable[[str], object] | None = None) -> Any | None:
+        """The state of the last checkpoint, or None if there is none.
+
+        Arguments:
+            note: Is told if the last checkpoint is damaged and the one before is taken; without it
+                a damaged one is an error.
+
+        Raises:
+            CheckpointError: If no checkpoint can be read.
+        """
+        told: list[str] = []
+        for path in reversed(self.saved()):
+            try:
+                state = load_checkpoint(path)
+            except CheckpointError as error:
+                if note is None:
+                    raise
+                told.append(str(error))
+                continue
+            if told and note is not None:
+                note(f"{' '.join(told)} The run goes on from step {int(path.stem)}.")
+            return state
+        if told:
+            raise CheckpointError(f"{' '.join(told)} There is no other checkpoint to go on from.")
+        return None
 
 
 class Table:

@@ -12,9 +12,11 @@ from ..problem import Problem, Sample
 from ..resnet import ResidualProblem
 from ..train import Average, Batches, Engine, GammaSchedule, measure, Stopping
 from ..train.capture import on_host
-from ..train.processes import gather, is_shard, rank, whole
+from ..train.processes import is_shard, rank, whole
+from .changes import origin
 from .checkpoint import CheckpointError
 from .config import Config
+from .randomness import Randomness, seed_everything
 
 
 DRAWN_FOR_VALIDATION = 1000
@@ -32,6 +34,7 @@ class Job:
         step: How many iterations were done.
         iterations: How many there are to do.
         obstacle: What forbids to capture the steps, if that was asked for, or None.
+        origin: What the numbers come from: configuration, source files, data, versions.
 
     Raises:
         ValueError: If the configuration does not fit the problem.
@@ -39,6 +42,7 @@ class Job:
 
     def __init__(self, config: Config, problem: Problem | None = None):
         self.config = config
+        seed_everything(config.seed)
         self.problem = problem = config.make_problem() if problem is None else problem
         self.engine = Engine(
             config.device,
@@ -86,6 +90,10 @@ class Job:
             raise ValueError("patience needs validation data, but the problem has none.")
         tensors = [*self.parameters, *self.control.buffers(), *problem.buffers()]
         self.average = None if config.ema is None else Average(tensors, config.ema)
+        self.origin = origin(config, problem, self.batches.data, self.engine.device)
+        self.randomness = Randomness(problem, self.control, device=self.engine.device)
+        # What a problem draws by numpy or Python is the same batch in all processes.
+        seed_everything(config.seed)
         # What layers draw, such as dropout, must differ between processes.
         torch.manual_seed(config.seed + rank())
 
@@ -161,16 +169,15 @@ class Job:
 
     def state_dict(self) -> dict[str, Any]:
         """All it takes to go on bit by bit as if nothing had happened; every process calls it."""
-        cuda = self.engine.device.type == "cuda"
-        own = torch.cuda.get_rng_state(self.engine.device) if cuda else torch.get_rng_state()
         return {
             **self.model(),
+            "kind": self.config.optimizer,
             "optimizer": on_host(whole(self.optimizer.state_dict())),
             "batches": self.batches.state_dict(),
             "engine": self.engine.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "stopping": self.stopping.state_dict(),
-            "rng": gather(own.to(self.engine.device)),
+            "rng": self.randomness.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -179,23 +186,42 @@ class Job:
         Raises:
             CheckpointError: If it is the state of another problem, control or architecture.
         """
-        self.load_model(state)
-        if self.is_sharded:
-            from ..train.sharding import load_optimizer_state
+        try:
+            self.take_up(state)
+        except CheckpointError:
+            raise
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(
+                f"The checkpoint does not hold the state of this run: {type(error).__name__} "
+                f"({error})."
+            ) from error
 
-            load_optimizer_state(self.optimizer, state["optimizer"])
-        else:
-            self.optimizer.load_state_dict(state["optimizer"])
+    def take_up(self, state: dict[str, Any]) -> None:
+        """Puts a state in place, part by part."""
+        self.load_model(state)
+        if state["kind"] == self.config.optimizer:
+            self.load_optimizer(state["optimizer"])
         self.batches.load_state_dict(state["batches"])
         self.engine.load_state_dict(state["engine"])
         self.stopping.load_state_dict(state["stopping"])
-        if self.average is not None:
+        if self.average is not None and state["average"] is not None:
             self.average.load_state_dict(state["average"])
-        # More processes than before keep the seed that they started with.
-        if rank() < len(state["rng"]):
-            own = state["rng"][rank()]
-            cuda = self.engine.device.type == "cuda"
-            torch.cuda.set_rng_state(own) if cuda else torch.set_rng_state(own)
+        elif self.average is not None:
+            # It was not asked for so far: it starts at the parameters that are in place now.
+            self.average = Average(self.average.live, self.average.decay)
+        self.randomness.load_state_dict(state["rng"])
+
+    def load_optimizer(self, state: dict[str, Any]) -> None:
+        """Puts what an optimiser keeps in place; rates and decay stay as the configuration asks."""
+        pairs = zip(self.optimizer.param_groups, state["param_groups"], strict=True)
+        groups = [{**group, "params": saved["params"]} for group, saved in pairs]
+        state = {**state, "param_groups": groups}
+        if self.is_sharded:
+            from ..train.sharding import load_optimizer_state
+
+            load_optimizer_state(self.optimizer, state)
+        else:
+            self.optimizer.load_state_dict(state)
 
 
 def iterations(config: Config, per_epoch: int | None) -> int:

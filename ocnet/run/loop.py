@@ -1,96 +1,129 @@
 """The loop of a run: training with schedule, average, validation, metrics and checkpoints."""
 
-import signal
-import time
+import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import Any
 
 from torch.utils.checkpoint import CheckpointError
 from tqdm import tqdm
 
 from ..provenance import provenance
-from ..train import choose_device, NonFiniteCost, Record, training
+from ..train import choose_device, NonFiniteCost, training
 from ..train.processes import agree, is_lost_process, processes, rank, wait, world_size
-from .checkpoint import load_checkpoint, save_checkpoint
-from .config import Config
-from .folder import RunFolder, Table
+from .checkpoint import load_checkpoint
+from .config import Config, ConfigError
+from .folder import RunFolder
 from .job import Job
-
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-"""What asks a run to end."""
-
-
-class Interrupted(Exception):
-    """A run that a signal ended early, after its state was saved.
-
-    Attributes:
-        step: How many iterations were done.
-        exit_code: What the shell expects of a process that this signal ended.
-    """
-
-    def __init__(self, step: int, number: int):
-        name = signal.Signals(number).name
-        super().__init__(f"{name} at step {step}; the run is saved, and `ocnet resume` goes on.")
-        self.step = step
-        self.exit_code = 128 + number
+from .lock import owned
+from .log import Log
+from .resumption import check_done, take_up, warn
+from .signals import Interrupted, SIGNALS, signals
 
 
 def execute(
     folder: RunFolder,
     config: Config | None = None,
     *,
+    epochs: int | None = None,
+    iterations: int | None = None,
+    accept_changes: bool = False,
     progress: bool = True,
     before: Callable[[Job], object] | None = None,
+    note: Callable[[str], object] = warn,
 ) -> dict[str, Any] | None:
     """Starts a run, or goes on with one, in as many processes as torchrun started.
 
     Arguments:
         folder: An empty or new folder for a new run, or the folder of a run to go on with.
         config: What to do in a new run; None goes on.
+        epochs, iterations: How long the run is to be from now on, counted from its beginning; a run
+            that is done goes on. Schedules are from its present step on those of a run of the new
+            length from the start, and the patience begins anew.
+        accept_changes: Whether to go on where problem, data or configuration have changed.
         progress: Whether to show a progress bar on a terminal.
         before: Called in every process with the job of a new run, before it starts.
+        note: Is told what the user should know; a warning of Python if not given.
 
     Returns:
         The final measures, in the first process; None in the others.
 
-    Raises: As `run`; FileExistsError or FileNotFoundError if the folder does not fit.
+    Raises: As `run`; ConfigError if the configuration does not fit together or the problem;
+        FileExistsError or FileNotFoundError if the folder does not fit; FolderInUse if another
+        process trains in it.
     """
     is_new = config is not None
     config = folder.config() if config is None else config
+    if epochs is not None or iterations is not None:
+        config = dataclasses.replace(config, epochs=epochs, iterations=iterations)
     device = choose_device(config.device)
     with processes(device):
         # What does not fit is told before there is a folder.
-        job = Job(config)
+        job = prepared(config)
         with told_of_shards(job):
-            if is_new:
+            done = None if is_new else folder.result(job.iterations)
+            if done is not None:
+                check_done(job, folder, note if rank() == 0 else lambda text: None)
+                return done if rank() == 0 else None
+            if rank() == 0 and is_new:
+                folder.claim()
+            with owned(folder.path, note) if rank() == 0 else nullcontext():
                 if rank() == 0:
-                    folder.create(config, provenance(device))
-                if before is not None:
+                    if is_new:
+                        folder.create(config, provenance(device))
+                    elif not folder.saved():
+                        folder.start_over(config, provenance(device))
+                if is_new and before is not None:
                     before(job)
-            wait()
-            result = run(job, folder, progress=progress)
+                wait()
+                result = run(
+                    job, folder, accept_changes=accept_changes, progress=progress, note=note
+                )
         return result if rank() == 0 else None
 
 
-def run(job: Job, folder: RunFolder, *, progress: bool = True) -> dict[str, Any]:
-    """Trains from the folder's last checkpoint to the end, and returns the final measures.
+def prepared(config: Config) -> Job:
+    """The job of a configuration.
 
     Raises:
-        Interrupted: After SIGINT or SIGTERM, to any of the processes.
+        ConfigError: If the configuration does not fit the problem.
+    """
+    try:
+        return Job(config)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(str(error)) from error
+
+
+def run(
+    job: Job,
+    folder: RunFolder,
+    *,
+    accept_changes: bool = False,
+    progress: bool = True,
+    note: Callable[[str], object] = warn,
+) -> dict[str, Any]:
+    """Trains from the folder's last checkpoint to the end, and returns the final measures.
+
+    Arguments:
+        job: The job, before its first step.
+        folder: The folder of its run.
+        accept_changes, progress, note: As of `execute`.
+
+    Raises:
+        Interrupted: After SIGINT, SIGTERM or SIGHUP, to any of the processes.
         NonFiniteCost: With what reproduces it in `failure.safetensors`.
-        CheckpointError: If the last checkpoint cannot be used.
+        Changed: If problem, data or configuration are not those of the last checkpoint.
+        CheckpointError: If no checkpoint can be used.
         OSError: If the folder cannot be written; the last good checkpoint is still there.
         ConnectionError: If another process was lost.
     """
-    done = folder.read_json("result.json")
+    done = folder.result(job.iterations)
     if done is not None:
         return done
-    state = folder.latest()
+    note = note if rank() == 0 else lambda text: None
+    state = folder.latest(note)
     if state is not None:
-        job.load_state_dict(state["job"])
+        take_up(job, folder, state, accept_changes, note)
     log = Log(job, folder, state)
     received: list[int] = []
 
@@ -107,6 +140,10 @@ def run(job: Job, folder: RunFolder, *, progress: bool = True) -> dict[str, Any]
 
     try:
         with explained(job, log), signals(between_steps):
+            if state is not None and state["origin"] != job.origin:
+                # From now on it is a run of what is there now.
+                log.save()
+                log.adopt()
             iterate(job, log, received, progress)
             with signals(at_once):
                 for number in received:
@@ -189,7 +226,11 @@ def iterate(job: Job, log: "Log", received: list[int], progress: bool) -> None:
 
 def conclude(job: Job, folder: RunFolder) -> dict[str, Any]:
     """The measures of the best model on validation and test data."""
-    result: dict[str, Any] = {"steps": job.step, "best_step": job.step}
+    result: dict[str, Any] = {
+        "steps": job.step,
+        "best_step": job.step,
+        "iterations": job.iterations,
+    }
     average = job.average
     if folder.best.exists():
         best = load_checkpoint(folder.best)
@@ -206,117 +247,3 @@ def conclude(job: Job, folder: RunFolder) -> dict[str, Any]:
     if rank() == 0:
         folder.write_json("result.json", result)
     return result
-
-
-class Log:
-    """What a run leaves in its folder while it runs; only the first process writes.
-
-    Arguments:
-        job: The job.
-        folder: Where to write.
-        state: The checkpoint that the run goes on from, or None.
-    """
-
-    def __init__(self, job: Job, folder: RunFolder, state: dict[str, Any] | None):
-        self.job = job
-        self.folder = folder
-        self.saved_at = time.monotonic()
-        self.tables: list[Table] = []
-        if rank() == 0:
-            sizes = (0, 0) if state is None else state["tables"]
-            self.tables = [Table(folder.metrics, sizes[0]), Table(folder.validation, sizes[1])]
-        self.board = None
-        if self.tables and job.config.tensorboard:
-            self.board = board(folder.path / "tensorboard", job.step)
-
-    def record(self, record: Record) -> None:
-        """Notes what a step measured."""
-        if self.tables:
-            lr = float(self.job.optimizer.param_groups[0]["lr"])
-            epoch = record.step / per if (per := self.job.batches.per_epoch) else None
-            step, cost, grad_norm = record
-            row = {"step": step, "epoch": epoch, "lr": lr, "cost": cost, "grad_norm": grad_norm}
-            self.tables[0].row(row)
-            self.show("train", step, {"lr": lr, "cost": cost, "grad_norm": grad_norm})
-
-    def validate(self) -> None:
-        """Measures the model on the validation data, and keeps it if it is the best so far."""
-        job = self.job
-        if job.validation is None:
-            return
-        with nullcontext() if job.average is None else job.average.applied():
-            measures = job.validate(job.validation)
-            is_best = job.stopping.improves(measures["cost"])
-            model = job.model() if is_best else {}
-            if self.tables:
-                self.tables[1].row({"step": job.step, **measures})
-                self.show("validation", job.step, measures)
-                if is_best:
-                    save_checkpoint(self.folder.best, {**model, "step": job.step})
-
-    def show(self, split: str, step: int, values: dict[str, float]) -> None:
-        """Hands numbers to TensorBoard, if it was asked for."""
-        if self.board is not None:
-            for name, value in values.items():
-                self.board.add_scalar(f"{split}/{name}", value, step)
-
-    def is_due(self) -> bool:
-        """Whether it is time for a checkpoint."""
-        return time.monotonic() - self.saved_at >= self.job.config.checkpoint_every
-
-    def save(self) -> None:
-        """Writes a checkpoint; all processes take part."""
-        state = self.job.state_dict()
-        if self.tables:
-            sizes = [table.size() for table in self.tables]
-            self.folder.save(self.job.step, {"job": state, "tables": sizes})
-        self.saved_at = time.monotonic()
-
-    def failure(self, error: NonFiniteCost) -> Path:
-        """Writes the batch and the parameters that gave a cost that is not finite.
-
-        All processes take part.
-        """
-        path = self.folder.path / "failure.safetensors"
-        state = {"step": error.step, "x0": error.sample.x0, "target": error.sample.target}
-        models = {"parameters": error.parameters, "last_good": self.job.model()}
-        if self.tables:
-            save_checkpoint(path, {**state, **models})
-        return path
-
-    def close(self) -> None:
-        """Closes the tables."""
-        for table in self.tables:
-            table.close()
-        if self.board is not None:
-            self.board.close()
-
-
-def board(folder: Path, step: int) -> Any:
-    """A writer for TensorBoard that forgets what came after a step.
-
-    Raises:
-        ValueError: If TensorBoard is not installed.
-    """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise ValueError("tensorboard is not installed: pip install tensorboard.") from None
-    return SummaryWriter(str(folder), purge_step=step)
-
-
-@contextmanager
-def signals(receive: Callable[[int], None]) -> Iterator[None]:
-    """Hands over the signals that ask the run to end, for as long as the context lasts."""
-    handler = lambda number, frame: receive(number)
-    before = {number: signal.signal(number, handler) for number in SIGNALS}
-    try:
-        yield
-    except BaseException:
-        if world_size() > 1:
-            # torchrun asks the others to end as soon as one is lost: each first says why it ends.
-            before[signal.SIGTERM] = signal.SIG_IGN
-        raise
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)

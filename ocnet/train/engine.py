@@ -140,7 +140,8 @@ class Engine:
         cost = self.mean_cost(problem, control)
         if world_size() == 1 or cost is self.shards:
             return cost
-        return DistributedDataParallel(cost)
+        # A step need not use every parameter: layers can be skipped at random.
+        return DistributedDataParallel(cost, find_unused_parameters=True)
 
     def check(self, problem: Problem, control: Control, samples: Sequence[Sample]) -> None:
         """Raises a ProblemError if a function of the problem mixes samples in evaluation mode.

@@ -1,4 +1,4 @@
-"""A cost that is not finite: where it happened, and the way back to the last good parameters."""
+"""A cost or gradient that is not finite: where it happened, and the way back to good parameters."""
 
 from collections.abc import Sequence
 
@@ -8,11 +8,11 @@ from torch._utils import _flatten_dense_tensors
 
 from ..problem import Sample
 from ..solver.recompute import statistics, tracking
-from .processes import is_shard, local, whole
+from .processes import agree, is_shard, local, whole
 
 
 class NonFiniteCost(FloatingPointError):
-    """A cost that is infinite or not a number; the last good parameters are back in place.
+    """A cost or a gradient that is infinite or NaN; the last good parameters are back in place.
 
     Attributes:
         step: The step of training.
@@ -114,4 +114,29 @@ def non_finite(
     )
     return NonFiniteCost(
         message, step, layer, time, sample, [whole(p.detach()).clone() for p in parameters]
+    )
+
+
+def non_finite_gradient(
+    step: int, cost: float, sample: Sample, parameters: list[Tensor]
+) -> NonFiniteCost | None:
+    """The error that tells of a gradient that is not finite where the cost is; None if it is.
+
+    A norm can overflow though the gradient does not.
+
+    Arguments:
+        step, cost, sample: The step, what it cost, and its batch.
+        parameters: What is trained, with its gradient.
+    """
+    gradients = [local(p.grad) for p in parameters if p.grad is not None]
+    spoiled = sum(not torch.isfinite(g).all() for g in gradients)
+    if not agree(spoiled > 0)[0]:
+        return None
+    message = (
+        f"Non-finite gradient of {spoiled} of {len(parameters)} parameters at step {step}, where "
+        f"the cost is {cost:.6g}; the parameters are back at their last good values. A formula "
+        "such as sqrt or a norm at 0 has no derivative there."
+    )
+    return NonFiniteCost(
+        message, step, None, None, sample, [whole(p.detach()).clone() for p in parameters]
     )

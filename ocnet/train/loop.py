@@ -15,7 +15,7 @@ from ..problem import Problem, Sample
 from ..solver import Solver, SolverError
 from .batches import Batches, endless
 from .engine import Engine
-from .failure import LastGood, non_finite, total_norm
+from .failure import LastGood, non_finite, non_finite_gradient, total_norm
 from .history import History, Record
 from .penalty import Constraints, unconstrained
 from .processes import whole
@@ -53,7 +53,7 @@ def train(
             "ignore" them, or `Penalty(weight)`, which adds their squared violation to the cost.
 
     Raises:
-        NonFiniteCost: As soon as the cost is not finite.
+        NonFiniteCost: As soon as the cost or its gradient is not finite.
         SolverError: If an adaptive solver breaks down.
         TypeError, ValueError: If the arguments do not fit together, the problem has constraints,
             or the data hold values that are not finite.
@@ -150,6 +150,11 @@ def training(
                 error = non_finite(step, cost, sample, place, parameters)
                 last_good.restore()
                 raise error
+            if not (math.isfinite(grad_norm) or engine.scaler.is_enabled()):
+                spoiled = non_finite_gradient(step, cost, sample, parameters)
+                if spoiled is not None:
+                    last_good.restore()
+                    raise spoiled
             if not first:
                 first.extend((cost, grad_norm))
                 # These parameters gave a finite cost; what the update makes of them may not.

@@ -102,15 +102,15 @@ def test_a_part_of_a_file_is_refused(tmp_path: Path) -> None:
 def test_a_file_of_another_program_or_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     save_file({"x": torch.ones(1)}, path)
-    with pytest.raises(CheckpointError, match="is no checkpoint of ocnet"):
+    with pytest.raises(CheckpointError, match="is not a checkpoint of ocnet"):
         load_checkpoint(path)
     header = json.dumps({"format": 99, "state": None})
     save_file({"x": torch.ones(1)}, path, metadata={"ocnet": header})
-    with pytest.raises(CheckpointError, match="checkpoint format 99, but this version reads 1"):
+    with pytest.raises(CheckpointError, match="checkpoint format 99, but this version reads 2"):
         load_checkpoint(path)
-    for text in ("{", "[]", "{}", '{"format": 1, "state": {"tensor": "5"}}'):
+    for text in ("{", "[]", "{}", '{"format": 2, "sha256": "", "state": {"tensor": "5"}}'):
         save_file({"x": torch.ones(1)}, path, metadata={"ocnet": text})
-        with pytest.raises(CheckpointError, match="a header that is none of a checkpoint"):
+        with pytest.raises(CheckpointError, match="a header that is not one of a checkpoint"):
             load_checkpoint(path)
 
 

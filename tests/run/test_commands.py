@@ -39,7 +39,7 @@ def run(tmp_path: Path) -> Path:
 
 def test_a_run_is_a_folder(run: Path) -> None:
     assert {path.name for path in run.iterdir()} == {
-        "config.json", "provenance.json", "metrics.csv", "validation.csv", "checkpoints",
+        ".lock", "config.json", "provenance.json", "metrics.csv", "validation.csv", "checkpoints",
         "best.safetensors", "result.json", "pictures", "report.html",
     }  # fmt: skip
     assert len((run / "metrics.csv").read_text().splitlines()) == 1 + 10
@@ -164,7 +164,7 @@ def test_a_neural_ode_goes_on_after_ctrl_c(
 def test_a_folder_that_is_no_run_is_told(tmp_path: Path) -> None:
     for command in ("resume", "report"):
         done = ocnet(command, tmp_path)
-        assert done.exit_code == 1 and "is no run: it has no config.json" in done.output
+        assert done.exit_code == 1 and "is not a run: it has no config.json" in done.output
 
 
 class Explosive(Drawn):

@@ -1,0 +1,98 @@
+"""What has changed since a checkpoint was written, and whether a run may go on all the same."""
+
+import dataclasses
+import json
+import zlib
+from collections.abc import Collection
+from typing import Any
+
+import torch
+
+from ..problem import Problem, Sample
+from ..provenance import environment, sources
+from ..train.processes import world_size
+from .config import Config
+
+
+SAME_RESULT = ("checkpoint_every", "tensorboard", "device")
+"""The settings that change no number but by rounding, which the device is compared for."""
+
+
+class Changed(ValueError):
+    """A run whose problem, data or configuration are no longer those of its checkpoint."""
+
+
+def origin(
+    config: Config, problem: Problem, data: Sample | None, device: torch.device
+) -> dict[str, Any]:
+    """What the numbers of a run come from, as plain values.
+
+    Arguments:
+        config: What was asked for.
+        problem: The problem, whose source files are noted by their SHA-256.
+        data: The training data, noted by their CRC-32, or None.
+        device: Where to compute.
+    """
+    found = {
+        "config": dataclasses.asdict(config),
+        "sources": sources(type(problem)),
+        "data": None if data is None else sum_of(data),
+        "processes": world_size(),
+        **environment(device),
+    }
+    # As it comes back from a file.
+    return json.loads(json.dumps(found))
+
+
+def sum_of(sample: Sample) -> int:
+    """The CRC-32 of inputs and targets."""
+    found = 0
+    for value in sample:
+        if value is not None:
+            whole = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            found = zlib.crc32(whole.numpy().data, found)
+    return found
+
+
+def differing(
+    then: dict[str, Any], now: dict[str, Any], permitted: Collection[str] = ()
+) -> list[str]:
+    """What would lead to another result, a phrase each.
+
+    Arguments:
+        then, now: Two origins.
+        permitted: The settings that may differ.
+    """
+    asked, before = now["config"], then["config"]
+    found = [
+        f"{name} is {asked.get(name)!r} in config.json and was {before.get(name)!r}"
+        for name in {**before, **asked}
+        if name not in permitted and name not in SAME_RESULT and asked.get(name) != before.get(name)
+    ]
+    # A module comes or goes only where one that names it changes.
+    for name in sorted({*then["sources"]} & {*now["sources"]}):
+        if then["sources"][name] != now["sources"][name]:
+            found.append(f"the source of {name} is not what it was")
+    if then["data"] != now["data"]:
+        found.append("the training data are not what they were")
+    return found
+
+
+def rounding(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What leads to the same result but for rounding, or so it should, a phrase each."""
+    flat = [
+        {
+            **{f"the version of {name}": value for name, value in origin["versions"].items()},
+            "the version of Python": origin["python"],
+            "the source of ocnet": origin["library"],
+            "the device": origin["device"],
+            "the number of threads": origin["threads"],
+            "the number of processes": origin["processes"],
+        }
+        for origin in (then, now)
+    ]
+    return [
+        f"{name} is {value} and was {flat[0].get(name)}"
+        for name, value in flat[1].items()
+        if flat[0].get(name) != value
+    ]
