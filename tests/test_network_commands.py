@@ -168,12 +168,12 @@ def test_bounds_have_a_row_for_every_depth(run: Path, tmp_path: Path) -> None:
 
 def test_bad_input_gets_one_clear_line(run: Path, tmp_path: Path) -> None:
     for command in ("depth", "prune", "bounds"):
-        assert "is not a run: it has no config.json" in ocnet(command, str(tmp_path), code=1)
-    assert "--split must be" in ocnet("depth", str(run / "with"), "--split", "all", code=2)
-    text = ocnet("prune", str(run / "with"), "--tolerance", "-1", code=1)
-    assert "Must have tolerance >= 0" in text
-    text = ocnet("train", "problems.images:Digits", "--gamma", "-1", "--depth", "4", code=1)
-    assert "Must have gamma >= 0, but got gamma=-1" in text
+        assert "is not a run: it has no config.json" in ocnet(command, str(tmp_path), code=2)
+    assert "--split" in ocnet("depth", str(run / "with"), "--split", "all", code=2)
+    text = ocnet("prune", str(run / "with"), "--tolerance", "-1", code=2)
+    assert "--tolerance" in text and "-1" in text
+    text = ocnet("train", "problems.images:Digits", "--gamma", "-1", "--depth", "4", code=2)
+    assert "must be >= 0 and finite, but got -1.0" in text
     other = str(tmp_path / "other")
     ocnet("train", "problems.learning:Rings", "--iterations", "2", "--out", other)
-    assert "no residual network" in ocnet("depth", other, code=1)
+    assert "not a residual network" in ocnet("depth", other, code=1)

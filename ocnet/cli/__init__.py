@@ -18,6 +18,8 @@ def build(command: str | None = None) -> typer.Typer:
     app = typer.Typer(
         name="ocnet",
         help="Deep residual networks and classical control as one optimal control problem.",
+        epilog="Exit codes: 0 done; 1 something failed; 2 a wrong call; 130 interrupted by Ctrl-C "
+        "(129 by SIGHUP, 143 by SIGTERM).",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,

@@ -7,8 +7,10 @@ import typer
 
 from ..analysis.bounds import loss_bounds
 from ..plot import pruning as plot
+from . import checks
 from .networks import NetworkRun, TrainedNetwork
-from .options import new_folder, OutOption, reported
+from .options import new_folder, OutOption, reported, SplitOption
+from .trust import check_trust, TrustOption
 
 
 def register(app: typer.Typer) -> None:
@@ -22,14 +24,22 @@ def bounds(
         list[Path] | None,
         typer.Argument(
             metavar="[SHALLOW...]",
+            callback=checks.runs,
             help="Runs of shallower networks, trained without stage cost; the network's own "
             "SubResNets if there are none.",
         ),
     ] = None,
     gamma: Annotated[
-        float | None, typer.Option(help="Weight of the stage cost; as trained, or 0.02.")
+        float | None,
+        typer.Option(
+            parser=checks.number,
+            metavar="NUMBER",
+            callback=checks.between(0),
+            help="Weight of the stage cost; as trained, or 0.02.",
+        ),
     ] = None,
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "train",
+    split: SplitOption = "train",
+    trust: TrustOption = False,
     out: OutOption = None,
 ) -> None:
     """Bound the losses of a trained residual network by those of shallower ones.
@@ -37,8 +47,8 @@ def bounds(
     A table with every M and a picture in RUN/bounds, or in --out. The theorems assume globally
     optimal training: here the bounds are evaluated; `ocnet.analysis.grow.grow` certifies them.
     """
-    if split not in ("train", "validation", "test"):
-        raise typer.BadParameter(f"--split must be train, validation or test, but got {split!r}.")
+    out = checks.usable(run / "bounds" if out is None else out) or run
+    check_trust([run, *(shallow or ())], trust)
     trained = TrainedNetwork(run)
     others = [TrainedNetwork(path).network for path in shallow or ()]
     if gamma is None:
@@ -50,7 +60,7 @@ def bounds(
         trained.config.weight_decay,
         {network.depth: network for network in others} or None,
     )
-    out = new_folder(run / "bounds" if out is None else out)
+    new_folder(out)
     typer.echo(f"N = {found.depth}, gamma = {gamma:g}, {split} data\n{found.table()}")
     typer.echo(found.verdict)
     plot.bounds(found).savefig(out / "bounds.png", dpi=160)

@@ -13,6 +13,7 @@ from ..report import Section, write_report
 from ..solver import Euler, Heun, RK4, RK38, Solver, TorchDiffEq
 from ..solver.ode import FIXED
 from ..train import History
+from . import checks
 from .options import (
     default_dtype,
     device_from,
@@ -26,6 +27,7 @@ from .options import (
     StepsOption,
 )
 from .subject import DTYPES, Fit, subject_of_run, subject_of_spec
+from .trust import check_trust, TrustOption
 
 
 OWN = {"euler": Euler, "heun": Heun, "rk4": RK4, "rk38": RK38}
@@ -41,6 +43,7 @@ def compare_command(
         str,
         typer.Argument(
             metavar="SPEC|RUN",
+            callback=checks.problem_or_run,
             help="The problem, module:Class or path/to/file.py:Class, which is trained first; or "
             "the folder of a run of `ocnet train`, whose best model is compared.",
         ),
@@ -56,20 +59,53 @@ def compare_command(
     settings: SetOption = None,
     iterations: Annotated[
         int | None,
-        typer.Option(help="Training steps at full depth; 30 epochs or until converged if not set."),
+        typer.Option(
+            parser=checks.whole,
+            metavar="INTEGER",
+            callback=checks.at_least(1),
+            help="Training steps at full depth; 30 epochs or until converged if not set.",
+        ),
     ] = None,
-    lr: Annotated[float, typer.Option(help="Learning rate of Adam.")] = 0.01,
-    batch_size: Annotated[int, typer.Option(help="Samples of a training step.")] = 128,
-    rtol: Annotated[float, typer.Option(help="Relative tolerance of adaptive methods.")] = 1e-6,
+    lr: Annotated[
+        float,
+        typer.Option(
+            parser=checks.number,
+            metavar="NUMBER",
+            callback=checks.between(0),
+            help="Learning rate of Adam.",
+        ),
+    ] = 0.01,
+    batch_size: Annotated[
+        int,
+        typer.Option(
+            parser=checks.whole,
+            metavar="INTEGER",
+            callback=checks.at_least(1),
+            help="Samples of a training step.",
+        ),
+    ] = 128,
+    rtol: Annotated[
+        float,
+        typer.Option(
+            parser=checks.number,
+            metavar="NUMBER",
+            callback=checks.between(0, 1),
+            help="Relative tolerance of adaptive methods.",
+        ),
+    ] = 1e-6,
     dtype: Annotated[
         str,
-        typer.Option(help="float32 or float64; float64 for problems with a known optimum."),
+        typer.Option(
+            callback=checks.one_of("auto", *DTYPES),
+            help="float32 or float64; float64 for problems with a known optimum.",
+        ),
     ] = "auto",
     memory: Annotated[
         bool, typer.Option("--memory", help="Measure the memory too, which takes a minute or so.")
     ] = False,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
+    trust: TrustOption = False,
     out: OutOption = None,
     show: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
 ) -> None:
@@ -81,15 +117,12 @@ def compare_command(
     """
     if out is None and show:
         raise typer.BadParameter("--open needs a report: give --out too.")
-    if iterations is not None and iterations < 1:
-        raise typer.BadParameter(f"--iterations must be at least 1, but got {iterations}.")
-    if dtype not in ("auto", *DTYPES):
-        raise typer.BadParameter(f"--dtype must be float32 or float64, but got {dtype!r}.")
     target = device_from(device)
     if Path(spec).is_dir():
         for name, value in (("--set", settings), ("--iterations", iterations)):
             if value:
                 raise typer.BadParameter(f"{name} belongs to a SPEC: {spec} was trained already.")
+        check_trust([Path(spec)], trust)
         subject = subject_of_run(Path(spec), seed, target)
     else:
 
@@ -128,7 +161,7 @@ def solvers_from(methods: str, n: int, rtol: float) -> list[Solver]:
     try:
         return [solver_from(name.strip(), n, rtol) for name in methods.split(",")]
     except (ValueError, TypeError) as error:
-        raise typer.BadParameter(one_line(error)) from None
+        raise typer.BadParameter(one_line(error), param_hint=f"--methods {methods}") from None
 
 
 def solver_from(name: str, n: int, rtol: float) -> Solver:

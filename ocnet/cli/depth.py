@@ -9,8 +9,10 @@ import typer
 from ..analysis.depth import depth_profile
 from ..analysis.early_exit import calibrate
 from ..plot import depth as plot
+from . import checks
 from .networks import TrainedNetwork
-from .options import new_folder, OutOption, reported
+from .options import new_folder, OutOption, reported, SplitOption
+from .trust import check_trust, TrustOption
 
 
 NO_RATE = "No rate is fitted to the distance: that takes two states that differ from the last."
@@ -23,9 +25,11 @@ def register(app: typer.Typer) -> None:
 
 def depth(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Runs of residual networks.")
+        list[Path],
+        typer.Argument(metavar="RUN...", callback=checks.runs, help="Runs of residual networks."),
     ],
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    split: SplitOption = "test",
+    trust: TrustOption = False,
     out: OutOption = None,
 ) -> None:
     """Read trained residual networks along their depth.
@@ -34,8 +38,8 @@ def depth(
     state; then accuracy against average depth for predictions that leave early, calibrated on
     the validation data. Pictures and arrays go to RUN/depth, or to --out.
     """
-    if split not in ("train", "validation", "test"):
-        raise typer.BadParameter(f"--split must be train, validation or test, but got {split!r}.")
+    out = checks.usable(runs[0] / "depth" if out is None else out) or runs[0]
+    check_trust(runs, trust)
     trained = dict(zip(names(runs), map(TrainedNetwork, runs), strict=True))
     profiles = {}
     for name, one in trained.items():
@@ -47,7 +51,7 @@ def depth(
         typer.echo(f"{name}: predictions that leave early\n{exits.table(sample)}\n")
     pictures = {name: getattr(plot, name)(profiles) for name in ("outputs", "changes", "turnpike")}
     # Last: what goes wrong before leaves no folder behind.
-    out = new_folder(runs[0] / "depth" if out is None else out)
+    new_folder(out)
     for name, profile in profiles.items():
         np.savez(out / f"{name}.npz", **vars(profile))
     for name, picture in pictures.items():

@@ -1,7 +1,7 @@
 """What the commands on trained residual networks share: a network from the folder of its run."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -9,11 +9,33 @@ import typer
 from ..problem import Sample
 from ..resnet import collect_statistics, ResidualProblem, ResNet
 from ..run import Config, Job, load_checkpoint, RunFolder
+from ..run.changes import differing
+from . import checks
 
 
 NetworkRun = Annotated[
-    Path, typer.Argument(metavar="RUN", help="The folder of a run of a residual network.")
+    Path,
+    typer.Argument(
+        metavar="RUN", callback=checks.run, help="The folder of a run of a residual network."
+    ),
 ]
+
+
+NO_MATTER = ("epochs", "iterations", "compile", "sharded", "capture", "sync_norms")
+"""The settings that may differ without a word where a model is not trained further."""
+
+
+def tell_changes(run: Path, state: dict[str, Any], job: Job) -> None:
+    """Says where a model was trained by another source, other data or other settings than now.
+
+    Arguments:
+        run: The folder of its run.
+        state: The checkpoint that the model is from.
+        job: The job that it was loaded into.
+    """
+    found = differing(state["origin"], job.origin, NO_MATTER) if "origin" in state else []
+    if found:
+        typer.echo(f"ocnet: {run} was trained in another state: {'; '.join(found)}.", err=True)
 
 
 class TrainedNetwork:
@@ -39,11 +61,12 @@ class TrainedNetwork:
         self.job = Job(self.config)
         problem, control = self.job.problem, self.job.control
         if not isinstance(problem, ResidualProblem):
-            raise ValueError(f"{run} is a run of {self.config.problem}, no residual network.")
+            raise ValueError(f"{run} is a run of {self.config.problem}, not a residual network.")
         state = load_checkpoint(folder.best) if folder.best.exists() else folder.latest()
         if state is None:
             raise FileNotFoundError(f"{run} has no checkpoint yet: `ocnet resume {run}` first.")
         self.job.load_model(state.get("job", state))
+        tell_changes(run, state, self.job)
         self.network = ResNet(problem, control).eval()  # pyright: ignore[reportArgumentType]
         if (problem.readouts.batches == 0).any():
             self.collect(self.network)

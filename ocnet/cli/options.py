@@ -2,7 +2,7 @@
 
 import functools
 import os
-import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,35 +14,68 @@ import typer
 
 from ..catalogue import load_problem
 from ..problem import Problem
+from ..provenance import is_own
+from . import checks
 
 
 SpecArgument = Annotated[
     str,
     typer.Argument(
         metavar="SPEC",
+        callback=checks.problem_spec,
         help="The problem: module:Class or path/to/file.py:Class. `ocnet problems` lists some.",
     ),
 ]
 StepsOption = Annotated[
     int | None,
-    typer.Option("--steps", "-n", help="Steps of the discretisation (layers of the network)."),
+    typer.Option(
+        "--steps",
+        "-n",
+        parser=checks.whole,
+        metavar="INTEGER",
+        callback=checks.at_least(1),
+        help="Steps of the discretisation (layers of the network).",
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
+        callback=checks.named_settings,
         help="An argument of the problem's constructor; may be given several times.",
     ),
 ]
-SeedOption = Annotated[int, typer.Option(help="Seed of everything random.")]
+SeedOption = Annotated[
+    int,
+    typer.Option(
+        parser=checks.whole,
+        metavar="INTEGER",
+        callback=checks.seed,
+        help="Seed of everything random.",
+    ),
+]
 DeviceOption = Annotated[
-    str, typer.Option(help="Where to compute: auto, cpu, cuda, mps or cuda:1.", metavar="DEVICE")
+    str,
+    typer.Option(
+        callback=checks.device,
+        metavar="DEVICE",
+        help="Where to compute: auto, cpu, cuda, mps or cuda:1.",
+    ),
+]
+SplitOption = Annotated[
+    str,
+    typer.Option(
+        callback=checks.one_of("train", "validation", "test"), help="train, validation or test."
+    ),
 ]
 OutOption = Annotated[
     Path | None,
     typer.Option(
-        "--out", metavar="DIR", help="An empty or new folder for all that the command writes."
+        "--out",
+        metavar="DIR",
+        callback=checks.usable,
+        help="An empty or new folder for all that the command writes.",
     ),
 ]
 
@@ -56,7 +89,13 @@ def problem_from(
     try:
         return load(spec, settings or ())
     except (ValueError, TypeError) as error:
-        raise typer.BadParameter(one_line(error)) from None
+        raise wrong_problem(spec, settings, error) from None
+
+
+def wrong_problem(spec: str, settings: list[str] | None, error: Exception) -> typer.BadParameter:
+    """The usage error that says which SPEC and which settings do not go together."""
+    given = "".join(f" --set {text}" for text in settings or ())
+    return typer.BadParameter(f"{one_line(error)}{origin(error)}", param_hint=f"SPEC {spec}{given}")
 
 
 def device_from(name: str) -> torch.device:
@@ -85,17 +124,17 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 def new_folder(out: Path) -> Path:
     """The folder to write to; a folder that holds files is refused, so nothing is overwritten."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise typer.BadParameter(f"--out {out} is not empty; choose a new folder.")
+    checks.usable(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise typer.BadParameter(f"--out {out} cannot be made: {error.strerror}.") from None
+        raise typer.BadParameter(f"{out} cannot be made: {error.strerror}.") from None
     return out
 
 
 def reported(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The command, telling what goes wrong in one line: exit code 2 for usage, 1 for the rest.
+    """The command, telling what goes wrong in one line: exit code 2 for usage, 130 for an
+    interrupt, 1 for the rest.
 
     The environment variable OCNET_TRACEBACK=1 shows the whole traceback, for whoever debugs a
     problem of their own.
@@ -107,6 +146,11 @@ def reported(command: Callable[..., Any]) -> Callable[..., Any]:
             return command(*args, **kwargs)
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
+        except KeyboardInterrupt:
+            if os.environ.get("OCNET_TRACEBACK"):
+                raise
+            typer.echo("ocnet: interrupted", err=True)
+            raise typer.Exit(130) from None
         except Exception as error:
             if os.environ.get("OCNET_TRACEBACK"):
                 raise
@@ -118,14 +162,21 @@ def reported(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def one_line(error: Exception) -> str:
     """What an error says, in one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+    return textwrap.shorten(str(error), 600, placeholder=" ...") or type(error).__name__
 
 
 def origin(error: Exception) -> str:
-    """Where an error comes from, if its message is not one that ocnet wrote for the user."""
-    if isinstance(error, (ValueError, TypeError, ArithmeticError, OSError)) and not isinstance(
-        error, UnicodeError
-    ):
+    """Where an error comes from, if its message is not one that ocnet wrote for the user.
+
+    The last line of the user's own code, if any was on the way, or else the last of all.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames or isinstance(error, SyntaxError):
         return ""
-    frame = traceback.extract_tb(sys.exc_info()[2])[-1]
-    return f" ({type(error).__name__} at {Path(frame.filename).name}:{frame.lineno})"
+    last = frames[-1]
+    told = (ValueError, TypeError, ArithmeticError, OSError)
+    by_ocnet = Path(last.filename).is_relative_to(Path(__file__).parents[1])
+    if by_ocnet and isinstance(error, told) and not isinstance(error, UnicodeError):
+        return ""
+    frame = next((f for f in reversed(frames) if is_own(f.filename)), last)
+    return f" ({type(error).__name__} at {Path(frame.filename).name}:{frame.lineno}: {frame.line})"

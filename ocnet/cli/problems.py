@@ -26,7 +26,7 @@ def problems(
     try:
         found = problems_of(package)
     except ValueError as error:
-        raise typer.BadParameter(one_line(error)) from None
+        raise typer.BadParameter(one_line(error), param_hint=f"PACKAGE {package}") from None
     rows = [[spec, optimum(kind), summary(kind)] for spec, kind in found.items()]
     typer.echo(tabulate(rows, headers=["SPEC", "optimum", "problem"], disable_numparse=True))
 

@@ -8,8 +8,10 @@ import typer
 from ..analysis.pruning import at_random, last, least_cost, prune, remove_blocks
 from ..plot import pruning as plot
 from ..resnet import save_network
+from . import checks
 from .networks import NetworkRun, TrainedNetwork
 from .options import new_folder, OutOption, reported, SeedOption
+from .trust import check_trust, TrustOption
 
 
 def register(app: typer.Typer) -> None:
@@ -20,14 +22,34 @@ def register(app: typer.Typer) -> None:
 def prune_command(
     run: NetworkRun,
     tolerance: Annotated[
-        float, typer.Option(help="Accuracy that may be lost on the validation data, in points.")
+        float,
+        typer.Option(
+            parser=checks.number,
+            metavar="NUMBER",
+            callback=checks.between(0, 100, low_itself=True, high_itself=True),
+            help="Accuracy that may be lost on the validation data, in points.",
+        ),
     ] = 0.5,
-    tune: Annotated[int, typer.Option(min=0, help="Epochs of fine-tuning after pruning.")] = 0,
+    tune: Annotated[
+        int,
+        typer.Option(
+            parser=checks.whole,
+            metavar="INTEGER",
+            callback=checks.at_least(0),
+            help="Epochs of fine-tuning after pruning.",
+        ),
+    ] = 0,
     inside: Annotated[
         int,
-        typer.Option(min=0, help="Also remove so many blocks inside the stages, one at a time."),
+        typer.Option(
+            parser=checks.whole,
+            metavar="INTEGER",
+            callback=checks.at_least(0),
+            help="Also remove so many blocks inside the stages, one at a time.",
+        ),
     ] = 0,
     seed: SeedOption = 0,
+    trust: TrustOption = False,
     out: OutOption = None,
 ) -> None:
     """Prune a trained residual network to the smallest depth within a tolerance.
@@ -37,11 +59,13 @@ def prune_command(
     least to first order, -p_{k+1} . F_k, are removed one after another, beside the last blocks
     and random ones.
     """
+    out = checks.usable(run / "prune" if out is None else out) or run
+    check_trust([run], trust)
     trained = TrainedNetwork(run)
     validation, test = trained.data("validation"), trained.data("test")
     epochs = (lambda network: trained.tune(network, tune)) if tune > 0 else None
     pruning = prune(trained.network, validation, test, tolerance, epochs)
-    out = new_folder(run / "prune" if out is None else out)
+    new_folder(out)
     typer.echo(f"SubResNet-{pruning.m} is within {tolerance:g} points on the validation data\n")
     typer.echo(pruning.table())
     save_network(pruning.network, out / "pruned.safetensors")

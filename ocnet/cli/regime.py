@@ -7,6 +7,7 @@ import typer
 
 from ..plot import scaling as plot
 from ..scaling.diagnosis import diagnose
+from . import checks
 from .options import (
     new_folder,
     OutOption,
@@ -30,9 +31,22 @@ def regime_command(
     steps: StepsOption = None,
     beta: Annotated[
         float | None,
-        typer.Option(help="How the step shrinks with depth, L**-beta; from the step if not given."),
+        typer.Option(
+            parser=checks.number,
+            metavar="NUMBER",
+            callback=checks.between(-10, 10),
+            help="How the step shrinks with depth, L**-beta; from the step if not given.",
+        ),
     ] = None,
-    draws: Annotated[int, typer.Option(help="Controls to draw at each depth.")] = 4,
+    draws: Annotated[
+        int,
+        typer.Option(
+            parser=checks.whole,
+            metavar="INTEGER",
+            callback=checks.at_least(1),
+            help="Controls to draw at each depth.",
+        ),
+    ] = 4,
     seed: SeedOption = 0,
     out: OutOption = None,
 ) -> None:

@@ -11,6 +11,7 @@ from tabulate import tabulate
 from ..certificate import Certificate
 from ..solve import Adam, InteriorPoint, LBFGS, Solution, solve, SuccessiveApproximation
 from ..solver import Euler, Heun, RK4, RK38
+from . import checks
 from .options import (
     default_dtype,
     device_from,
@@ -42,8 +43,13 @@ def register(app: typer.Typer) -> None:
 def solve_command(
     spec: SpecArgument,
     steps: StepsOption = None,
-    solver: Annotated[str, typer.Option(help=f"The steps: {', '.join(SOLVERS)}.")] = "rk4",
-    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = "interior-point",
+    solver: Annotated[
+        str,
+        typer.Option(callback=checks.one_of(*SOLVERS), help=f"The steps: {', '.join(SOLVERS)}."),
+    ] = "rk4",
+    method: Annotated[
+        str, typer.Option(callback=checks.one_of(*METHODS), help=f"One of {', '.join(METHODS)}.")
+    ] = "interior-point",
     settings: SetOption = None,
     certify: Annotated[
         bool,
@@ -57,9 +63,6 @@ def solve_command(
     Computes in double precision. With --out the report (report.html), the solution
     (solution.safetensors) and the numbers (solution.json) are written there.
     """
-    for name, value, known in (("solver", solver, SOLVERS), ("method", method, METHODS)):
-        if value not in known:
-            raise typer.BadParameter(f"--{name} must be one of {', '.join(known)}, not {value!r}.")
     target = device_from(device)
     with default_dtype(torch.float64):
         problem = problem_from(spec, settings).to(target)

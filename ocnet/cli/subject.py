@@ -17,7 +17,8 @@ from ..run.config import Config
 from ..solver import Euler
 from ..train import History, train
 from ..train.history import Record
-from .options import default_dtype, one_line, problem_from
+from .networks import tell_changes
+from .options import default_dtype, problem_from, wrong_problem
 
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -66,6 +67,7 @@ def subject_of_run(path: Path, seed: int, device: torch.device) -> Subject:
     if state is None:
         raise FileNotFoundError(f"{path} has no checkpoint yet: `ocnet resume {path}` first.")
     job.load_model(state.get("job", state))
+    tell_changes(path, state, job)
     n = job.problem.n_steps if config.steps is None else config.steps
     sample = held_out(job.problem, seed, device)
     return Subject(job.problem, job.control, sample, n, None, {"the run": history(folder.metrics)})
@@ -122,7 +124,7 @@ def class_from(spec: str) -> type[Problem]:
     try:
         return problem_class(spec)
     except (ValueError, TypeError) as error:
-        raise typer.BadParameter(one_line(error)) from None
+        raise wrong_problem(spec, None, error) from None
 
 
 def is_classical(problem: Problem) -> bool:

@@ -3,7 +3,7 @@
 import dataclasses
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from tabulate import tabulate
@@ -12,23 +12,28 @@ from ..analysis.memory import advice, expected_memory
 from ..analysis.runs import read_run, RunRecord, table
 from ..plot import history
 from ..report import Section, write_report
-from ..run import Config, execute, Interrupted, Job, RunFolder
+from ..run import Config, ConfigError, execute, Interrupted, Job, RunFolder
 from ..train import NonFiniteCost
 from ..train.processes import rank
-from . import training_options as options
+from . import checks, training_options as options
 from .options import (
     DeviceOption,
     new_folder,
+    one_line,
     OutOption,
     reported,
     SeedOption,
     SetOption,
     SpecArgument,
     StepsOption,
+    wrong_problem,
 )
+from .trust import check_trust, TrustOption
 
 
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
+RunArgument = Annotated[
+    Path, typer.Argument(metavar="RUN", callback=checks.run, help="The folder of a run.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -82,23 +87,56 @@ def train(
     given = dict(locals())
     asked = {f.name: given[f.name] for f in dataclasses.fields(Config) if f.name in given}
     asked["settings"] = [*(settings or ()), *shortcuts(depth=depth, gamma=gamma, data=data)]
-    finish(RunFolder(out or default_folder(spec)), Config(problem=lasting(spec), **asked))
+    try:
+        config = Config(problem=lasting(spec), **asked)
+    except (ValueError, TypeError) as error:
+        raise typer.BadParameter(one_line(error)) from None
+    try:
+        finish(RunFolder(out or default_folder(spec)), config)
+    except ConfigError as error:
+        reason = error.__cause__
+        assert isinstance(reason, Exception), "what did not fit is the reason"
+        raise wrong_problem(spec, config.settings, reason) from None
 
 
-def resume(run: RunArgument) -> None:
-    """Go on with a run from its last checkpoint, to the same end as if nothing had happened."""
-    finish(RunFolder(run), None)
+def resume(
+    run: RunArgument,
+    epochs: options.Epochs = None,
+    iterations: options.Iterations = None,
+    accept_changes: Annotated[
+        bool,
+        typer.Option(
+            "--accept-changes", help="Go on where problem, data or configuration have changed."
+        ),
+    ] = False,
+    trust: TrustOption = False,
+) -> None:
+    """Go on with a run from its last checkpoint, to the same end as if nothing had happened.
+
+    With --epochs or --iterations the run is to be so long, counted from its beginning; one that is
+    done goes on. Schedules are from its present step on those of a run of the new length, so that
+    a cosine rises again; the patience begins anew.
+    """
+    if epochs is not None and iterations is not None:
+        raise typer.BadParameter(
+            f"give --epochs or --iterations, but not both {epochs} and {iterations}."
+        )
+    check_trust([run], trust)
+    length = {"epochs": epochs, "iterations": iterations}
+    finish(RunFolder(run), None, accept_changes=accept_changes, **length)
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", callback=checks.runs, help="Folders of runs.")
+    ],
     out: OutOption = None,
 ) -> None:
     """Draw one run, into its own folder, or compare several, into --out."""
     records = [read_run(path) for path in runs]
     for record, path in zip(records, runs, strict=True):
         if not record.metrics:
-            raise typer.BadParameter(f"{path} has no steps to draw yet.")
+            raise typer.BadParameter(f"RUN {path} has no steps to draw yet.")
     if out is None and len(runs) > 1:
         raise typer.BadParameter("Several runs need --out, a folder for the report.")
     typer.echo(table(records))
@@ -130,18 +168,17 @@ def write_pages(folder: Path, records: list[RunRecord]) -> Path:
     return folder / "report.html"
 
 
-def finish(folder: RunFolder, config: Config | None) -> None:
-    """Carries a run to its end and tells how it went."""
+def finish(folder: RunFolder, config: Config | None, **how: Any) -> None:
+    """Carries a run to its end and tells how it went; `how` is as of `execute`."""
+    note = lambda text: typer.echo(f"ocnet: {text}", err=True)
     try:
-        result = execute(folder, config, before=tell)
+        result = execute(folder, config, before=tell, note=note, **how)
     except Interrupted as error:
         typer.echo(f"ocnet: {error}", err=True)
         raise typer.Exit(error.exit_code) from None
     except NonFiniteCost as error:
         typer.echo(f"ocnet: error: {' '.join([str(error), *error.__notes__])}", err=True)
         raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
     if result is None:
         return
     typer.echo(

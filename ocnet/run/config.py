@@ -95,7 +95,10 @@ class Config:
         check_count("warmup", self.warmup, least=0)
         check_count("gamma_warmup", self.gamma_warmup, least=0)
         if self.epochs is not None and self.iterations is not None:
-            raise ValueError("Give epochs or iterations, but not both.")
+            raise ValueError(
+                "Give epochs or iterations, but not both: got "
+                f"epochs={self.epochs} and iterations={self.iterations}."
+            )
         named = {"optimizer": LEARNING_RATE, "schedule": SCHEDULES, "gamma_schedule": SCHEDULES}
         for name, choices in named.items():
             if getattr(self, name) not in choices:

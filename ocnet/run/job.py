@@ -233,7 +233,10 @@ def iterations(config: Config, per_epoch: int | None) -> int:
     if config.epochs is None:
         return config.iterations or 1000
     if per_epoch is None:
-        raise ValueError("A problem that draws its samples has no epochs: give iterations.")
+        raise ValueError(
+            "A problem that draws its samples has no epochs: give iterations in place of "
+            f"epochs={config.epochs}."
+        )
     return config.epochs * per_epoch
 
 

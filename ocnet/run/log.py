@@ -56,7 +56,8 @@ class Log:
                 self.tables[1].row({"step": job.step, **measures})
                 self.show("validation", job.step, measures)
                 if is_best:
-                    save_checkpoint(self.folder.best, {**model, "step": job.step})
+                    kept = {**model, "step": job.step, "origin": job.origin}
+                    save_checkpoint(self.folder.best, kept)
 
     def show(self, split: str, step: int, values: dict[str, float]) -> None:
         """Hands numbers to TensorBoard, if it was asked for."""

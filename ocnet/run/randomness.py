@@ -62,10 +62,12 @@ class Randomness:
         *key, position, has_gauss, gauss = states["numpy"].tolist()
         key = np.array(key, dtype=np.uint32)
         np.random.set_state(("MT19937", key, position, has_gauss, number(gauss)))
-        *words, has_gauss, gauss = states["python"].tolist()
-        random.setstate((3, tuple(words), number(gauss) if has_gauss else None))
         if self.device.type == "cuda" and "cuda" in states:
             torch.cuda.set_rng_state(states["cuda"], self.device)
+        *words, has_gauss, gauss = states["python"].tolist()
+        python_gauss = number(gauss) if has_gauss else None
+        # Last: what checks types while tests run draws from it.
+        random.setstate((3, tuple(words), python_gauss))
 
     def own_state(self) -> tuple[dict[str, Tensor], list[Any]]:
         """All states as this process has them."""
@@ -74,9 +76,9 @@ class Randomness:
     def set_own_state(self, state: tuple[dict[str, Tensor], list[Any]]) -> None:
         """Puts all states of this process back."""
         of_process, held = state
-        self.set_process(of_process)
         for generator, saved in zip(self.held, held, strict=True):
             set_state(generator, saved)
+        self.set_process(of_process)
 
     def state_dict(self) -> dict[str, Any]:
         """The states of all processes, and those that the problem holds; every process calls it."""
@@ -89,12 +91,12 @@ class Randomness:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from states that were saved."""
+        for generator, saved in zip(self.held, state["held"], strict=False):
+            set_state(generator, saved)
         of_processes = state["processes"]
         # More processes than before keep the seed that they started with.
         if rank() < len(of_processes["torch"]):
             self.set_process({name: states[rank()] for name, states in of_processes.items()})
-        for generator, saved in zip(self.held, state["held"], strict=False):
-            set_state(generator, saved)
 
 
 def generators(values: Any, own: frozenset[str], seen: set[int]) -> Iterator[Generator]:

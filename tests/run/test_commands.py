@@ -67,28 +67,32 @@ def test_reports_of_one_and_of_several(run: Path, tmp_path: Path) -> None:
     assert both.exit_code == 0, both.output
     assert "width=5 noise=0.0" in both.output and "heun" in both.output
     assert (tmp_path / "both" / "report.html").stat().st_size > 50_000
-    assert "--out" in ocnet("report", run, run).output
+    assert "--out" in ocnet("report", run, tmp_path / "other").output
+    assert "only once" in ocnet("report", run, run).output
 
 
 @pytest.mark.parametrize(
     "options, message",
     [
-        (["--epochs", "1", "--iterations", "2"], "Give epochs or iterations, but not both."),
-        (["--optimizer", "lion"], "optimizer must be one of sgd, adam, adamw, lbfgs"),
-        (["--lr", "-1"], "Must have lr > 0, but got lr=-1.0."),
-        (["--ema", "2"], "Must have 0 < decay < 1, but got decay=2.0."),
-        (["--precision", "8"], "precision must be"),
-        (["--device", "tpu"], "device must be auto, cpu, cuda or mps"),
-        (["--solver", "nope"], "method must be one of dopri5"),
+        (
+            ["--epochs", "1", "--iterations", "2"],
+            "Give epochs or iterations, but not both: got epochs=1",
+        ),
+        (["--optimizer", "lion"], "must be one of sgd, adam, adamw, lbfgs"),
+        (["--lr", "-1"], "'--lr': must be > 0 and finite, but got -1.0."),
+        (["--ema", "2"], "'--ema': must be > 0 and < 1, but got 2.0."),
+        (["--precision", "8"], "'--precision': must be one of 32, bf16, 16"),
+        (["--device", "tpu"], "must be auto, cpu, cuda, mps or cuda:1, but got 'tpu'"),
+        (["--solver", "nope"], "'--solver': must be one of euler, heun, rk4, rk38, dopri5"),
         (["--set", "nope=1"], "takes no argument 'nope'"),
         (["--depth", "3"], "takes no argument 'depth'"),
         (["--sharded", "--optimizer", "lbfgs"], "L-BFGS needs whole parameters"),
         (["--sharded", "--gradient", "reversible"], '"reversible" needs whole parameters'),
         (["--gamma-schedule", "cosine"], "needs a residual network's stage cost with gamma > 0"),
-        (["--gamma-schedule", "up"], "gamma_schedule must be one of constant, cosine, step"),
+        (["--gamma-schedule", "up"], "must be one of constant, cosine, step, but got 'up'"),
         (["--gamma-warmup", "9", "--capture"], "takes no schedule of gamma"),
         (["--gamma-warmup", "9", "--iterations", "9"], "Must have gamma_warmup < iterations"),
-        (["--steps", "0"], "Must have steps >= 1, but got steps=0."),
+        (["--steps", "0"], "must be at least 1, but got 0."),
     ],
 )
 def test_what_does_not_fit_is_told_in_one_line(
@@ -104,7 +108,7 @@ def test_shards_computed_again_take_no_energy_of_layers(tmp_path: Path) -> None:
     command = ["train", "tests.run.blobs:Damped", "--sharded", "--out", tmp_path / "run"]
     done = ocnet(*command, "--gradient", "checkpoint")
     assert "takes no ControlEnergy of layers" in " ".join(done.output.split())
-    assert done.exit_code == 1 and not (tmp_path / "run").exists()
+    assert done.exit_code == 2 and not (tmp_path / "run").exists()
 
 
 def test_what_shards_meet_is_explained() -> None:
@@ -122,7 +126,11 @@ def test_what_shards_meet_is_explained() -> None:
 
 def test_epochs_need_a_data_set_and_patience_validation(tmp_path: Path) -> None:
     done = ocnet("train", "tests.run.blobs:Drawn", "--epochs", "1", "--out", tmp_path / "run")
-    assert "no epochs: give iterations" in done.output and done.exit_code == 1
+    assert (
+        "no epochs: give iterations" in done.output
+        and "epochs=1" in done.output
+        and done.exit_code == 2
+    )
 
 
 def test_early_stopping_keeps_the_best(tmp_path: Path) -> None:
@@ -164,7 +172,7 @@ def test_a_neural_ode_goes_on_after_ctrl_c(
 def test_a_folder_that_is_no_run_is_told(tmp_path: Path) -> None:
     for command in ("resume", "report"):
         done = ocnet(command, tmp_path)
-        assert done.exit_code == 1 and "is not a run: it has no config.json" in done.output
+        assert done.exit_code == 2 and "is not a run: it has no config.json" in done.output
 
 
 class Explosive(Drawn):
