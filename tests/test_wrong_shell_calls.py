@@ -137,6 +137,8 @@ FLAGS = [
     ["train", "{own}:Decay", "--set", "wait=1"],
     ["train", "{own}:Decay", "--set", "weight=1", "--set", "weight=2"],
     ["compare", "{own}:Decay", "--open"],
+    ["compare", "{own}:Decay", "--memory=2"],
+    ["compare", "{run}", "--trust=1"],
     ["compare", "{own}:Decay", "--set", "weight=-1"],
     ["solve", "{own}:Decay", "--certificate"],
     ["solve", "{own}:Decay", "--no-certify=1"],
