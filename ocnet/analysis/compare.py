@@ -67,7 +67,8 @@ def compare(
     # On copies, and not in training mode: comparing leaves no trace in running statistics.
     problem, control = copy.deepcopy(problem).eval(), copy.deepcopy(control).eval()
     refuse([*misspelt(problem), *mixing_in_training(problem, control, sample)])
-    network = first_of(Euler, solvers) or first_of(ExplicitRungeKutta, solvers)
+    kept = [solver for solver in solvers if not without_states(solver)]
+    network = first_of(Euler, kept) or first_of(ExplicitRungeKutta, kept)
     n = solvers[0].n if network is None else network.n
     measured = Measured.of(problem, control, sample, n, reference, fine_steps)
     measure = Measurement(problem, control, sample, measured, repeats, memory, reference)
@@ -123,6 +124,7 @@ class Measurement:
 
     Attributes:
         paths: What each solver gave, by its name.
+        times: The seconds that each took, by its name.
     """
 
     def __init__(
@@ -141,6 +143,14 @@ class Measurement:
         self.memory = memory
         self.method = getattr(reference, "method", "dopri5" if reference is None else None)
         self.paths: dict[str, Path] = {}
+        self.times: dict[str, float] = {}
+
+    def time(self, solver: Solver, repeats: int) -> float:
+        """The seconds that a solver takes, measured once."""
+        name = repr(solver)
+        if name not in self.times:
+            self.times[name] = seconds(self.problem, self.control, solver, self.sample, repeats)
+        return self.times[name]
 
     def row(self, solver: Solver) -> Row:
         """What one solver does."""
@@ -149,13 +159,17 @@ class Measurement:
             path = exact.path(solver)
             with torch.no_grad():
                 scores = exact.problem.score(path.final, exact.sample.target)
-            time = seconds(self.problem, self.control, solver, self.sample, self.repeats)
+            time = self.time(solver, self.repeats)
             held = self.memory and peak(self.problem, self.control, solver, self.sample) or None
         except SolverError as error:
             return Row(
                 repr(solver), nan, nan, nan, nan, None, 0, nan, None, {},
                 note=f"stops at t={error.time:.3g}",
             )  # fmt: skip
+        except ValueError as error:
+            if not without_states(solver):
+                raise
+            return Row(repr(solver), nan, nan, nan, nan, None, 0, nan, None, {}, note=str(error))
         self.paths[repr(solver)] = path
         reference = exact.first
         known = reference is not None
@@ -224,11 +238,20 @@ class Measurement:
             for setting in settings_of(solver):
                 try:
                     path = self.exact.path(setting)
-                    time = seconds(self.problem, self.control, setting, self.sample, 1)
+                    time = self.time(setting, 1)
                 except SolverError:
+                    continue
+                except ValueError:
+                    if not without_states(setting):
+                        raise
                     continue
                 error = self.exact.gap(path, self.yardstick(setting)).path.max().item()
                 yield Point(family(solver), repr(setting), path.evaluations, time, error)
+
+
+def without_states(solver: Solver) -> bool:
+    """Whether a solver keeps no states between the first and the last to be compared."""
+    return isinstance(solver, ExplicitRungeKutta) and solver.gradient == "reversible"
 
 
 def family(solver: Solver) -> str:

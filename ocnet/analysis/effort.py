@@ -15,6 +15,10 @@ from ..problem import Problem, Sample
 from ..solver import Solver
 
 
+BUDGET = 0.5
+"""Seconds after which a solver is not timed once more."""
+
+
 def gradient_step(
     problem: Problem, control: Control, solver: Solver, sample: Sample
 ) -> Callable[[], None]:
@@ -42,12 +46,13 @@ def seconds(
 
     Arguments:
         problem, control, solver, sample: What to solve.
-        repeats: How often to time it, after once to warm up.
+        repeats: How often to time it at most, after once to warm up; less often, but once, where
+            that takes longer than `BUDGET`.
     """
     step = gradient_step(problem, control, solver, sample)
     step()
     taken = []
-    for _ in range(repeats):
+    while not taken or (len(taken) < repeats and sum(taken) < BUDGET):
         start = time.perf_counter()
         step()
         taken.append(time.perf_counter() - start)

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -71,6 +71,7 @@ class Measured:
         failure: Why there is no first reference.
         scale, cost_scale: What differences are measured on.
         m: The intervals at whose ends paths are compared.
+        found: The paths that solvers gave so far, by their names.
     """
 
     problem: Problem
@@ -82,6 +83,7 @@ class Measured:
     scale: list[Tensor]
     cost_scale: Tensor
     m: int
+    found: dict[str, Path] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(
@@ -115,14 +117,21 @@ class Measured:
         cost = cost_scale(problem, control, sample, first)
         return cls(problem, control, sample, first, second, "", scale, cost, m)
 
-    @torch.no_grad()
     def path(self, solver: Solver) -> Path:
-        """The path of a solver at the times of the reference.
+        """The path of a solver at the times of the reference, computed once.
 
         Raises:
             SolverError: If the solver breaks down.
             ValueError: If it does not keep the states between.
         """
+        name = repr(solver)
+        if name not in self.found:
+            self.found[name] = self.solved(solver)
+        return self.found[name]
+
+    @torch.no_grad()
+    def solved(self, solver: Solver) -> Path:
+        """The path of a solver at the times of the reference."""
         if not isinstance(solver, ExplicitRungeKutta):
             if not solver.is_fixed:
                 solver = solver.with_steps(self.m)
@@ -134,7 +143,7 @@ class Measured:
         cost, trajectory = evaluate(self.problem, self.control, solver, self.sample)
         grid = uniform_grid(self.problem, solver.n)
         if len(trajectory.states) != len(grid.times):
-            raise ValueError(f"{solver!r} keeps no states between the first and the last")
+            raise ValueError("keeps no states between the first and the last")
         path = as_path(self.problem, grid, trajectory, cost)
         if self.first is None:
             return path
@@ -181,7 +190,7 @@ def certify(
     path: Path | None = None,
     optima: Optima | None = None,
     known: float | None = None,
-    violation: float | None = None,
+    ode_violation: float | None = None,
 ) -> Certificate:
     """Whether the solver's steps behave like the ODE with the same control.
 
@@ -191,10 +200,10 @@ def certify(
         path: What the solver gives, if that is known already.
         optima: Optimal costs at several depths, where they were found.
         known: The known optimal cost.
-        violation: By how much the control violates a constraint in the ODE.
+        ode_violation: By how much the control violates a constraint in the ODE.
     """
     path = path or measured.path(solver)
-    facts = {"optima": optima, "known": known, "violation": violation}
+    facts = {"optima": optima, "known": known, "ode_violation": ode_violation}
     missed = measured.missed_knots(solver.n)
     if measured.first is None or measured.second is None:
         return Certificate.unknown(solver, path.cost.mean().item(), measured.failure, **facts)

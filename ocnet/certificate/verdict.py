@@ -129,7 +129,7 @@ class Certificate:
         advice: A depth that was run, of a network that does not behave like its ODE.
         optima: Optimal costs at several depths, or None.
         known: The known optimal cost, or None.
-        violation: By how much the control violates a constraint in the ODE, or None.
+        ode_violation: By how much the control violates a constraint in the ODE, or None.
     """
 
     solver: str
@@ -153,7 +153,7 @@ class Certificate:
     advice: Advice | None = None
     optima: Optima | None = None
     known: float | None = None
-    violation: float | None = None
+    ode_violation: float | None = None
 
     @classmethod
     def unknown(
@@ -164,7 +164,7 @@ class Certificate:
         *,
         optima: Optima | None = None,
         known: float | None = None,
-        violation: float | None = None,
+        ode_violation: float | None = None,
     ) -> "Certificate":
         """A certificate of what could not be estimated.
 
@@ -172,11 +172,11 @@ class Certificate:
             solver: The network.
             cost: Its mean cost.
             reason: Why nothing can be said.
-            optima, known, violation: As of the class.
+            optima, known, ode_violation: As of the class.
         """
         return cls(
             repr(solver), solver.n, "could not be estimated", reason, cost,
-            optima=optima, known=known, violation=violation,
+            optima=optima, known=known, ode_violation=ode_violation,
         )  # fmt: skip
 
     @property
@@ -285,8 +285,8 @@ class Certificate:
             rows.append((label, number(self.optima.optimum, self.optima.note)))
         if self.known is not None:
             rows.append(("known J*", number(self.known)))
-        if self.violation is not None:
-            rows.append(("constraint violation in the ODE", f"{self.violation:.1e}"))
+        if self.ode_violation is not None:
+            rows.append(("constraint violation in the ODE", f"{self.ode_violation:.1e}"))
         return rows
 
     def table(self, tablefmt: str = "simple") -> str:

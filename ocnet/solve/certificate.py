@@ -37,7 +37,7 @@ def certify(solution: "Solution") -> Certificate:
     measured = Measured.of(problem, control, sample, solver.n, fine_steps=fine_steps)
     scale = measured.cost_scale.mean().item() if measured.first is not None else 1.0
     with torch.no_grad():
-        violation = ode_violation(solution).max().item()
+        over = ode_violation(solution).max().item()
     known = getattr(solution.batch.problem, "optimal_cost", None)
     if known is not None and not solution.batch.parameters:
         known = known(solution.batch.x0).mean().item()
@@ -46,7 +46,7 @@ def certify(solution: "Solution") -> Certificate:
         solver,
         optima=optima(solution, scale),
         known=known if isinstance(known, float) else None,
-        violation=violation,
+        ode_violation=over,
     )
 
 
