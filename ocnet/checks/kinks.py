@@ -11,8 +11,12 @@ from torch import Tensor
 from .finding import at_line, Finding, is_users
 
 
-CLOSE = 1e-3
-"""How close to a kink an operation's argument counts, relative to its largest value or one."""
+CLOSE, NEARBY = 1e-3, 0.1
+"""How close to a kink an operation's argument counts, relative to its largest value or one.
+
+What is nearby counts where nothing is close: the best point of an iteration that a kink has stopped
+need not lie on it.
+"""
 
 SMOOTH = "replace it by sqrt(y**2 + 1e-6), or bound it by a further control that is the cost"
 
@@ -159,13 +163,22 @@ def kinks(evaluations: Sequence[Evaluation]) -> list[Finding]:
                     closest[key] = least, time
                 if math.isfinite(most):
                     largest[key] = max(most, largest.get(key, 1.0))
-    found = []
-    for (function, place, name), (least, time) in sorted(closest.items(), key=lambda v: v[1]):
-        kind = KINDS[name]
-        if least <= CLOSE * largest.get((function, place, name), 1.0):
-            message = f"{kind.what}, of {kind.symbol}, at t={time:.4g}: {kind.advice}."
-            found.append(Finding(function, place, message))
-    return found
+    for share in (CLOSE, NEARBY):
+        found = [
+            Finding(function, place, in_words(KINDS[name], time))
+            for (function, place, name), (least, time) in sorted(
+                closest.items(), key=lambda item: item[1]
+            )
+            if least <= share * largest.get((function, place, name), 1.0)
+        ]
+        if found:
+            return found
+    return []
+
+
+def in_words(kind: Kind, time: float) -> str:
+    """What is wrong with an operation, where, and what to do about it."""
+    return f"{kind.what}, of {kind.symbol}, at t={time:.4g}: {kind.advice}."
 
 
 def graph(value: Tensor) -> Iterator[Any]:

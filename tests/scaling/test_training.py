@@ -21,7 +21,7 @@ from examples.scaling_paper.classification import (
     WeightStudy,
 )
 from ocnet import Euler, init, Sample
-from ocnet.control import piecewise
+from ocnet.control import base, piecewise
 from ocnet.control.base import kept_constants
 from ocnet.objective import evaluate
 from ocnet.scaling.images import Images, images, split
@@ -35,7 +35,6 @@ from ocnet.scaling.training import (
     train_side_by_side,
     Trained,
 )
-from ocnet.solver import runge_kutta
 from ocnet.train.capture import CudaGraphs, Recorder
 from tests.train.test_capture import Tape
 
@@ -185,7 +184,7 @@ def test_a_step_can_be_captured(data: Images, monkeypatch: pytest.MonkeyPatch) -
     def kept(values: Sequence[float], dtype: torch.dtype, device: torch.device) -> Tensor:
         return kept_constants(tuple(values), dtype, device)
 
-    for module in (runge_kutta, piecewise):
+    for module in (base, piecewise):
         monkeypatch.setattr(module, "constants", kept)
     step()  # A capture comes after a few eager steps, which make the constants.
     with Copies() as inside:
