@@ -264,3 +264,12 @@ def test_process_drawn_by_its_covariance_where_no_embedding_exists(
 def test_bad_input_is_named(call: Callable, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("kernel", "index"),
+    [(init.RBF(0.2), 1.0), (init.Matern(0.2, nu=1.5), 1.0), (init.Matern(0.2, nu=0.5), 0.5)],
+)
+def test_the_hurst_index_of_increments(kernel: init.Covariance, index: float) -> None:
+    """Neighbours are equal where the process is differentiable, else independent."""
+    assert init.SmoothIncrements(kernel).hurst == index

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ocnet import Euler, Problem, Sample
 from ocnet.solve import Solution, solve
-from ocnet.solve.compiled import build, UnsafeCache
+from ocnet.solve.compiled import build, cache as disk, UnsafeCache
 from ocnet.solve.compiled.kernel import known
 
 
@@ -168,6 +168,22 @@ def test_a_damaged_library_is_made_anew(cache: Path, damage: str) -> None:
         content = path.read_bytes()
         assert hashlib.sha256(content[:-32]).digest() == content[-32:]
         assert len(content) == len(whole)
+
+
+@pytest.mark.parametrize("bit", [0, 7, 100, 799, 800, 801, 1000, 1055])
+def test_one_flipped_bit_is_noticed_wherever_it_is(tmp_path: Path, bit: int) -> None:
+    """In the content as in its checksum."""
+    value = bytes(range(100))
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        disk.write(folder, "a.so", value)
+        assert disk.read(folder, "a.so") == value
+        content = bytearray((tmp_path / "a.so").read_bytes())
+        content[bit // 8] ^= 1 << bit % 8
+        (tmp_path / "a.so").write_bytes(content)
+        assert disk.read(folder, "a.so") is None
+    finally:
+        os.close(folder)
 
 
 def test_a_library_of_something_else_is_made_anew(cache: Path, tmp_path: Path) -> None:

@@ -140,6 +140,10 @@ def test_stopping_counts_failures_in_a_row() -> None:
     ]  # fmt: skip
     assert stopping.best == 1
     assert not Stopping().is_over
+    hopeless = Stopping(patience=2)
+    assert [(hopeless.improves(math.inf), hopeless.is_over) for _ in range(2)] == [
+        (False, False), (False, True),
+    ]  # fmt: skip
 
 
 def test_measures_are_means_in_evaluation_mode() -> None:
