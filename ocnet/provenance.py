@@ -1,5 +1,6 @@
 """Where a result comes from: versions, hardware, command, git revision, the user's own code."""
 
+import ast
 import functools
 import hashlib
 import inspect
@@ -102,10 +103,10 @@ def git(*words: str) -> subprocess.CompletedProcess[str] | None:
 
 
 def namespaces(kind: type) -> dict[str, dict[str, Any]]:
-    """The user's modules that a class is written in or reaches by names, by their own names.
+    """The user's modules that a class is written in or that those import, by their own names.
 
-    Starts at the class and its bases and follows modules, classes and functions that the modules'
-    names stand for. What is installed is left out, and ocnet itself.
+    Starts at the class and its bases; follows import statements, and the modules, classes and
+    functions that the modules' names stand for. What is installed is left out, and ocnet itself.
     """
     found: dict[str, dict[str, Any]] = {}
     todo: list[Any] = list(kind.__mro__)
@@ -115,6 +116,7 @@ def namespaces(kind: type) -> dict[str, dict[str, Any]]:
             if name not in found and is_own(space.get("__file__")):
                 found[str(name)] = space
                 todo += [v for v in space.values() if isinstance(v, FOLLOWED)]
+                todo += imported(space)
     return found
 
 
@@ -138,6 +140,25 @@ def spaces_of(value: Any) -> list[dict[str, Any]]:
     if not spaces and module is not None:
         spaces = [vars(module)]
     return spaces
+
+
+def imported(space: dict[str, Any]) -> list[ModuleType]:
+    """The modules that the import statements of a file name, as far as they were imported."""
+    try:
+        statements = list(ast.walk(ast.parse(Path(space["__file__"]).read_bytes())))
+    except (OSError, SyntaxError, ValueError):
+        return []
+    names: list[str] = []
+    for statement in statements:
+        if isinstance(statement, ast.Import):
+            names += [alias.name for alias in statement.names]
+        elif isinstance(statement, ast.ImportFrom):
+            # A relative name starts at the package, one level up for each further dot.
+            parts = (space.get("__package__") or "").split(".")
+            start = parts[: len(parts) - statement.level + 1] if statement.level else []
+            place = ".".join([*start, *([statement.module] if statement.module else [])])
+            names += [place, *(f"{place}.{alias.name}" for alias in statement.names)]
+    return [sys.modules[name] for name in names if name in sys.modules]
 
 
 def is_own(file: str | None) -> bool:
