@@ -34,7 +34,7 @@ def origin(
         device: Where to compute.
     """
     found = {
-        "config": dataclasses.asdict(config),
+        "config": {k: v for k, v in dataclasses.asdict(config).items() if k not in SAME_RESULT},
         "sources": sources(type(problem)),
         "data": None if data is None else sum_of(data),
         "processes": world_size(),
@@ -67,7 +67,7 @@ def differing(
     found = [
         f"{name} is {asked.get(name)!r} in config.json and was {before.get(name)!r}"
         for name in {**before, **asked}
-        if name not in permitted and name not in SAME_RESULT and asked.get(name) != before.get(name)
+        if name not in permitted and asked.get(name) != before.get(name)
     ]
     # A module comes or goes only where one that names it changes.
     for name in sorted({*then["sources"]} & {*now["sources"]}):

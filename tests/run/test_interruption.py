@@ -12,13 +12,14 @@ from collections.abc import Callable
 from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
 
 from ocnet import Sample
 from ocnet.run import Config, execute, Interrupted, RunFolder
+from ocnet.train import Engine
 from tests.run.blobs import Blobs
 
 
@@ -188,12 +189,14 @@ def test_a_signal_while_the_best_model_is_measured(tmp_path: Path, number: signa
 
 def ctrl_c_at_step_20() -> None:
     """Sends the process a SIGINT from within step 20, as Ctrl-C would."""
-    genuine = Blobs.augment
+    genuine = Engine.backward
+    calls = 0
 
-    def interrupted(self: Blobs, sample: Sample, generator: torch.Generator | None) -> Sample:
-        self.calls = getattr(self, "calls", 0) + 1
-        if self.calls == 20:
+    def interrupted(self: Engine, *arguments: Any) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 20:
             os.kill(os.getpid(), signal.SIGINT)
-        return genuine(self, sample, generator)
+        return genuine(self, *arguments)
 
-    Blobs.augment = interrupted  # pyright: ignore[reportAttributeAccessIssue]
+    Engine.backward = interrupted  # pyright: ignore[reportAttributeAccessIssue]
