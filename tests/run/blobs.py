@@ -84,6 +84,19 @@ class Pausing(Blobs):
         return super().augment(sample, generator)
 
 
+class Skipping(Blobs):
+    """A state that is left out of some steps: its layer's parameters then have no gradient."""
+
+    calls = 0
+
+    def augment(self, sample: Sample, generator: torch.Generator | None = None) -> Sample:
+        self.calls += 1
+        return super().augment(sample, generator)
+
+    def dynamics(self, t: Tensor, x: Tensor, u: nn.Module) -> Tensor:
+        return torch.zeros_like(x) if float(t) == self.calls % 3 and self.training else u(x)
+
+
 class Damped(Blobs):
     """The weights of the layers cost something, too."""
 

@@ -112,6 +112,19 @@ def test_two_processes_compute_what_one_does(tmp_path: Path, way: list[str]) -> 
         torch.testing.assert_close(there, here, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("way", [[], ["--accumulate", "2"]], ids=["whole", "in parts"])
+def test_a_parameter_that_a_step_does_not_use_stops_nobody(tmp_path: Path, way: list[str]) -> None:
+    two = torchrun(
+        "train", "tests.run.blobs:Skipping", "--set", "dropout=0.0", "--set", "norm=False",
+        "--epochs", "5", "--batch-size", "8", "--device", "cpu", *way,
+        "--out", str(tmp_path / "two"),
+    )  # fmt: skip
+    single(tmp_path / "one", SAME, "tests.run.blobs:Skipping")
+    _, errors = two.communicate(timeout=LONG)
+    assert two.returncode == 0, errors
+    agrees(tmp_path / "one", tmp_path / "two")
+
+
 def test_a_cost_that_finds_shards_is_told_in_one_line(tmp_path: Path) -> None:
     options = ["knows=True", "--gradient", "checkpoint"]
     process = torchrun(
