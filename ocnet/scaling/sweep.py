@@ -2,8 +2,12 @@
 
 import abc
 import hashlib
+import json
 import os
 import time
+import warnings
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import as_completed, Executor
 from pathlib import Path
@@ -11,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from tqdm import tqdm
+
+from ..provenance import library, sources, version
 
 
 Arrays = dict[str, np.ndarray]
@@ -50,7 +56,8 @@ def run_study(
     """The arrays of a study; chunks that the folder holds already are read, not computed.
 
     Beside the arrays of the study there is `seconds`, the wall time each chunk took when it was
-    computed.
+    computed. A chunk notes the settings, the versions and the source that it was computed with: one
+    with others, or a damaged one, is computed again, and a warning says so.
 
     Arguments:
         study: The study.
@@ -61,7 +68,8 @@ def run_study(
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{digest(study)}-{chunk:04d}.npz" for chunk in range(study.n_chunks())]
-    missing = [chunk for chunk, file in enumerate(files) if not file.exists()]
+    expected = record(study)
+    missing = [chunk for chunk, file in enumerate(files) if not is_of(file, expected)]
     with tqdm(
         total=len(files),
         initial=len(files) - len(missing),
@@ -77,14 +85,47 @@ def run_study(
             for future in as_completed(futures):
                 save(files[futures[future]], future.result())
                 bar.update()
-    return joined([load(file) for file in files]) | study.axes()
+    chunks = [load(file) for file in files]
+    for arrays in chunks:
+        del arrays[RECORD]
+    return joined(chunks) | study.axes()
 
 
 def timed(study: Study, chunk: int) -> Arrays:
     """The arrays of a chunk and how long they took."""
     start = time.perf_counter()
     arrays = study.compute(chunk)
-    return arrays | {"seconds": np.array([time.perf_counter() - start])}
+    seconds = np.array([time.perf_counter() - start])
+    return arrays | {"seconds": seconds, RECORD: np.array([record(study)])}
+
+
+RECORD = "computed_with"
+"""The array of a chunk that says what it was computed with."""
+
+
+def record(study: Study) -> str:
+    """What the numbers of a chunk depend on, as JSON: settings, versions, the study's source."""
+    versions = {name: version(name) for name in ("ocnet", "torch", "numpy")}
+    found = {"study": repr(study), **versions, "library": library(), **sources(type(study))}
+    return json.dumps(found, sort_keys=True)
+
+
+def is_of(file: Path, expected: str) -> bool:
+    """Whether a file is a chunk that was computed with what there is now."""
+    if not file.exists():
+        return False
+    try:
+        arrays = load(file)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        warnings.warn(f"{file} is damaged, and computed again.", stacklevel=3)
+        return False
+    then = json.loads(str(arrays[RECORD][0])) if RECORD in arrays else {}
+    now = json.loads(expected)
+    changed = [name for name in sorted({*then, *now}) if then.get(name) != now.get(name)]
+    if changed:
+        names = ", ".join(changed)
+        warnings.warn(f"{file} was computed with another {names}: again.", stacklevel=3)
+    return not changed
 
 
 def digest(study: Study) -> str:
@@ -102,7 +143,7 @@ def save(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 def load(file: Path) -> Arrays:
     """The arrays in a file."""
-    with np.load(file) as arrays:
+    with file.open("rb") as stream, np.load(stream) as arrays:
         return dict(arrays)
 
 

@@ -1,6 +1,7 @@
 """Studies resume where they stopped, run on other engines, and draw what they measured."""
 
 import importlib.util
+import json
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from examples.scaling_paper.studies import (
     PathStudy,
 )
 from ocnet import init
-from ocnet.scaling import predictions
+from ocnet.scaling import predictions, sweep
 from ocnet.scaling.sweep import Arrays, run_study, Study
 
 
@@ -61,6 +62,35 @@ def test_a_study_resumes_where_it_stopped(tmp_path: Path) -> None:
     # Other settings, other chunks.
     run_study(Squares(5, seed=1), tmp_path, progress=False)
     assert len(list(tmp_path.iterdir())) == 10
+
+
+@pytest.mark.parametrize("way", ["version", "settings", "source", "damage", "none"])
+def test_a_chunk_of_another_state_is_computed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    study = Squares(2)
+    before = run_study(study, tmp_path, progress=False)
+    files = sorted(tmp_path.iterdir())
+    arrays = sweep.load(files[1])
+    arrays["square"] = np.array([77])
+    noted = json.loads(str(arrays[sweep.RECORD][0]))
+    other = {"version": "torch", "settings": "study", "source": __name__}
+    if way in other:
+        noted[other[way]] = "another"
+    if way == "none":
+        del arrays[sweep.RECORD]
+    else:
+        arrays[sweep.RECORD] = np.array([json.dumps(noted)])
+    sweep.save(files[1], arrays)
+    if way == "damage":
+        content = files[1].read_bytes()
+        files[1].write_bytes(content[: len(content) // 2])
+    with pytest.warns(UserWarning, match="0001.npz (was computed with another|is damaged)"):
+        again = run_study(study, tmp_path, progress=False)
+    for name in ("square", "noise"):
+        np.testing.assert_array_equal(again[name], before[name])
+    # And then it is as it should be.
+    run_study(study, tmp_path, progress=False)
 
 
 def test_chunks_do_not_depend_on_who_computes_them(tmp_path: Path) -> None:
