@@ -115,6 +115,7 @@ def trained_policy(n: int, n_steps: int) -> Controller:
         n_steps=n_steps,
         batch_size=64,
         generator=generator,
+        constraints="ignore",  # the policy keeps the bounds by itself
     )
     with torch.no_grad():
         policy.requires_grad_(False)

@@ -110,6 +110,7 @@ def test_machine_code_differentiates_what_it_computes() -> None:
         torch.testing.assert_close(found.cost, expected.cost)
 
 
+@pytest.mark.slow
 def test_a_static_parameter_read_as_a_number() -> None:
     """`float(self.a)` has no derivative: the guess .3 had been "optimal"; right is 1."""
 

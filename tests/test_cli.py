@@ -67,6 +67,7 @@ def test_problems() -> None:
     assert "problems.digits:Digits" in result.stdout
 
 
+@pytest.mark.slow
 def test_compare_a_problem_of_ones_own(own: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = ocnet(

@@ -82,6 +82,7 @@ def test_certificate() -> None:
     assert "does not behave like its ODE" in coarse.verdict
 
 
+@pytest.mark.slow
 def test_texts_data_and_pictures() -> None:
     problem = Digits(width=8)
     control = problem.initial_control(4, torch.Generator().manual_seed(0))

@@ -68,6 +68,7 @@ def test_onnx_agrees(tmp_path: Path) -> None:
             to_onnx(network, path)
 
 
+@pytest.mark.slow
 def test_the_forward_pass_compiles_as_one_graph() -> None:
     """In a process of its own: the compiler cannot trace the shape checks of the tests."""
     script = """

@@ -48,6 +48,7 @@ def test_euler_optimum(make: type[SolvedProblem]) -> None:
     assert cost == pytest.approx(expected.item(), rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [ScalarLQR, TerminalLQR, Tanh, BilinearPenalty, DeepLinear])
 def test_orders(make: type[SolvedProblem]) -> None:
     """`J_Euler - J*` is O(h), `J_ODE(u_Euler) - J*` is O(h^2)."""

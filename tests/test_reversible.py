@@ -177,6 +177,7 @@ def test_layers_and_projections(generator: torch.Generator) -> None:
     torch.testing.assert_close(after, dict(network.named_buffers()))
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_depth() -> None:
     def held(n: int, gradient: str) -> float:
         torch.manual_seed(0)

@@ -369,6 +369,7 @@ def test_save_and_load(tmp_path: Path) -> None:
         Solution.load(tmp_path / "solution.safetensors", ScalarLQR())
 
 
+@pytest.mark.slow
 def test_certificate_shows_how_euler_misleads() -> None:
     problem = OscillatorLQR()
     euler = solve(problem, solver=Euler(60)).certificate
@@ -390,6 +391,7 @@ def test_certificate_shows_how_euler_misleads() -> None:
     assert "RK4(60) behaves like its ODE" in told and "misleads" not in told
 
 
+@pytest.mark.slow
 def test_a_control_found_by_euler_misses_the_end_in_continuous_time() -> None:
     """Euler gives energy to the pendulum that it does not have."""
     euler, rk4 = (solve(PendulumSwingUp(), solver=s(200)).certificate for s in (Euler, RK4))

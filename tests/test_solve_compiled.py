@@ -8,6 +8,7 @@ import torch
 from torch import nn, Tensor
 
 from ocnet import Euler, ExplicitRungeKutta, Problem, RK4, Sample
+from ocnet.checks import ProblemError
 from ocnet.solve import InteriorPoint, solve
 from ocnet.solve.compiled import build, Kernel, kernel, Unsupported
 from ocnet.solve.compiled.expression import Graph, OPERATIONS
@@ -319,13 +320,16 @@ class Sorting(Slide):
 
 
 @compiles
-@pytest.mark.parametrize(
-    ("problem", "message"), [(Branching(), "Branching is not compiled"), (Sorting(), "aten.sort")]
-)
-def test_what_has_no_formula_is_solved_by_torch(problem: Problem, message: str) -> None:
-    with pytest.raises(Unsupported, match=message):
-        solve(problem, solver=Euler(8), compile=True)
-    assert solve(problem, solver=Euler(8)).status == "converged"
+def test_what_has_no_formula_is_solved_by_torch() -> None:
+    with pytest.raises(Unsupported, match="aten.sort"):
+        solve(Sorting(), solver=Euler(8), compile=True)
+    assert solve(Sorting(), solver=Euler(8)).status == "converged"
+
+
+@pytest.mark.parametrize("compile", [None, True, False])
+def test_a_branch_on_the_state_is_refused(compile: bool | None) -> None:
+    with pytest.raises(ProblemError, match=r"^stage_cost .*no values taken out of tensors"):
+        solve(Branching(), solver=Euler(8), compile=compile)
 
 
 def test_without_a_compiler_torch_solves(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,6 +70,7 @@ def test_derivatives_through_an_active_path_constraint() -> None:
     torch.testing.assert_close(slope, -1 / a**2, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_solve_command(tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = CliRunner().invoke(
@@ -90,9 +91,9 @@ def test_solve_command(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--solver", "dopri5"], "--solver must be one of"),
-        (["--method", "newton"], "--method must be one of"),
-        (["--steps", "0"], "n >= 1"),
+        (["--solver", "dopri5"], "'--solver': must be one of euler"),
+        (["--method", "newton"], "'--method': must be one of"),
+        (["--steps", "0"], "must be at least 1, but got 0"),
     ],
 )
 def test_solve_command_refuses(arguments: list[str], message: str) -> None:

@@ -117,6 +117,7 @@ def test_a_problem_with_an_interior_point_is_never_infeasible(seed: int, room: f
     assert max(solution.optimality) < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beyond", [1e-2, 1.0, 30.0])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_what_is_out_of_reach_is_missed_by_as_little_as_can_be(seed: int, beyond: float) -> None:

@@ -59,6 +59,7 @@ def test_gradient_of_the_augmented_lagrangian(compiled: bool, generator: torch.G
     torch.testing.assert_close(slope, (up - down) / (2 * eps), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_free_final_time() -> None:
     """Least time of the double integrator is 2; the brachistochrone's that of the second order."""
     found = solve(MinTime(), solver=Euler(10), method=LBFGS())
@@ -73,6 +74,7 @@ def test_free_final_time() -> None:
     torch.testing.assert_close(found.costates, best.costates, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [LBFGS(), Adam(steps_per_round=400, lr=0.03, tolerance=1e-2)])
 def test_static_parameters(method: LBFGS | Adam) -> None:
     """`12 m^2 / (1 - 1/n^2) + 4/m^2` is least at `m^4 = 4 (1 - 1/n^2) / 12`."""
@@ -113,6 +115,7 @@ def test_each_instance_has_parameters_of_its_own() -> None:
     torch.testing.assert_close(found.cost, c * masses**2 + 4 / masses**2, rtol=1e-5, atol=0)
 
 
+@pytest.mark.slow
 def test_inequalities_along_the_path() -> None:
     best = solve(BrysonDenham(), solver=Euler(10))
     found = solve(BrysonDenham(), solver=Euler(10), method=LBFGS(tolerance=1e-3))

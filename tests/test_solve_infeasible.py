@@ -78,6 +78,7 @@ class Lift(Runner):
         return x - x.new_tensor([5.0, 0.0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compile", [None, False])
 def test_a_static_parameter_is_free_to_move_far(compile: bool | None) -> None:
     solution = solve(Lift(), solver=RK4(100), compile=compile)

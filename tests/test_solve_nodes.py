@@ -147,6 +147,7 @@ def least(problem: Problem, n: int) -> float:
     return float(found.fun)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("problem", [Sprint, Mixed, Closing])
 def test_the_last_node_counts(problem: type[Problem], compile: bool | None) -> None:
     solution = solve(problem(), solver=RK4(8), compile=compile)
@@ -163,6 +164,7 @@ def test_the_last_node_counts(problem: type[Problem], compile: bool | None) -> N
         assert float(solution.certificate.ode_violation) < 1e-8
 
 
+@pytest.mark.slow
 def test_the_last_node_counts_as_violation(compile: bool | None) -> None:
     """At most 2 can be reached, but 3 is demanded at the end, where alone the time is one."""
 

@@ -4,12 +4,13 @@ import math
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from ocnet import Euler, Problem, RK4, Sample
+from ocnet import Batch, Euler, Problem, RK4, Sample
 from ocnet.solve import Adam, InteriorPoint, LBFGS, Method, solve, SuccessiveApproximation
 from problems.constrained import BoundedVanDerPol
 from problems.free_time import Brachistochrone
@@ -149,6 +150,54 @@ def test_each_instance_has_iterations_of_its_own(compile: bool | None) -> None:
     assert int(found.iterations[1]) == 25
     assert int(found.iterations[0]) == int(alone.iterations) < 25
     torch.testing.assert_close(found.cost[0], alone.cost, rtol=1e-12, atol=0)
+
+
+@BOTH
+def test_what_is_left_for_further_attempts_is_counted_for_each_instance(
+    compile: bool | None,
+) -> None:
+    """Two instances whose first attempts fail after different numbers of iterations."""
+    x0 = torch.tensor([[0.0], [-50.0]])
+    first = [
+        count_attempts(Unreachable().batch(x), InteriorPoint(max_iterations=15))[0] for x in x0
+    ]
+    assert first[0] != first[1] and max(first) < 15
+    most = 17
+    found = solve(
+        Unreachable().batch(x0), solver=Euler(8), method=InteriorPoint(max_iterations=most),
+        compile=compile,
+    )  # fmt: skip
+    assert found.statuses == ("exhausted", "exhausted")
+    assert found.iterations.tolist() == [most, most]
+
+
+@pytest.mark.parametrize("problem", [Unreachable, Saddle, Late])
+def test_the_iterations_are_those_of_all_attempts(problem: Callable[[], Problem]) -> None:
+    """Each is a Newton step, whatever problem it is of."""
+    method = InteriorPoint(max_iterations=40)
+    attempts = count_attempts(problem(), method)
+    found = solve(problem(), solver=Euler(8), method=method, compile=False)
+    assert len(attempts) > 1 and int(found.iterations) == sum(attempts)
+
+
+def count_attempts(problem: Problem | Batch, method: InteriorPoint) -> list[int]:
+    """The Newton steps of each attempt that solving a single problem takes, in torch."""
+    steps: list[int] = []
+    iterate, advance = InteriorPoint.iterate, InteriorPoint.advance
+
+    def attempt(*arguments: Any) -> Any:
+        steps.append(0)
+        return iterate(*arguments)
+
+    def step(*arguments: Any) -> Any:
+        steps[-1] += 1
+        return advance(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(InteriorPoint, "iterate", attempt)
+        patch.setattr(InteriorPoint, "advance", step)
+        solve(problem, solver=Euler(8), method=method, compile=False)
+    return steps
 
 
 @pytest.mark.parametrize("method", [LBFGS, Adam])

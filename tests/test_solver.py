@@ -93,6 +93,7 @@ depths = pytest.mark.parametrize(
 precisions = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @precisions
 @depths
@@ -108,6 +109,7 @@ def test_euler_is_a_residual_network(n: int, jumps: list[int], dtype: torch.dtyp
         assert trajectory.evaluations == n
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @precisions
 @depths

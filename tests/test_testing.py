@@ -15,6 +15,7 @@ from problems.nonlinear import Tanh
 PROBLEMS = {spec: kind for spec, kind in problems_of().items() if "images" not in spec}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", PROBLEMS)
 def test_every_problem_passes(spec: str) -> None:
     check_problem(PROBLEMS[spec](), n_steps=300 if "Hyper" in spec else 30, rtol=0.05)

@@ -96,6 +96,7 @@ def test_formulas_of_time_keep_the_dtype_of_the_state(solver: Solver, formula: s
     assert trajectory.states[-1].flatten().tolist() == pytest.approx([0.5] * 3, abs=6e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [PiecewiseLinear, CubicSpline])
 def test_knots_of_a_thousand_intervals_in_single_precision(make: type) -> None:
     t0 = 4096.0  # single precision has 2048 numbers from here to one further

@@ -133,6 +133,7 @@ def test_epochs_need_a_data_set_and_patience_validation(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_early_stopping_keeps_the_best(tmp_path: Path) -> None:
     done = ocnet(
         "train", "tests.run.blobs:Drawn", "--iterations", "200", "--batch-size", "2",
@@ -146,6 +147,7 @@ def test_early_stopping_keeps_the_best(tmp_path: Path) -> None:
     assert result["validation"]["cost"] == min(costs) == costs[result["best_step"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gradient", ["backprop", "adjoint"])
 def test_a_neural_ode_goes_on_after_ctrl_c(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gradient: str
@@ -182,6 +184,7 @@ class Explosive(Drawn):
         return torch.where(u.abs().max() > 0.3, torch.inf, u).expand_as(x)
 
 
+@pytest.mark.slow
 def test_a_cost_that_is_not_finite_leaves_what_reproduces_it(tmp_path: Path) -> None:
     spec = f"{__name__}:Explosive"
     done = ocnet("train", spec, "--iterations", "99", "--batch-size", "3", "--out", tmp_path / "r")

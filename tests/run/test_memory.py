@@ -30,6 +30,7 @@ def test_activations_are_counted() -> None:
     assert (deep - shallow) / 20 == pytest.approx(2 * state, rel=0.01)
 
 
+@pytest.mark.slow
 def test_recomputing_takes_the_square_root() -> None:
     def growth(gradient: str) -> float:
         shallow, deep = (expected_memory(job(n, gradient)).activations for n in (36, 144))
@@ -48,6 +49,7 @@ def test_what_cannot_be_had_is_no_advice() -> None:
     assert not any("reversible" in way for way in advice(built, plenty))
 
 
+@pytest.mark.slow
 def test_advice_is_what_fits() -> None:
     built = job(100)
     memory = expected_memory(built)
@@ -116,6 +118,7 @@ def test_a_real_process_takes_what_was_predicted(tmp_path: Path) -> None:
     assert grown == pytest.approx(predicted, rel=0.15)
 
 
+@pytest.mark.slow
 def test_memory_stays_flat_over_a_thousand_epochs(tmp_path: Path) -> None:
     """After the first hundred of them nothing is kept: no tensor, no file, no object."""
     torch.set_default_dtype(torch.float32)

@@ -18,6 +18,7 @@ from ocnet.scaling.limits import (
 )
 
 
+@pytest.mark.slow
 def test_ode_limit_is_approached_like_one_over_the_depth() -> None:
     comparison = ode_limit_of_smooth_weights(128, seed=1)
     assert comparison.depths == (16, 32, 64, 128)

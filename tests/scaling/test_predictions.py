@@ -88,6 +88,7 @@ def test_states_do_not_move_on_average(generator: torch.Generator) -> None:
 
 # At beta = 1/4 the relative standard deviation of |h_L|^4 is 65 for d = 10, 13 for d = 16 and 2.5
 # for d = 40 (the eighth moment of a layer has it): 2,000 networks tell of the wide ones only.
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [40, 48])
 def test_fourth_moment_of_gaussian_res_3(d: int, generator: torch.Generator) -> None:
     network = Res3(100, kind=init.Iid("gaussian"), d=d, n_in=8)

@@ -96,6 +96,7 @@ class Killed(BaseException):
     """What no code of the run answers."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_a_run_resumes_bit_by_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str

@@ -1,0 +1,41 @@
+"""The folder of a run: what it refuses, and how many checkpoints it keeps."""
+
+from pathlib import Path
+
+import pytest
+
+from ocnet.run import Config, RunFolder
+from ocnet.run.checkpoint import PART
+
+
+@pytest.mark.parametrize("name", ["notes.txt", ".hidden", "config.json", "checkpoints/"])
+def test_a_folder_with_something_in_it_is_refused_and_left_as_it_is(
+    tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / "run"
+    path.mkdir()
+    if name.endswith("/"):
+        (path / name).mkdir()
+    else:
+        (path / name).write_text("mine")
+    with pytest.raises(FileExistsError, match=f"{path} is not empty"):
+        RunFolder(path).create(Config("", device="cpu"), {})
+    assert [other.name for other in path.iterdir()] == [name.rstrip("/")]
+    if not name.endswith("/"):
+        assert (path / name).read_text() == "mine"
+
+
+def test_what_a_write_left_unfinished_is_nothing(tmp_path: Path) -> None:
+    (tmp_path / f"config.json{PART}").write_text("{")
+    RunFolder(tmp_path).create(Config("", device="cpu"), {})
+    assert RunFolder(tmp_path).config() == Config("", device="cpu")
+    with pytest.raises(FileExistsError, match="is not empty"):
+        RunFolder(tmp_path).create(Config("", device="cpu"), {})
+
+
+def test_the_last_two_checkpoints_are_kept(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    for step in (9, 10, 100, 1000):
+        folder.save(step, {"step": step})
+    assert [int(path.stem) for path in folder.saved()] == [100, 1000]
+    assert folder.latest() == {"step": 1000}
