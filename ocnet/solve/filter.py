@@ -25,10 +25,12 @@ class Merit(NamedTuple):
     Attributes:
         violation: The sum of all constraint violations.
         cost: The barrier function: the scaled cost minus `mu sum w log s`.
+        rounding: A violation that rounding alone explains.
     """
 
     violation: Tensor
     cost: Tensor
+    rounding: Tensor
 
 
 def merit(nlp: Transcription, it: Iterate, mu: Tensor) -> Merit:
@@ -37,12 +39,15 @@ def merit(nlp: Transcription, it: Iterate, mu: Tensor) -> Merit:
     phi, psi, omega = nlp.ends(it.z[-1:], it.u[-1:])
     rows = nlp.along.values(torch.cat([it.z[:-1], it.u], -1), nlp.imposed(g))
     rows_end = nlp.end.values(it.end, omega - nlp.room)
-    violation = over(torch.abs, F - it.z[1:, :, : nlp.nx], psi, rows + it.s, rows_end + it.s_end)
+    x = it.z[1:, :, : nlp.nx]
+    violation = over(torch.abs, F - x, psi, rows + it.s, rows_end + it.s_end)
+    eps = torch.finfo(x.dtype).eps
+    rounding = eps * over(lambda v: 1 + v.abs(), x, psi, it.s, it.s_end)
     barrier = over(torch.log, it.s) / nlp.n + over(torch.log, it.s_end)
     cost = nlp.scale * over(lambda v: v, c, phi) - mu * barrier
     finite = violation.isfinite() & cost.isfinite()
     inf = torch.full_like(cost, torch.inf)
-    return Merit(torch.where(finite, violation, inf), torch.where(finite, cost, inf))
+    return Merit(torch.where(finite, violation, inf), torch.where(finite, cost, inf), rounding)
 
 
 class Filter(NamedTuple):
@@ -69,9 +74,10 @@ class Filter(NamedTuple):
         return type(self)(*(value[index] for value in self))
 
     def accepts(self, trial: Merit) -> Tensor:
-        """Whether no pair of the filter dominates the trial."""
+        """Whether no pair of the filter dominates the trial: below rounding no violation does."""
         violation, cost = self.entries.unbind(-1)
-        better = (trial.violation[:, None] <= (1 - GAMMA) * violation) | (
+        lower = torch.maximum((1 - GAMMA) * violation, trial.rounding[:, None])
+        better = (trial.violation[:, None] <= lower) | (
             trial.cost[:, None] <= cost - GAMMA * violation
         )
         return better.all(1) & (trial.violation <= self.most)
@@ -79,7 +85,7 @@ class Filter(NamedTuple):
     def extended(self, now: Merit, mask: Tensor) -> "Filter":
         """The filter with a pair more where `mask` holds."""
         inf = torch.full_like(now.cost, torch.inf)
-        pair = torch.stack([torch.where(mask, v, inf) for v in now], -1)
+        pair = torch.stack([torch.where(mask, v, inf) for v in now[:2]], -1)
         return self._replace(entries=torch.cat([self.entries, pair[:, None]], 1))
 
     def cleared(self, mask: Tensor) -> "Filter":
@@ -103,8 +109,9 @@ class Filter(NamedTuple):
         for_cost = (slope < 0) & (alpha * descent**2.3 > now.violation**1.1)
         for_cost &= now.violation <= self.little
         armijo = trial.cost <= now.cost + ARMIJO * alpha * slope + tiny
+        real = (now.violation - now.rounding).clamp(min=0)
         progress = (trial.violation <= (1 - GAMMA) * now.violation) | (
-            trial.cost <= now.cost - GAMMA * now.violation + tiny
+            trial.cost <= now.cost - GAMMA * real + tiny
         )
         good = torch.where(for_cost, armijo, progress) & self.accepts(trial)
         return good & trial.cost.isfinite(), for_cost & armijo

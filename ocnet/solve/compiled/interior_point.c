@@ -7,6 +7,7 @@ enum { RUNNING = 0, CONVERGED, STALLED, UNBOUNDED, DIVERGED, EXHAUSTED };
 
 typedef struct {
   real violation, cost, barrier; /* cost without the barrier, and the weighted sum of logarithms */
+  real rounding;                 /* a violation that rounding alone explains */
 } Merit;
 
 /* The longest step that keeps all values positive. */
@@ -28,24 +29,33 @@ static real sum_of_logs(int count, const real *value) {
 
 static Merit merit(const Setting *S, const real *p, const Iterate *it) {
   const int n = (int)S->n;
-  real violation = 0, cost = 0;
+  real violation = 0, cost = 0, rounding = 0;
   for (int k = 0; k < n; k++) {
     real w[D], F[NX], c, g[ROOM(NG)], rows[ROOM(NR)];
     joined(it, k, w);
     stage_values(w, p, S->times[k], F, &c, g);
     rows_along(S, k, w, g, rows);
     cost += c;
-    for (int i = 0; i < NX; i++) violation += fabs(F[i] - it->z[(k + 1) * NZ + i]);
-    for (int r = 0; r < NR; r++) violation += fabs(rows[r] + it->s[k * NR + r]);
+    for (int i = 0; i < NX; i++) {
+      violation += fabs(F[i] - it->z[(k + 1) * NZ + i]);
+      rounding += 1 + fabs(it->z[(k + 1) * NZ + i]);
+    }
+    for (int r = 0; r < NR; r++) {
+      violation += fabs(rows[r] + it->s[k * NR + r]);
+      rounding += 1 + it->s[k * NR + r];
+    }
   }
   real phi, psi[ROOM(NPSI)], omega[ROOM(NOM)], rows[ROOM(NE)];
   real w[D];
   joined_end(it, n, w);
   end_values(w, p, S->times[n], &phi, psi, omega);
   rows_at_end(S, w, omega, rows);
-  for (int r = 0; r < NPSI; r++) violation += fabs(psi[r]);
-  for (int r = 0; r < NE; r++) violation += fabs(rows[r] + it->s_end[r]);
-  Merit m = {violation, p[SCALE] * (cost + phi), 0};
+  for (int r = 0; r < NPSI; r++) violation += fabs(psi[r]), rounding += 1 + fabs(psi[r]);
+  for (int r = 0; r < NE; r++) {
+    violation += fabs(rows[r] + it->s_end[r]);
+    rounding += 1 + it->s_end[r];
+  }
+  Merit m = {violation, p[SCALE] * (cost + phi), 0, EPSILON * rounding};
   m.barrier = sum_of_logs(n * NR, it->s) / n + sum_of_logs(NE, it->s_end);
   if (!isfinite(m.violation) || !isfinite(m.cost) || !isfinite(m.barrier))
     m.violation = m.cost = INFINITY, m.barrier = 0;
@@ -57,16 +67,17 @@ static int judge(
     const Work *w, Merit now, Merit trial, real mu, real slope, real alpha, int *for_cost) {
   const real cost = now.cost - mu * now.barrier, cost_new = trial.cost - mu * trial.barrier;
   const real tiny = 10 * EPSILON * fabs(cost), descent = slope < 0 ? -slope : 0;
+  const real real_violation = larger(now.violation - now.rounding, 0);
   const int armijo = cost_new <= cost + ARMIJO * alpha * slope + tiny;
   *for_cost = slope < 0 && alpha * pow(descent, 2.3) > pow(now.violation, 1.1)
       && now.violation <= w->little;
   int good = *for_cost ? armijo
                        : trial.violation <= (1 - GAMMA) * now.violation
-          || cost_new <= cost - GAMMA * now.violation + tiny;
+          || cost_new <= cost - GAMMA * real_violation + tiny;
   *for_cost = *for_cost && armijo;
   good = good && trial.violation <= w->most && isfinite(cost_new);
   for (int e = 0; e < w->entries && good; e++)
-    good = trial.violation <= (1 - GAMMA) * w->violations[e]
+    good = trial.violation <= larger((1 - GAMMA) * w->violations[e], trial.rounding)
         || cost_new <= w->costs[e] - GAMMA * w->violations[e];
   return good;
 }
