@@ -125,6 +125,7 @@ def test_a_parameter_that_a_step_does_not_use_stops_nobody(tmp_path: Path, way: 
     agrees(tmp_path / "one", tmp_path / "two")
 
 
+@pytest.mark.slow
 def test_a_cost_that_finds_shards_is_told_in_one_line(tmp_path: Path) -> None:
     options = ["knows=True", "--gradient", "checkpoint"]
     process = torchrun(
