@@ -12,7 +12,7 @@ class Reach(Problem):
     """`x' = u`, `|u| <= 1`, from 0 to 1/2 in unit time, without any cost."""
 
     state_shape: tuple[int, ...] = (1,)
-    control_shape: tuple[int, ...] = (1,)
+    control_shape: tuple[int, ...] | None = (1,)
     control_bounds = (-1.0, 1.0)
     goal = 0.5
 
