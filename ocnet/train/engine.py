@@ -30,6 +30,9 @@ Gradient = Callable[[Tensor, Tensor | None], Tensor]
 RECOMPILES = 16
 """How many versions of one kind of layer are compiled, before others run as they are."""
 
+NARROW = 8
+"""With fewer input channels a strided 1x1 convolution is not safe (`check_narrow_shortcuts`)."""
+
 AUTOCAST = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
 
 
@@ -113,6 +116,8 @@ class Engine:
         Where there are several processes it shards them or joins their norms, if asked.
         """
         layout = torch.channels_last if self.channels_last else torch.preserve_format
+        if self.device.type == "cpu" and (self.channels_last or self.compile):
+            check_narrow_shortcuts(problem, control)
         for module in (problem, control):
             module.to(self.device, memory_format=layout)  # pyright: ignore[reportCallIssue]
             if self.sync_norms and world_size() > 1:
@@ -291,6 +296,24 @@ class Engine:
         """Goes on from a gradient scale that was saved."""
         if state:
             self.scaler.load_state_dict(state)
+
+
+def check_narrow_shortcuts(*modules: nn.Module) -> None:
+    """Raises a ValueError for a convolution that corrupts memory on a CPU.
+
+    The backward pass of a strided 1x1 convolution with less than eight input channels writes out of
+    bounds if the channels are last in memory, as they are in compiled code too (torch 2.14 and
+    2.15, seen on an AMD EPYC).
+    """
+    for module in modules:
+        for part in module.modules():
+            if not isinstance(part, nn.Conv2d) or max(part.stride) == 1:
+                continue
+            if max(part.kernel_size) == 1 and part.in_channels < NARROW:
+                raise ValueError(
+                    "channels_last and compile on a CPU need at least 8 input channels in a 1x1 "
+                    f"convolution with a stride, but got {part.in_channels}: torch corrupts memory."
+                )
 
 
 def choose_device(name: torch.device | str = "auto") -> torch.device:

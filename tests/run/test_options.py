@@ -21,7 +21,7 @@ KINDS = {
     "ode": ("tests.run.blobs:Blobs", ["dropout=0.0"], {"solver": "midpoint"}),
     "resnet": (
         "problems.images:Digits",
-        ["depth=3", "widths=(2, 4, 6)", "gamma=.1", "heads=full"],
+        ["depth=3", "widths=(8, 8, 12)", "gamma=.1", "heads=full"],
         {},
     ),
 }

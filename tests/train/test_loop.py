@@ -153,7 +153,7 @@ def test_compiled_dynamics_compute_the_same() -> None:
 
 def test_channels_last_is_a_layout_and_changes_no_result() -> None:
     def after(channels_last: bool) -> tuple[float, Tensor, Tensor]:
-        network = resnet(2, (4, 8), size=8, generator=torch.Generator().manual_seed(0))
+        network = resnet(2, (8, 8), size=8, generator=torch.Generator().manual_seed(0))
         problem, control = network.problem, network.control
         engine = Engine("cpu", channels_last=channels_last)
         engine.place(problem, control)

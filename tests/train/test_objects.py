@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from ocnet import Euler, Sample
+from ocnet.resnet import resnet
 from ocnet.train import (
     Average,
     Batches,
     ConstantSchedule,
     CosineSchedule,
+    Engine,
     measure,
     Schedule,
     StepSchedule,
@@ -162,3 +164,13 @@ def test_measures_are_means_in_evaluation_mode() -> None:
     assert whole["accuracy"] == (y.argmax(-1) == sample.target).double().mean().item()
     expected = torch.nn.functional.cross_entropy(y, sample.target)  # pyright: ignore
     assert whole["cost"] == pytest.approx(expected.item())
+
+
+@pytest.mark.parametrize("option", ["channels_last", "compile"])
+def test_convolutions_that_corrupt_memory_on_a_cpu_are_refused(option: str) -> None:
+    narrow, wide = (resnet(depth=2, widths=widths, size=8) for widths in ((4, 8), (8, 8)))
+    engine = Engine("cpu", **{option: True})  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=f"{option}.* but got 4: torch corrupts memory"):
+        engine.place(narrow.problem, narrow.control)
+    engine.place(wide.problem, wide.control)
+    Engine("cpu").place(narrow.problem, narrow.control)
