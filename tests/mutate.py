@@ -98,7 +98,7 @@ class Workplace:
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-                process.communicate()
+                process.wait()
 
     def tests(self, file: str, options: argparse.Namespace) -> list[dict[str, Any]]:
         """The tests of a file that pass without a fault, and what each calls."""
@@ -265,8 +265,15 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
+def ended(number: int, _: object) -> None:
+    """Ends as after an error, so that no child goes on and no copy stays."""
+    raise SystemExit(128 + number)
+
+
 def main() -> None:
     """Prints what was found."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, ended)
     print("\n" + summary(run(Path.cwd(), options_of())))
 
 

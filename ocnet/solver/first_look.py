@@ -89,6 +89,7 @@ class Look(TorchFunctionMode):
         self.gradient = gradient
         self.known = None if known is None else {id(z) for z in known}
         # An identity is one tensor's only as long as that tensor lives.
+        self.outside = own_functions()
         times, states = list(times), list(states)
         self.alive: list[Tensor] = [*times, *states]
         self.origins: dict[int, Origin | None] = {id(t): Origin(True, False) for t in times}
@@ -105,7 +106,7 @@ class Look(TorchFunctionMode):
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "").strip("_")
         drops = func is torch.autograd.grad and not kwargs.get("create_graph", False)
-        if drops and not inside_own_function():
+        if drops and own_functions() == self.outside:
             raise ValueError(
                 "The formula takes a gradient by torch.autograd.grad, which drops its own gradient:"
                 " torch.func.grad keeps it."
@@ -160,16 +161,18 @@ class Look(TorchFunctionMode):
             )
 
 
-def inside_own_function() -> bool:
-    """Whether a `torch.autograd.Function` is at work: it brings a backward pass of its own."""
-    frame = sys._getframe()
+def own_functions() -> int:
+    """How many calls of a `torch.autograd.Function` are at work: each has its own backward pass.
+
+    A solver may be one of them; what a formula calls comes on top.
+    """
+    frame, found = sys._getframe(), 0
     while frame is not None:
         names = frame.f_code.co_varnames
         first = frame.f_locals.get(names[0]) if names and frame.f_code.co_argcount else None
-        if isinstance(first, torch.autograd.function.FunctionCtx):
-            return True
+        found += isinstance(first, torch.autograd.function.FunctionCtx)
         frame = frame.f_back
-    return False
+    return found
 
 
 def tensors(tree: Any) -> Iterable[Tensor]:
