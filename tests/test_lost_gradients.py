@@ -370,5 +370,7 @@ def test_a_function_with_its_own_backward_pass_may_take_gradients_inside(solver:
     grads = torch.autograd.grad(x.sum(), [x0, control.path])
     # `x' = u - 2 x`: the first is `exp(-2)`, the others an integral of `exp(-2 (1 - t))`.
     edges = torch.exp(-2 * (1 - torch.linspace(0, 1, 11))) / 2
-    torch.testing.assert_close(grads[0].flatten(), torch.exp(torch.tensor([-2.0])), rtol=1e-4, atol=0)
+    torch.testing.assert_close(
+        grads[0].flatten(), torch.exp(torch.tensor([-2.0])), rtol=1e-4, atol=0
+    )
     torch.testing.assert_close(grads[1].flatten(), edges.diff(), rtol=1e-4, atol=0)
