@@ -12,6 +12,7 @@ from ..control import Control, OpenLoop
 from ..modes import mode
 from ..problem import Problem, Sample
 from .calls import called
+from .chance import Draws, draws, elsewhere
 from .finding import Finding, FUNCTIONS, place, Point, ProblemError, written
 
 
@@ -63,6 +64,7 @@ def mixing_for_solve(
         return Point(time, generic(x0, size, spread), generic(u0, size, spread), targets)
 
     found, apart = [], near(0.3)
+    before = elsewhere()
     with quiet(x0), torch.enable_grad():
         for name in written(problem):
             function = lambda at, name=name: called(problem, name, tracked(at))
@@ -71,6 +73,12 @@ def mixing_for_solve(
             except ProblemError:
                 # Far from the initial state there may be no value, closer to it there must be.
                 found += differing(problem, name, function, near(1e-3), lead, ())
+        if elsewhere() != before:
+            found += [
+                Finding(name, place(problem, name), ANOTHER_EACH_TIME)
+                for name in written(problem)
+                if draws(lambda name=name: called(problem, name, tracked(shaped(apart, lead))))
+            ]
     return found
 
 
@@ -176,10 +184,10 @@ def differing(
         chance: Whether the function may be random, as dropout is.
     """
     size = math.prod(lead)
-    state = torch.get_rng_state()
-    together = function(shaped(at, lead))
-    if not chance and not torch.equal(state, torch.get_rng_state()):
-        return [Finding(name, place(problem, name), ANOTHER_EACH_TIME)]
+    with Draws() as watched:
+        together = function(shaped(at, lead))
+    if watched.seen:
+        return [] if chance else [Finding(name, place(problem, name), ANOTHER_EACH_TIME)]
     if not isinstance(together, Tensor):
         return []
     together = together.expand(lead) if together.dim() < len(lead) else together
@@ -195,7 +203,7 @@ def differing(
             raise
     if alike(value, part.detach().reshape(-1)):
         return []
-    if not same(function(shaped(at, lead)), together):
+    if draws(lambda: function(shaped(at, lead))):
         return [] if chance else [Finding(name, place(problem, name), ANOTHER_EACH_TIME)]
     message = f"mixes the samples of a batch: one gives another value alone; {ADVICE}."
     return [Finding(name, place(problem, name), message)]
@@ -213,11 +221,6 @@ def alike(value: Tensor, part: Tensor) -> bool:
     if math.isfinite(gap) and math.isfinite(size):
         return gap <= tolerance * size
     return torch.allclose(value, part, rtol=tolerance, atol=0.0, equal_nan=True)
-
-
-def same(a: Tensor, b: Tensor) -> bool:
-    """Whether two values of a function are the same, entry by entry."""
-    return torch.equal(a.detach().expand(b.shape).nan_to_num(), b.detach().nan_to_num())
 
 
 def row(at: Point, i: int) -> Point:
