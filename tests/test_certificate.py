@@ -85,7 +85,7 @@ def test_a_cost_whose_optimum_is_zero_is_not_off_by_all_of_it() -> None:
     found = depth_certificate(problem, control, Euler(100), problem.sample(1), fine_steps=800)
     assert found.behaves_like_ode and found.cost_gap
     # Euler ends at 0.99: the cost is 1e-4, and that of staying at x0 is 1.
-    assert found.cost_gap.worst == pytest.approx(1e-4 / 0.01, rel=1e-3)
+    assert found.cost_gap.worst == pytest.approx(1e-4 / 0.05, rel=1e-3)
 
 
 def test_a_constant_component_hides_nothing() -> None:
@@ -192,23 +192,28 @@ def test_knots_that_no_step_ends_at_are_named() -> None:
 
     problem = Steered(lambda t, x: x, [[1.0]])
     control = PiecewiseConstant(0.0, 1.0, 7, 1)
-    nn.init.normal_(control.path)
+    nn.init.normal_(control.path, generator=torch.Generator().manual_seed(0))
     off = depth_certificate(problem, control, RK4(10), problem.sample(1), fine_steps=800)
     on = depth_certificate(problem, control, RK4(14), problem.sample(1), fine_steps=800)
     assert off.missed_knots == 6 and on.missed_knots == 0
     assert "miss 6 of the control's 8 knots" in off.verdict and "knots" not in on.verdict
 
 
-def test_advice_ends_steps_at_the_knots() -> None:
+@pytest.mark.parametrize("seed", [8, 14])
+def test_advice_ends_steps_at_the_knots(seed: int) -> None:
+    """Depths between two multiples of 7 are close enough too, but give wrong orders."""
+
     class Steered(Field):
         def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
             return 3 * (u - x)
 
     problem: Problem = Steered(lambda t, x: x, [[1.0]])
     control = PiecewiseConstant(0.0, 1.0, 7, 1)
-    nn.init.normal_(control.path)
-    found = depth_certificate(problem, control, Euler(10), problem.sample(1), fine_steps=800)
-    assert found.advice and found.advice.n % 7 == 0 and found.advice.is_enough
+    nn.init.normal_(control.path, generator=torch.Generator().manual_seed(seed))
+    found = depth_certificate(problem, control, Euler(10), problem.sample(1), fine_steps=100)
+    assert found.outcome == "does not" and found.missed_knots == 6
+    assert found.advice and found.advice.is_enough
+    assert found.advice.n % 7 == 0 and found.advice.missed_knots == 0
 
 
 def test_the_row_of_the_reference_says_so() -> None:

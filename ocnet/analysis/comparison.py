@@ -9,7 +9,7 @@ from typing import Any
 from tabulate import tabulate
 
 from ..certificate import Certificate
-from ..certificate.verdict import told
+from ..certificate.terms import told
 
 
 @dataclass(frozen=True)

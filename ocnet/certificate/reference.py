@@ -22,6 +22,9 @@ from .path import Path, Piece, pieces_of
 FINE_STEPS = 5000
 """Steps of the fine grid over the horizon, so that it sees what is wider than 1/15,000 of it."""
 
+NEARLY_NOTHING = 0.05
+"""A cost is measured against at least this share of what it costs to do nothing."""
+
 STATES_AT_ONCE = 30_000_000
 """How many numbers the states of one path may hold, and how many a fine grid may evaluate / 30."""
 
@@ -140,9 +143,9 @@ def cost_scale(problem: Problem, control: Control, sample: Sample, path: Path) -
     r"""What a difference in cost is measured against, shape `(batch,)`; it does not vanish.
 
     $\int |l| dt + |\phi(x(t_1))|$ along the path: the larger of the sample's own and of the mean
-    over the batch. Where that is less than one per cent of what it costs to stay where the path
-    begins, or of the largest terminal cost along it, that one per cent counts instead: so an
-    optimum of 0 is not off by 100%.
+    over the batch. Where that is less than 5% of what it costs to stay where the path begins, or of
+    the largest terminal cost along it, those 5% count instead: so an optimum of 0 is not off by
+    100%, and a path that is off by 5% at the end of a quadratic cost makes 5% of the cost.
     """
     batch = path.cost.shape
     own, still = path.running_cost.abs(), torch.zeros_like(path.cost)
@@ -159,7 +162,9 @@ def cost_scale(problem: Problem, control: Control, sample: Sample, path: Path) -
     still = still + torch.stack(ends).abs().amax(0).reshape(batch)
     own, still = (torch.nan_to_num(v, nan=0.0, posinf=0.0) for v in (own, still))
     scale = torch.maximum(own, own.mean())
-    return torch.maximum(scale, 0.01 * torch.maximum(still, still.mean())).clamp(min=1e-300)
+    return torch.maximum(scale, NEARLY_NOTHING * torch.maximum(still, still.mean())).clamp(
+        min=1e-300
+    )
 
 
 def stage_costs(

@@ -1,106 +1,11 @@
 """What a depth certificate says: numbers, one table and one sentence."""
 
-import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
 
 from tabulate import tabulate
-from torch import Tensor
 
 from ..solver import ExplicitRungeKutta
-
-
-CLOSE = 0.05
-"""What lies within this share of its scale is called close."""
-
-Outcome = Literal["behaves", "does not", "not asymptotic yet", "could not be estimated"]
-
-
-class Spread(NamedTuple):
-    """A gap over the samples.
-
-    Attributes:
-        worst: The largest.
-        most: The 95% quantile.
-        mean: The mean.
-    """
-
-    worst: float
-    most: float
-    mean: float
-
-    @classmethod
-    def of(cls, gaps: Tensor) -> "Spread":
-        """The spread of a gap that each sample has, shape `(batch,)`."""
-        # The next larger one, since between infinite ones nothing can be interpolated.
-        ranked = gaps.sort().values
-        most = ranked[math.ceil(0.95 * (len(ranked) - 1))]
-        return cls(ranked[-1].item(), most.item(), gaps.mean().item())
-
-
-class Order(NamedTuple):
-    """The observed order of the worst gap, from twice as many steps.
-
-    Attributes:
-        value: The order, or None.
-        nominal: That of the method.
-        note: Why there is none.
-    """
-
-    value: float | None
-    nominal: int
-    note: str
-
-    @property
-    def is_asymptotic(self) -> bool:
-        """Whether the gap falls as the method's should."""
-        return self.value is not None
-
-    def __str__(self) -> str:
-        return self.note if self.value is None else f"{self.value:.2f}"
-
-
-class Advice(NamedTuple):
-    """A depth that was run.
-
-    Attributes:
-        n: The steps.
-        gap: The larger of the gaps of path and cost found there, of the worst sample.
-        is_enough: Whether that is close.
-    """
-
-    n: int
-    gap: float
-    is_enough: bool
-
-
-@dataclass(frozen=True)
-class Optima:
-    """Optimal costs of the discretised problem at several depths; costs are means over the batch.
-
-    Attributes:
-        steps: The numbers of steps.
-        costs: The optimal cost with each.
-        optimum: The estimate of the continuous optimum by extrapolation, or None.
-        note: How it was estimated, or why it could not be.
-        euler: The optimal cost with as many Euler steps as the solution has, or None.
-        at: Which of `steps` the solution has.
-        scale: What a difference of costs is measured against.
-    """
-
-    steps: tuple[int, ...]
-    costs: tuple[float, ...]
-    optimum: float | None
-    note: str
-    euler: float | None = None
-    at: int = -1
-    scale: float = 1.0
-
-    def off(self, cost: float | None) -> float | None:
-        """How far a cost is from the continuous optimum, relative to the scale."""
-        if self.optimum is None or cost is None or not math.isfinite(cost):
-            return None
-        return abs(cost - self.optimum) / self.scale
+from .terms import Advice, CLOSE, number, Optima, Order, Spread, told
 
 
 @dataclass(frozen=True)
@@ -221,9 +126,10 @@ class Certificate:
         """What was found at another depth, if one was run."""
         if self.advice is None:
             return []
-        n, gap, is_enough = self.advice
+        n, gap, is_enough, missed = self.advice
         if is_enough:
-            return [f"With {n} steps it would: run there, the worst gap is {told(gap)}."]
+            off = f", though they miss {missed} of the control's knots" if missed else ""
+            return [f"With {n} steps it would{off}: run there, the worst gap is {told(gap)}."]
         return [f"No depth up to {n} that was run is enough: with {n} steps {told(gap)} is left."]
 
     def warnings(self) -> list[str]:
@@ -298,21 +204,3 @@ class Certificate:
             disable_numparse=True,
             colalign=("left", "right"),
         )
-
-
-def told(gap: float) -> str:
-    """A gap in words: per cent, or times its scale; never more digits than it has."""
-    if not math.isfinite(gap):
-        return "more than any number (it overflows)"
-    if gap >= 10:
-        return f"{gap:.2g} times the scale"
-    if gap < 1e-10:
-        return "less than 1e-8%"
-    return f"{100 * gap:.3g}%" if gap >= 1 else f"{100 * gap:.2g}%"
-
-
-def number(value: float | None, note: str = "not asymptotic yet") -> str:
-    """A cost, or why there is none."""
-    if value is None:
-        return note
-    return f"{value:.8g}" if math.isfinite(value) else "not finite"
