@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 
 from ocnet import training
+from ocnet.learning import Average
 from ocnet.run import Config, Interrupted, Job, run, RunFolder
-from ocnet.train import Average
 
 
 CONFIG = Config(

@@ -27,8 +27,8 @@ import torch
 from tabulate import tabulate
 
 from ocnet import Euler, RK4, solve
+from ocnet.direct import Adam, InteriorPoint, LBFGS, Method, SuccessiveApproximation
 from ocnet.problem import Problem
-from ocnet.solve import Adam, InteriorPoint, LBFGS, Method, SuccessiveApproximation
 from ocnet.solver import ExplicitRungeKutta
 from problems.free_time import Brachistochrone
 from problems.linear_quadratic import OscillatorLQR

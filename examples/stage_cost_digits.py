@@ -47,9 +47,9 @@ from tabulate import tabulate
 from ocnet import Sample, training
 from ocnet.analysis.depth import depth_profile, DepthProfile
 from ocnet.analysis.pruning import smallest_depth
+from ocnet.networks import collect_statistics, ResNet
 from ocnet.plot import depth as plot
 from ocnet.provenance import provenance
-from ocnet.resnet import collect_statistics, ResNet
 from problems.images import Digits
 
 

@@ -16,7 +16,7 @@ from torchvision.models import resnet18
 
 from ocnet import Sample
 from ocnet.analysis.early_exit import calibrate
-from ocnet.resnet import collect_statistics, load_network, save_network, wrap
+from ocnet.networks import collect_statistics, load_network, save_network, wrap
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn, Tensor
 
-from ._types import Cost, State, Time
+from .types import Cost, State, Time
 
 
 Loss = Callable[[Tensor, Tensor | None], Tensor]

@@ -2,11 +2,11 @@
 
 from torch import Tensor
 
-from ._types import Cost
 from .control import Control
 from .problem import Problem, Sample
 from .solver import Solver
 from .trajectory import Trajectory
+from .types import Cost
 
 
 def objective(problem: Problem, trajectory: Trajectory, target: Tensor | None = None) -> Cost:

@@ -8,9 +8,9 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import nn, Tensor
 
-from ._types import Cost, State, Time
 from .control import Control, PiecewiseConstant
 from .control.base import as_number
+from .types import Cost, State, Time
 
 
 Split = Literal["train", "validation", "test"]

@@ -20,8 +20,8 @@ from .checks import (
     written,
 )
 from .checks.finding import FUNCTIONS
+from .direct import Solution, solve
 from .problem import check_state, Problem, SolvedProblem
-from .solve import Solution, solve
 from .solver import RK4
 
 

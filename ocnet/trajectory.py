@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ._types import ControlValue, Cost, State
+from .types import ControlValue, Cost, State
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from torch import nn, Tensor
 from torch.nn.functional import cross_entropy
 
 from ocnet import ControlEnergy, PiecewiseConstant, PredictionLoss, Problem, Sample, TerminalLoss
+from ocnet.networks import accuracy
 from ocnet.problem import Split
-from ocnet.resnet import accuracy
 
 from .learning import affine, check_weights
 

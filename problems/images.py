@@ -8,11 +8,11 @@ from torch import Tensor
 
 from ocnet import Layers, Sample
 from ocnet.images import stored
+from ocnet.networks import Architecture, CrossEntropy, layers, parts, ResidualProblem
+from ocnet.networks.architecture import stages
+from ocnet.networks.network import Heads
+from ocnet.networks.problem import Gamma
 from ocnet.problem import Split
-from ocnet.resnet import Architecture, CrossEntropy, layers, parts, ResidualProblem
-from ocnet.resnet.architecture import stages
-from ocnet.resnet.network import Heads
-from ocnet.resnet.problem import Gamma
 
 from .digits import scans
 

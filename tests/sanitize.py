@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from ocnet import Euler, Heun, Problem, RK4, Sample
-from ocnet.solve import InteriorPoint, LBFGS, solve, SuccessiveApproximation
-from ocnet.solve.compiled import build
+from ocnet.direct import InteriorPoint, LBFGS, solve, SuccessiveApproximation
+from ocnet.direct.compiled import build
 
 
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")

@@ -23,8 +23,8 @@ from ocnet.analysis.pruning import (
     remove_blocks,
     smallest_depth,
 )
+from ocnet.networks import collect_statistics, Residual, ResNet, SquaredError, wrap
 from ocnet.plot import depth as plot
-from ocnet.resnet import collect_statistics, Residual, ResNet, SquaredError, wrap
 
 from .test_resnet import batch, small
 

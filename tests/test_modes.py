@@ -8,7 +8,7 @@ from ocnet import Sample
 from ocnet.analysis.depth import depth_profile
 from ocnet.analysis.pruning import accuracy
 from ocnet.modes import mode
-from ocnet.resnet import collect_statistics, resnet
+from ocnet.networks import collect_statistics, resnet
 
 
 def test_every_part_gets_its_own_mode_back() -> None:

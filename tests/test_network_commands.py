@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from ocnet.analysis import pruning
 from ocnet.cli import build
 from ocnet.cli.networks import TrainedNetwork
-from ocnet.resnet import collect_statistics, load_network, ResNet
+from ocnet.learning import training
+from ocnet.networks import collect_statistics, load_network, ResNet
 from ocnet.run import Config, Job
-from ocnet.train import training
 from problems.images import Digits
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from ocnet.resnet import (
+from ocnet.networks import (
     collect_statistics,
     CrossEntropy,
     exported,
@@ -73,7 +73,7 @@ def test_the_forward_pass_compiles_as_one_graph() -> None:
     """In a process of its own: the compiler cannot trace the shape checks of the tests."""
     script = """
 import torch
-from ocnet.resnet import resnet
+from ocnet.networks import resnet
 network, images = resnet(3, (3, 4, 5), size=8).eval(), torch.randn(2, 3, 8, 8)
 compiled = torch.compile(network, fullgraph=True, backend="eager")
 torch.testing.assert_close(compiled(images), network(images), rtol=0, atol=0)
@@ -88,7 +88,7 @@ def test_the_compiled_network_agrees_in_both_modes() -> None:
     # Narrower ones corrupt memory: see `check_narrow_shortcuts` of the engine.
     script = """
 import copy, torch
-from ocnet.resnet import resnet
+from ocnet.networks import resnet
 network, images = resnet(3, (8, 8, 16), size=8), torch.randn(4, 3, 8, 8)
 for training in (True, False):
     network.train(training)

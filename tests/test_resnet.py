@@ -12,12 +12,12 @@ from torch.nn import functional as F
 
 from ocnet import evaluate, Sample, TorchDiffEq
 from ocnet.analysis.depth import depth_profile
-from ocnet.resnet import Architecture, homogeneous, ResNet, resnet
-from ocnet.resnet.blocks import NoBranch
-from ocnet.train.batches import Batches, endless
-from ocnet.train.engine import MeanCost
-from ocnet.train.processes import is_shard
-from ocnet.train.sharding import shard
+from ocnet.learning.batches import Batches, endless
+from ocnet.learning.engine import MeanCost
+from ocnet.learning.processes import is_shard
+from ocnet.learning.sharding import shard
+from ocnet.networks import Architecture, homogeneous, ResNet, resnet
+from ocnet.networks.blocks import NoBranch
 
 
 LAYOUTS = [

@@ -24,8 +24,8 @@ from ocnet import (
     TerminalQuadratic,
 )  # fmt: skip
 from ocnet.analysis.memory import Live
+from ocnet.networks import resnet
 from ocnet.problem import Projection
-from ocnet.resnet import resnet
 from ocnet.solver.reversible import coupling
 from tests.run.blobs import Blobs
 

@@ -10,7 +10,7 @@ from torch import nn, Tensor
 from torch.nn import functional as F
 
 from ocnet.images import stored
-from ocnet.resnet import Architecture, Classifier, CrossEntropy, parts, SquaredError
+from ocnet.networks import Architecture, Classifier, CrossEntropy, parts, SquaredError
 from problems.images import MNIST
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ocnet import Euler, Problem, Sample
-from ocnet.solve import solve
-from ocnet.solve.compiled import build
+from ocnet.direct import solve
+from ocnet.direct.compiled import build
 
 
 BACKENDS = [

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from ocnet import Euler, Problem, Sample
-from ocnet.solve import Solution, solve
-from ocnet.solve.compiled import build, cache as disk, UnsafeCache
-from ocnet.solve.compiled.kernel import known
+from ocnet.direct import Solution, solve
+from ocnet.direct.compiled import build, cache as disk, UnsafeCache
+from ocnet.direct.compiled.kernel import known
 
 
 pytestmark = pytest.mark.skipif(build.compiler() is None, reason="needs a C compiler")
@@ -237,7 +237,7 @@ import os, sys
 from pathlib import Path
 import torch
 from ocnet import Euler
-from ocnet.solve import solve
+from ocnet.direct import solve
 from tests.test_solve_cache import libraries, Ride
 
 torch.set_default_dtype(torch.float64)

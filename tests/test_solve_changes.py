@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ocnet import Euler, Problem, Sample
-from ocnet.solve import solve
-from ocnet.solve.compiled import build, kernel
+from ocnet.direct import solve
+from ocnet.direct.compiled import build, kernel
 
 
 compiles = pytest.mark.skipif(build.compiler() is None, reason="needs a C compiler")

@@ -9,13 +9,13 @@ from torch import nn, Tensor
 
 from ocnet import Euler, ExplicitRungeKutta, Problem, RK4, Sample
 from ocnet.checks import ProblemError
-from ocnet.solve import InteriorPoint, solve
-from ocnet.solve.compiled import build, Kernel, kernel, Unsupported
-from ocnet.solve.compiled.expression import Graph, OPERATIONS
-from ocnet.solve.compiled.symbol import Symbol
-from ocnet.solve.iterate import Iterate, linearise
-from ocnet.solve.solve import single
-from ocnet.solve.transcription import Transcription
+from ocnet.direct import InteriorPoint, solve
+from ocnet.direct.compiled import build, Kernel, kernel, Unsupported
+from ocnet.direct.compiled.expression import Graph, OPERATIONS
+from ocnet.direct.compiled.symbol import Symbol
+from ocnet.direct.iterate import Iterate, linearise
+from ocnet.direct.solve import single
+from ocnet.direct.transcription import Transcription
 from problems import constrained, double_integrator, free_time, linear_quadratic, nonlinear
 
 

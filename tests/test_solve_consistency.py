@@ -9,8 +9,8 @@ import torch
 from torch import nn, Tensor
 
 from ocnet import Control, Euler, Problem, RK4, Sample
-from ocnet.solve import Solution, solve
-from ocnet.solve.compiled import build, Formulas, kernel
+from ocnet.direct import Solution, solve
+from ocnet.direct.compiled import build, Formulas, kernel
 
 
 compiles = pytest.mark.skipif(build.compiler() is None, reason="needs a C compiler")

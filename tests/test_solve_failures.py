@@ -11,7 +11,7 @@ import torch
 from torch import nn, Tensor
 
 from ocnet import Euler, Problem, Sample
-from ocnet.solve import InteriorPoint, LBFGS, Method, Solution, solve, SuccessiveApproximation
+from ocnet.direct import InteriorPoint, LBFGS, Method, Solution, solve, SuccessiveApproximation
 
 
 BOTH = pytest.mark.parametrize("compile", [None, False])

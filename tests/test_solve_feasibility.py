@@ -12,7 +12,7 @@ from scipy.optimize import linprog
 from torch import Tensor
 
 from ocnet import Euler, Problem, Sample
-from ocnet.solve import solve
+from ocnet.direct import solve
 
 
 N, NX, NU = 12, 3, 2

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from ocnet import Euler, Problem, RK4
-from ocnet.solve import Adam, LBFGS, solve, SuccessiveApproximation
-from ocnet.solve.first_order import augmented_lagrangian, Multipliers
-from ocnet.solve.method import Code
-from ocnet.solve.single_shooting import outcome
-from ocnet.solve.transcription import Transcription
+from ocnet.direct import Adam, LBFGS, solve, SuccessiveApproximation
+from ocnet.direct.first_order import augmented_lagrangian, Multipliers
+from ocnet.direct.method import Code
+from ocnet.direct.single_shooting import outcome
+from ocnet.direct.transcription import Transcription
 from problems.double_integrator import BrysonDenham
 from problems.free_time import Brachistochrone, MinTime, MoonLander
 
@@ -44,7 +44,7 @@ def test_gradient_of_the_augmented_lagrangian(compiled: bool, generator: torch.G
     x0 = torch.tensor([[1.0, -2.0], [2.0, 0.5]])
     nlp = Transcription(Everything().batch(x0), RK4(n))
     if compiled:
-        from ocnet.solve.compiled import kernel
+        from ocnet.direct.compiled import kernel
 
         nlp.kernel = kernel(nlp)
     normal = lambda *shape: torch.randn(*shape, generator=generator)

@@ -9,7 +9,7 @@ import torch
 from torch import nn, Tensor
 
 from ocnet import Euler, Problem, RK4, Sample
-from ocnet.solve import solve
+from ocnet.direct import solve
 
 
 class Runner(Problem):

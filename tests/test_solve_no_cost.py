@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from ocnet import Problem, RK4, Sample
-from ocnet.solve import solve
+from ocnet.direct import solve
 
 
 class Reach(Problem):

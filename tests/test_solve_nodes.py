@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ocnet import Euler, Problem, RK4, Sample
-from ocnet.solve import solve
+from ocnet.direct import solve
 from ocnet.solver import ExplicitRungeKutta
 
 

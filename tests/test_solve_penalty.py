@@ -5,12 +5,12 @@ import torch
 from torch import Tensor
 
 from ocnet import Euler, Problem, Sample
-from ocnet.solve.interior_point import InteriorPoint
-from ocnet.solve.iterate import Iterate, linearise
-from ocnet.solve.restoration import relaxed, tightened
-from ocnet.solve.solve import single
-from ocnet.solve.start import COLD
-from ocnet.solve.transcription import Transcription
+from ocnet.direct.interior_point import InteriorPoint
+from ocnet.direct.iterate import Iterate, linearise
+from ocnet.direct.restoration import relaxed, tightened
+from ocnet.direct.solve import single
+from ocnet.direct.start import COLD
+from ocnet.direct.transcription import Transcription
 
 
 class Ride(Problem):

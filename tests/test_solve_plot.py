@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 
 from ocnet import Euler, RK4
+from ocnet.direct import Solution, solve
 from ocnet.plot.solution import SHOWN, solution as picture
-from ocnet.solve import Solution, solve
 from problems.constrained import BoundedVanDerPol
 from problems.free_time import MinTime, OrbitRaising
 from problems.linear_quadratic import DoubleIntegratorLQR

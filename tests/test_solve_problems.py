@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ocnet import Euler, ExplicitRungeKutta, RK4, SolvedProblem
-from ocnet.solve import Solution, solve
+from ocnet.direct import Solution, solve
 from problems import constrained, double_integrator, free_time, linear_quadratic, nonlinear
 
 

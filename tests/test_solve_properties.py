@@ -6,7 +6,7 @@ from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
 from ocnet import Euler, Problem, Quadratic, Sample, TerminalQuadratic
-from ocnet.solve import Adam, LBFGS, solve, SuccessiveApproximation
+from ocnet.direct import Adam, LBFGS, solve, SuccessiveApproximation
 from problems.constrained import BoundedVanDerPol
 from problems.double_integrator import MinEnergy
 from problems.linear_quadratic import DoubleIntegratorLQR, OscillatorLQR, ScalarLQR, TerminalLQR

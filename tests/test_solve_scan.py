@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from ocnet import Euler, ExplicitRungeKutta, Problem, RK4
-from ocnet.solve import InteriorPoint, scan, solve
-from ocnet.solve.newton import shifted
-from ocnet.solve.riccati import riccati, Stages, Step, swept
+from ocnet.direct import InteriorPoint, scan, solve
+from ocnet.direct.newton import shifted
+from ocnet.direct.riccati import riccati, Stages, Step, swept
 from problems import constrained, double_integrator, free_time, linear_quadratic
 
 

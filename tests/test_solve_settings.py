@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ocnet import Batch, Euler, Problem, RK4, Sample
-from ocnet.solve import Adam, InteriorPoint, LBFGS, Method, solve, SuccessiveApproximation
+from ocnet.direct import Adam, InteriorPoint, LBFGS, Method, solve, SuccessiveApproximation
 from problems.constrained import BoundedVanDerPol
 from problems.free_time import Brachistochrone
 from problems.linear_quadratic import ScalarLQR

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ocnet import Problem, RK4, Sample
-from ocnet.solve import solve
+from ocnet.direct import solve
 
 
 class Rounded(Problem):

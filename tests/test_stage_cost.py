@@ -14,7 +14,7 @@ from ocnet.analysis.bounds import loss_bounds
 from ocnet.analysis.depth import depth_profile
 from ocnet.analysis.early_exit import calibrate
 from ocnet.analysis.pruning import prune
-from ocnet.resnet import (
+from ocnet.networks import (
     collect_statistics,
     CrossEntropy,
     load_network,
@@ -22,8 +22,8 @@ from ocnet.resnet import (
     save_network,
     SquaredError,
 )
-from ocnet.resnet.chained import ChainedReadOuts
-from ocnet.resnet.grouped import OwnReadOuts
+from ocnet.networks.chained import ChainedReadOuts
+from ocnet.networks.grouped import OwnReadOuts
 from ocnet.solver.stages import Nodes
 
 from .test_resnet import batch, plain_norm, small

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ocnet import Sample, training
 from ocnet.analysis.pruning import least_cost, prune, remove_blocks
-from ocnet.resnet import collect_statistics, Residual, wrap
+from ocnet.networks import collect_statistics, Residual, wrap
 
 
 torchvision = pytest.importorskip("torchvision")

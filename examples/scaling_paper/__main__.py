@@ -29,11 +29,11 @@ from typing import NamedTuple, NoReturn
 import torch
 from matplotlib.figure import Figure
 
+from ocnet.learning import choose_device
 from ocnet.provenance import provenance
 from ocnet.scaling import ode_limit_of_smooth_weights, sde_limit_of_random_weights
 from ocnet.scaling.images import DATA
 from ocnet.scaling.sweep import Arrays, run_study, save, Study
-from ocnet.train import choose_device
 
 from . import pictures
 from .classification import chosen, grid_study, TrainingSetting, weight_study

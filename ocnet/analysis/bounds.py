@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from tabulate import tabulate
 
+from ..networks import ResNet
 from ..problem import Sample
-from ..resnet import ResNet
 from .depth import depth_profile
 
 

@@ -10,8 +10,8 @@ from tabulate import tabulate
 from torch import Tensor
 
 from ..modes import mode
+from ..networks import ResNet
 from ..problem import Sample
-from ..resnet import ResNet
 from .depth import batches
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..networks import Architecture, ResNet
+from ..networks.grouped import SharedReadOuts
+from ..networks.network import assemble, layers
+from ..networks.problem import Parts
 from ..objective import evaluate
 from ..problem import Sample
-from ..resnet import Architecture, ResNet
-from ..resnet.grouped import SharedReadOuts
-from ..resnet.network import assemble, layers
-from ..resnet.problem import Parts
 from .bounds import check_bound
 
 
@@ -80,7 +80,7 @@ def architecture_of(network: ResNet) -> Architecture:
     """
     architecture = getattr(network.problem.readouts, "architecture", None)
     if architecture is None:
-        raise TypeError("Only networks made by ocnet.resnet.resnet can grow, not wrapped ones.")
+        raise TypeError("Only networks made by ocnet.networks.resnet can grow, not wrapped ones.")
     return architecture
 
 

@@ -12,9 +12,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from ..learning.processes import first, local, world_size
 from ..run import Job
 from ..solver import ExplicitRungeKutta, Solver, TorchDiffEq
-from ..train.processes import first, local, world_size
 
 
 OPTIMIZER_COPIES = {"sgd": 1, "adam": 2, "adamw": 2, "lbfgs": 205}

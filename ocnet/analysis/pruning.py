@@ -12,9 +12,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..modes import mode
+from ..networks import collect_statistics, ResNet
+from ..networks.blocks import NoBranch
 from ..problem import Sample
-from ..resnet import collect_statistics, ResNet
-from ..resnet.blocks import NoBranch
 from .depth import batches, depth_profile, DepthProfile
 
 

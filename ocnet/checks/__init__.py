@@ -4,20 +4,40 @@
 what the library assumes, never confirm it.
 """
 
-from .derivatives import Mismatch as Mismatch, mismatches as mismatches
+from .derivatives import Mismatch, mismatches
 from .finding import (
-    Finding as Finding,
-    naming as naming,
-    place as place,
-    Point as Point,
-    ProblemError as ProblemError,
-    refuse as refuse,
-    written as written,
+    Finding,
+    naming,
+    place,
+    Point,
+    ProblemError,
+    refuse,
+    written,
 )
-from .kinks import Evaluation as Evaluation, kinks as kinks
-from .members import misspelt as misspelt
+from .kinks import Evaluation, kinks
+from .members import misspelt
 from .mixing import (
-    mixing_for_solve as mixing_for_solve,
-    mixing_in_training as mixing_in_training,
+    mixing_for_solve,
+    mixing_in_training,
 )
-from .start import moving_the_start as moving_the_start, sampled as sampled
+from .start import moving_the_start, sampled
+
+
+__all__ = [
+    "Evaluation",
+    "Finding",
+    "kinks",
+    "Mismatch",
+    "mismatches",
+    "misspelt",
+    "mixing_for_solve",
+    "mixing_in_training",
+    "moving_the_start",
+    "naming",
+    "place",
+    "Point",
+    "ProblemError",
+    "refuse",
+    "sampled",
+    "written",
+]

@@ -8,11 +8,11 @@ import typer
 
 from ..analysis.compare import compare
 from ..analysis.comparison import Comparison
+from ..learning import History
 from ..plot import compare as plot
 from ..report import Section, write_report
 from ..solver import Euler, Heun, RK4, RK38, Solver, TorchDiffEq
 from ..solver.ode import FIXED
-from ..train import History
 from . import checks
 from .options import (
     default_dtype,

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import torch
 import typer
 
+from ..networks import collect_statistics, ResidualProblem, ResNet
 from ..problem import Sample
-from ..resnet import collect_statistics, ResidualProblem, ResNet
 from ..run import Config, Job, load_checkpoint, RunFolder
 from ..run.changes import differing
 from . import checks

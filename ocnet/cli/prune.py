@@ -6,8 +6,8 @@ import torch
 import typer
 
 from ..analysis.pruning import at_random, last, least_cost, prune, remove_blocks
+from ..networks import save_network
 from ..plot import pruning as plot
-from ..resnet import save_network
 from . import checks
 from .networks import NetworkRun, TrainedNetwork
 from .options import new_folder, OutOption, reported, SeedOption

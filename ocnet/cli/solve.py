@@ -9,7 +9,7 @@ import typer
 from tabulate import tabulate
 
 from ..certificate import Certificate
-from ..solve import Adam, InteriorPoint, LBFGS, Solution, solve, SuccessiveApproximation
+from ..direct import Adam, InteriorPoint, LBFGS, Solution, solve, SuccessiveApproximation
 from ..solver import Euler, Heun, RK4, RK38
 from . import checks
 from .options import (

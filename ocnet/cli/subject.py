@@ -10,13 +10,13 @@ import typer
 
 from ..catalogue import construct, parse_setting, problem_class, trainable
 from ..control import Control
+from ..learning import History, train
+from ..learning.history import Record
 from ..objective import evaluate
 from ..problem import Problem, Sample, SolvedProblem
 from ..run import Job, load_checkpoint, RunFolder
 from ..run.config import Config
 from ..solver import Euler
-from ..train import History, train
-from ..train.history import Record
 from .networks import tell_changes
 from .options import default_dtype, problem_from, wrong_problem
 

@@ -10,11 +10,11 @@ from tabulate import tabulate
 
 from ..analysis.memory import advice, expected_memory
 from ..analysis.runs import read_run, RunRecord, table
+from ..learning import NonFiniteCost
+from ..learning.processes import rank
 from ..plot import history
 from ..report import Section, write_report
 from ..run import Config, ConfigError, execute, Interrupted, Job, RunFolder
-from ..train import NonFiniteCost
-from ..train.processes import rank
 from . import checks, training_options as options
 from .options import (
     DeviceOption,

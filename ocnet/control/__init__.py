@@ -1,12 +1,27 @@
 """Controls: functions `u(t)` or `u(t, x)` with trainable parameters."""
 
-from .base import Control as Control, OpenLoop as OpenLoop
-from .feedback import Feedback as Feedback
-from .galerkin import Chebyshev as Chebyshev, Fourier as Fourier, Galerkin as Galerkin
-from .layers import Layers as Layers
+from .base import Control, OpenLoop
+from .feedback import Feedback
+from .galerkin import Chebyshev, Fourier, Galerkin
+from .layers import Layers
 from .piecewise import (
-    CubicSpline as CubicSpline,
-    PiecewiseConstant as PiecewiseConstant,
-    PiecewiseLinear as PiecewiseLinear,
-    PiecewisePolynomial as PiecewisePolynomial,
+    CubicSpline,
+    PiecewiseConstant,
+    PiecewiseLinear,
+    PiecewisePolynomial,
 )
+
+
+__all__ = [
+    "Chebyshev",
+    "Control",
+    "CubicSpline",
+    "Feedback",
+    "Fourier",
+    "Galerkin",
+    "Layers",
+    "OpenLoop",
+    "PiecewiseConstant",
+    "PiecewiseLinear",
+    "PiecewisePolynomial",
+]

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import nn, Tensor
 
-from .._types import ControlValue, State, Time
+from ..types import ControlValue, State, Time
 
 
 Law = Callable[[State], ControlValue]

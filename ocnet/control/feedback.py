@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from .._blame import blame, called, EXPLAINED
-from .._types import ControlValue, State, Time
+from ..types import ControlValue, State, Time
 from .base import as_times, Control, Law, Piece, Side
 
 

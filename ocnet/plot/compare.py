@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from ..analysis.comparison import Comparison
 from ..certificate import CLOSE
-from ..train import History
+from ..learning import History
 from .style import axes, COLORS, legend_below, look, plain_log_ticks
 
 

@@ -7,7 +7,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..solve import Solution
+from ..direct import Solution
 from .style import axes, look
 
 

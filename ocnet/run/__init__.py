@@ -1,15 +1,32 @@
 """A run is a folder: what was asked for, what came out, and what it takes to go on."""
 
-from .changes import Changed as Changed
+from .changes import Changed
 from .checkpoint import (
-    CheckpointError as CheckpointError,
-    load_checkpoint as load_checkpoint,
-    save_checkpoint as save_checkpoint,
+    CheckpointError,
+    load_checkpoint,
+    save_checkpoint,
 )
-from .config import Config as Config, ConfigError as ConfigError
-from .folder import RunFolder as RunFolder
-from .job import Job as Job
-from .lock import FolderInUse as FolderInUse
-from .loop import execute as execute, run as run
-from .resumption import RunWarning as RunWarning
-from .signals import Interrupted as Interrupted
+from .config import Config, ConfigError
+from .folder import RunFolder
+from .job import Job
+from .lock import FolderInUse
+from .loop import execute, run
+from .resumption import RunWarning
+from .signals import Interrupted
+
+
+__all__ = [
+    "Changed",
+    "CheckpointError",
+    "Config",
+    "ConfigError",
+    "execute",
+    "FolderInUse",
+    "Interrupted",
+    "Job",
+    "load_checkpoint",
+    "run",
+    "RunFolder",
+    "RunWarning",
+    "save_checkpoint",
+]

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
+from ..learning.processes import world_size
 from ..problem import Problem, Sample
 from ..provenance import environment, sources
-from ..train.processes import world_size
 from .config import Config
 
 

@@ -11,9 +11,9 @@ import torch
 from ..catalogue import load_trainable_problem
 from ..control import Control
 from ..control.base import check_count
+from ..learning import ConstantSchedule, CosineSchedule, Schedule, StepSchedule
 from ..problem import Problem
 from ..solver import Euler, Heun, RK4, RK38, Solver, TorchDiffEq
-from ..train import ConstantSchedule, CosineSchedule, Schedule, StepSchedule
 from .randomness import seed_everything
 
 
@@ -51,7 +51,7 @@ class Config:
         evaluate_every: Iterations between validations; an epoch, or a twentieth of the run.
         checkpoint_every: Seconds between checkpoints; 0 writes one each iteration.
         device, precision, compile, accumulate, sync_norms, sharded, capture, channels_last: As of
-            `ocnet.train.Engine`.
+            `ocnet.learning.Engine`.
         seed: Of the control's initial values and of the batches.
         tensorboard: Whether to write the metrics for TensorBoard, too.
     """

@@ -8,11 +8,11 @@ from torch import nn, Tensor
 
 from ..control import Layers
 from ..cost import ControlEnergy
+from ..learning import Average, Batches, Engine, GammaSchedule, measure, Stopping
+from ..learning.capture import on_host
+from ..learning.processes import is_shard, rank, whole
+from ..networks import ResidualProblem
 from ..problem import Problem, Sample
-from ..resnet import ResidualProblem
-from ..train import Average, Batches, Engine, GammaSchedule, measure, Stopping
-from ..train.capture import on_host
-from ..train.processes import is_shard, rank, whole
 from .changes import origin
 from .checkpoint import CheckpointError
 from .config import Config
@@ -143,7 +143,7 @@ class Job:
         if not self.is_sharded:
             return {name: module.state_dict() for name, module in modules.items()}
         # Not above, here and below: importing it takes a second.
-        from ..train.sharding import model_state
+        from ..learning.sharding import model_state
 
         return {name: model_state(module) for name, module in modules.items()}
 
@@ -156,7 +156,7 @@ class Job:
         for name, module in (("control", self.control), ("problem", self.problem)):
             check_same_architecture(name, module, state[name])
             if self.is_sharded:
-                from ..train.sharding import load_model_state
+                from ..learning.sharding import load_model_state
 
                 load_model_state(module, state[name])
             else:
@@ -217,7 +217,7 @@ class Job:
         groups = [{**group, "params": saved["params"]} for group, saved in pairs]
         state = {**state, "param_groups": groups}
         if self.is_sharded:
-            from ..train.sharding import load_optimizer_state
+            from ..learning.sharding import load_optimizer_state
 
             load_optimizer_state(self.optimizer, state)
         else:

@@ -5,8 +5,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from ..train import NonFiniteCost, Record
-from ..train.processes import rank
+from ..learning import NonFiniteCost, Record
+from ..learning.processes import rank
 from .checkpoint import save_checkpoint
 from .folder import RunFolder, Table
 from .job import Job

@@ -8,9 +8,9 @@ from typing import Any
 from torch.utils.checkpoint import CheckpointError
 from tqdm import tqdm
 
+from ..learning import choose_device, NonFiniteCost, training
+from ..learning.processes import agree, is_lost_process, processes, rank, wait, world_size
 from ..provenance import provenance
-from ..train import choose_device, NonFiniteCost, training
-from ..train.processes import agree, is_lost_process, processes, rank, wait, world_size
 from .checkpoint import load_checkpoint
 from .config import Config, ConfigError
 from .folder import RunFolder

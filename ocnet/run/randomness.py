@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import nn, Tensor
 
+from ..learning.processes import gather, rank
 from ..provenance import namespaces
-from ..train.processes import gather, rank
 
 
 Generator = torch.Generator | np.random.Generator | np.random.RandomState | random.Random

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ..train.processes import world_size
+from ..learning.processes import world_size
 
 
 SIGNALS = tuple(

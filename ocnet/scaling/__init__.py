@@ -1,34 +1,67 @@
 """Depth scaling: what initialisation and scaling do to deep residual networks."""
 
-from .diagnosis import diagnose as diagnose, Diagnosis as Diagnosis
+from .diagnosis import diagnose, Diagnosis
 from .limits import (
-    LimitComparison as LimitComparison,
-    ode_limit as ode_limit,
-    ode_limit_of_smooth_weights as ode_limit_of_smooth_weights,
-    power_law as power_law,
-    sde_limit as sde_limit,
-    sde_limit_of_random_weights as sde_limit_of_random_weights,
+    LimitComparison,
+    ode_limit,
+    ode_limit_of_smooth_weights,
+    power_law,
+    sde_limit,
+    sde_limit_of_random_weights,
 )
-from .measure import measure as measure, rms as rms
+from .measure import measure, rms
 from .models import (
-    Linear as Linear,
-    MODELS as MODELS,
-    Res1 as Res1,
-    Res2 as Res2,
-    Res3 as Res3,
-    ScaledNetwork as ScaledNetwork,
+    Linear,
+    MODELS,
+    Res1,
+    Res2,
+    Res3,
+    ScaledNetwork,
 )
-from .predictions import predict as predict, Prediction as Prediction, S_h as S_h, S_p as S_p
+from .predictions import predict, Prediction, S_h, S_p
 from .propagation import (
-    costates as costates,
-    Overflow as Overflow,
-    propagate as propagate,
-    Propagation as Propagation,
-    states as states,
+    costates,
+    Overflow,
+    propagate,
+    Propagation,
+    states,
 )
 from .regimes import (
-    backward_critical_exponent as backward_critical_exponent,
-    critical_exponent as critical_exponent,
-    Regime as Regime,
-    regime as regime,
+    backward_critical_exponent,
+    critical_exponent,
+    Regime,
+    regime,
 )
+
+
+__all__ = [
+    "backward_critical_exponent",
+    "costates",
+    "critical_exponent",
+    "diagnose",
+    "Diagnosis",
+    "LimitComparison",
+    "Linear",
+    "measure",
+    "MODELS",
+    "ode_limit",
+    "ode_limit_of_smooth_weights",
+    "Overflow",
+    "power_law",
+    "predict",
+    "Prediction",
+    "propagate",
+    "Propagation",
+    "regime",
+    "Regime",
+    "Res1",
+    "Res2",
+    "Res3",
+    "rms",
+    "S_h",
+    "S_p",
+    "ScaledNetwork",
+    "sde_limit",
+    "sde_limit_of_random_weights",
+    "states",
+]

@@ -13,12 +13,12 @@ from jaxtyping import Float
 from tabulate import tabulate
 from torch import Tensor
 
-from .._types import ControlValue, State
 from ..control import Control
 from ..control.base import check_count
 from ..objective import objective
 from ..problem import Problem, Sample
 from ..solver import Euler
+from ..types import ControlValue, State
 from .limits import power_law
 from .propagation import norm, Overflow, overflow_of
 from .regimes import MEANING, Regime

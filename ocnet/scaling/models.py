@@ -9,11 +9,11 @@ from jaxtyping import Float
 from torch import nn, Tensor
 from torch.nn.functional import leaky_relu
 
-from .._types import Cost, State, Time
 from ..control import PiecewiseConstant
 from ..control.base import check_count
 from ..init import fill_, Iid, Kind
 from ..problem import Problem, Sample
+from ..types import Cost, State, Time
 
 
 class ScaledNetwork(Problem):

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .._types import State
+from ..types import State
 from .models import ScaledNetwork
 
 

@@ -7,10 +7,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..control import PiecewiseConstant
+from ..learning.capture import Recorder, WARM_UP
 from ..objective import evaluate
 from ..problem import Problem, Sample
 from ..solver import Euler
-from ..train.capture import Recorder, WARM_UP
 
 
 class NetworkwiseAdam(torch.optim.Optimizer):

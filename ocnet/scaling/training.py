@@ -9,14 +9,14 @@ from jaxtyping import Float, Int
 from torch import nn, Tensor
 from torch.nn.functional import cross_entropy, leaky_relu, pad
 
-from .._types import Cost, State, Time
 from ..control import PiecewiseConstant
 from ..control.base import check_count
 from ..init import fill_, Kind
+from ..learning.capture import CudaGraphs
+from ..learning.engine import compile_regions
 from ..problem import Problem, Sample
 from ..solver import Euler
-from ..train.capture import CudaGraphs
-from ..train.engine import compile_regions
+from ..types import Cost, State, Time
 from .images import Images
 from .models import product, Res1
 from .steps import captured, NetworkwiseAdam, SideBySideStep

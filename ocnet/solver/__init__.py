@@ -1,12 +1,25 @@
 """Solvers: from a problem, a control and an initial state to a trajectory."""
 
-from .base import Solver as Solver, SolverError as SolverError
-from .ode import TorchDiffEq as TorchDiffEq
+from .base import Solver, SolverError
+from .ode import TorchDiffEq
 from .runge_kutta import (
-    Euler as Euler,
-    ExplicitRungeKutta as ExplicitRungeKutta,
-    Heun as Heun,
-    RK4 as RK4,
-    RK38 as RK38,
-    Tableau as Tableau,
+    Euler,
+    ExplicitRungeKutta,
+    Heun,
+    RK4,
+    RK38,
+    Tableau,
 )
+
+
+__all__ = [
+    "Euler",
+    "ExplicitRungeKutta",
+    "Heun",
+    "RK38",
+    "RK4",
+    "Solver",
+    "SolverError",
+    "Tableau",
+    "TorchDiffEq",
+]

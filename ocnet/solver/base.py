@@ -9,10 +9,10 @@ import torch
 from torch import nn, Tensor
 
 from .._blame import blame, blamed, called, EXPLAINED
-from .._types import ControlValue, Cost, State, Time
 from ..control.base import as_number, check_count, check_resolved, Control, equal_times, time_slack
 from ..problem import check_state, Problem, Projection
 from ..trajectory import Trajectory
+from ..types import ControlValue, Cost, State, Time
 
 
 class Solver(abc.ABC):

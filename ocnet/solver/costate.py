@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable as detached
 
-from .._types import Cost, State
 from ..control import Control, OpenLoop
 from ..control.base import as_times, unbound
 from ..problem import Problem
 from ..trajectory import Trajectory
+from ..types import Cost, State
 from .base import check_control_value, check_running_cost, Grid, project, segments, stage_cost
 from .linearisation import Linearisation, linearise
 from .recompute import once_differentiable

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._types import Cost, State, Time
 from ..control import Control, Feedback
 from ..control.base import as_number
 from ..problem import Node, Problem, Sample
+from ..types import Cost, State, Time
 
 
 class ScaledTime(Problem):

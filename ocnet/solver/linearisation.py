@@ -11,8 +11,8 @@ from torch import nn, Tensor
 from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .._types import State, Time
 from ..problem import Problem
+from ..types import State, Time
 from .base import vector_field
 from .first_look import first_look
 

@@ -9,11 +9,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from .._types import State
 from ..control import Layers
 from ..control.base import as_times, check_count, Control, time_dtype, time_slack, unbound
 from ..problem import Problem, Projection
 from ..trajectory import Trajectory
+from ..types import State
 from .base import (
     check_control_value,
     check_running_cost,

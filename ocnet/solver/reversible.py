@@ -27,11 +27,11 @@ import torch
 from torch import nn, Tensor
 from torch.autograd.function import once_differentiable as detached
 
-from .._types import Cost, State
 from ..control import Control, Feedback, Layers, OpenLoop
 from ..control.base import as_times, Law
 from ..problem import Problem
 from ..trajectory import Trajectory
+from ..types import Cost, State
 from .base import check_control_value, check_running_cost, Grid, project, segments, Watch
 from .first_look import first_look
 from .recompute import frozen, once_differentiable, random_state, refuse_random, tracking

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from .._types import ControlValue, Cost, State
 from ..control.base import as_times, check_count, Control
 from ..problem import Problem, Projection
 from ..trajectory import Trajectory
+from ..types import ControlValue, Cost, State
 from .base import (
     check_control_value,
     check_running_cost,

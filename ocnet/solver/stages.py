@@ -6,9 +6,9 @@ from typing import NamedTuple
 from torch import Tensor
 
 from .._blame import blamed, called
-from .._types import ControlValue, Cost, State, Time
 from ..control.base import Law
 from ..problem import Node, Problem
+from ..types import ControlValue, Cost, State, Time
 from .base import as_cost, vector_field
 from .tableau import Tableau, weighted
 

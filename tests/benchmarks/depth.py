@@ -25,8 +25,8 @@ from tabulate import tabulate
 from torch import Tensor
 
 import ocnet
-from ocnet._types import Cost, State, Time
 from ocnet.analysis.memory import Live
+from ocnet.types import Cost, State, Time
 
 
 D, BATCH, WEIGHT = 32, 64, 1e-3

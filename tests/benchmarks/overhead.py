@@ -25,9 +25,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from ocnet import Euler, evaluate, training
+from ocnet.learning import Batches
 from ocnet.run import Config, Job, RunFolder
 from ocnet.run.loop import Log
-from ocnet.train import Batches
 from tests.run.blobs import Blobs
 
 

@@ -26,9 +26,9 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from ocnet import Sample, training
-from ocnet.resnet import ResNet, resnet
-from ocnet.train import Engine
-from ocnet.train.capture import CudaGraphs, on_device
+from ocnet.learning import Engine
+from ocnet.learning.capture import CudaGraphs, on_device
+from ocnet.networks import ResNet, resnet
 
 
 FORMS = ("eager", "compiled", "captured")

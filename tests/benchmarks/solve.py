@@ -26,7 +26,7 @@ import casadi
 import torch
 
 from ocnet import Euler, Problem
-from ocnet.solve import InteriorPoint, solve
+from ocnet.direct import InteriorPoint, solve
 from problems.constrained import BoundedVanDerPol
 from problems.free_time import Brachistochrone, OrbitRaising
 

@@ -22,8 +22,8 @@ from torch import Tensor
 
 from ocnet import evaluate, Sample
 from ocnet.analysis.effort import peak_bytes
-from ocnet.resnet import ResNet, resnet
-from ocnet.resnet.chained import ChainedReadOuts
+from ocnet.networks import ResNet, resnet
+from ocnet.networks.chained import ChainedReadOuts
 
 
 def obvious(network: ResNet, own: bool = False) -> ResNet:

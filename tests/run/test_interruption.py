@@ -18,8 +18,8 @@ import pytest
 import torch
 
 from ocnet import Sample
+from ocnet.learning import Engine
 from ocnet.run import Config, execute, Interrupted, RunFolder
-from ocnet.train import Engine
 from tests.run.blobs import Blobs
 
 

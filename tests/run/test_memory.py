@@ -13,8 +13,8 @@ import torch
 
 from ocnet import TorchDiffEq
 from ocnet.analysis.memory import advice, expected_memory, Memory, peak, size
+from ocnet.learning import training
 from ocnet.run import Config, execute, Job, run, RunFolder
-from ocnet.train import training
 from tests.run.blobs import Blobs
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
+from ocnet.learning import training
 from ocnet.run import Config, execute, Job, load_checkpoint, RunFolder, RunWarning
-from ocnet.train import training
 
 
 pytestmark = pytest.mark.slow

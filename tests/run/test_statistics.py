@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ocnet import Euler, evaluate, Solver, TorchDiffEq
-from ocnet.resnet import resnet
+from ocnet.networks import resnet
 from ocnet.solver.runge_kutta import Gradient
 from tests.run.blobs import Blobs
 

@@ -23,6 +23,7 @@ from examples.scaling_paper.classification import (
 from ocnet import Euler, init, Sample
 from ocnet.control import base, piecewise
 from ocnet.control.base import kept_constants
+from ocnet.learning.capture import CudaGraphs, Recorder
 from ocnet.objective import evaluate
 from ocnet.scaling.images import Images, images, split
 from ocnet.scaling.steps import captured, NetworkwiseAdam, SideBySideStep
@@ -35,7 +36,6 @@ from ocnet.scaling.training import (
     train_side_by_side,
     Trained,
 )
-from ocnet.train.capture import CudaGraphs, Recorder
 from tests.train.test_capture import Tape
 
 

@@ -9,9 +9,9 @@ from torch import nn, Tensor
 
 from ocnet import Chebyshev, Euler, Heun, NonFiniteCost, Sample, Solver, TorchDiffEq, training
 from ocnet.control.base import constants
+from ocnet.learning import Batches, ConstantSchedule, Engine
+from ocnet.learning.capture import Captured, obstacle, on_host, Recorder
 from ocnet.run import Config, Job
-from ocnet.train import Batches, ConstantSchedule, Engine
-from ocnet.train.capture import Captured, obstacle, on_host, Recorder
 from tests.run.blobs import Blobs
 
 

@@ -10,7 +10,7 @@ from torch import nn, Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from ocnet import Euler, evaluate, PiecewiseConstant, Problem, Sample, train, training
-from ocnet.train import Penalty
+from ocnet.learning import Penalty
 from problems.constrained import BoundedVanDerPol
 from problems.double_integrator import BrysonDenham
 

@@ -19,9 +19,9 @@ from ocnet import (
     train,
     training,
 )
-from ocnet.resnet import resnet
-from ocnet.train import Batches, Engine, measure
-from ocnet.train.failure import LastGood
+from ocnet.learning import Batches, Engine, measure
+from ocnet.learning.failure import LastGood
+from ocnet.networks import resnet
 from tests.run.blobs import Blobs, Drawn
 
 

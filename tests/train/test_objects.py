@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from ocnet import Euler, Sample
-from ocnet.resnet import resnet
-from ocnet.train import (
+from ocnet.learning import (
     Average,
     Batches,
     ConstantSchedule,
@@ -19,6 +18,7 @@ from ocnet.train import (
     StepSchedule,
     Stopping,
 )
+from ocnet.networks import resnet
 from tests.run.blobs import Blobs, Drawn
 
 

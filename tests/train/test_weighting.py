@@ -8,10 +8,7 @@ import pytest
 import torch
 
 from ocnet import evaluate, training
-from ocnet.resnet import ResNet
-from ocnet.run import Config, execute, RunFolder
-from ocnet.run.loop import Log
-from ocnet.train import (
+from ocnet.learning import (
     ConstantSchedule,
     CosineSchedule,
     GammaSchedule,
@@ -19,6 +16,9 @@ from ocnet.train import (
     Schedule,
     StepSchedule,
 )
+from ocnet.networks import ResNet
+from ocnet.run import Config, execute, RunFolder
+from ocnet.run.loop import Log
 
 from ..test_resnet import batch, small
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ocnet import Problem, RK4
-from ocnet.solve import Solution, solve
+from ocnet.direct import Solution, solve
 
 from .formulas import Formulas
 from .judge import Answer

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ..resnet import ResidualProblem
+from ..networks import ResidualProblem
 from .schedule import Schedule
 
 

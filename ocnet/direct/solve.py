@@ -58,7 +58,7 @@ def solve(
         compile: Whether to work in machine code made of the problem's formulas, which needs a C
             compiler: where that can be done by default, always or never. The first solution of
             a new problem waits for the compiler, later ones and later processes do not. What
-            cannot be compiled (`ocnet.solve.compiled`) is computed by torch.
+            cannot be compiled (`ocnet.direct.compiled`) is computed by torch.
         gradient_of_failed: What the gradient through an instance is that did not converge: "nan",
             with a warning, or "raise" for a RuntimeError in the backward pass.
 
@@ -66,7 +66,7 @@ def solve(
         TypeError, ValueError: If the arguments do not fit together.
         ProblemError: If a function of the problem fails or cannot be right; it names function,
             file and line.
-        UnsafeCache: If others could have written the compiled code (`ocnet.solve.compiled`).
+        UnsafeCache: If others could have written the compiled code (`ocnet.direct.compiled`).
 
     A problem that cannot be solved is not an error: its solution's `status` and `reason` tell why.
     Nor is an instance given with NaN or infinite values: it is "invalid", what is found for it is

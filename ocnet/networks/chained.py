@@ -10,7 +10,7 @@ from torch import nn, Tensor
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .._types import State
+from ..types import State
 from .readouts import Backbone, ReadOuts
 
 

@@ -7,8 +7,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from .._types import Cost, State, Time
 from ..problem import Node, Problem, Sample
+from ..types import Cost, State, Time
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import nn, Tensor
 
-from .._types import State
+from ..types import State
 
 
 class Backbone(NamedTuple):

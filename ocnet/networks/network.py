@@ -24,7 +24,7 @@ Heads = Literal["WS", "full"]
 """Whether the read-outs share the backbone's weights, or each has its own."""
 
 
-COLLECT = "call ocnet.resnet.collect_statistics(network, batches) with training images first."
+COLLECT = "call ocnet.networks.collect_statistics(network, batches) with training images first."
 """What to do about statistics that are missing."""
 
 

@@ -130,7 +130,7 @@ def checked(blocks: Sequence[Any]) -> Sequence[Residual]:
         if not isinstance(block, Residual):
             raise TypeError(
                 f"wrap cannot take apart block {k}, a {type(block).__name__}: describe it as "
-                "ocnet.resnet.Residual(branch, shortcut, activation)."
+                "ocnet.networks.Residual(branch, shortcut, activation)."
             )
     return blocks
 

@@ -9,7 +9,17 @@ scalar formula, or are too large to be written out (`Unsupported` tells which), 
 that is not on a CPU.
 """
 
-from .cache import UnsafeCache as UnsafeCache
-from .formulas import Unsupported as Unsupported
-from .kernel import Kernel as Kernel, kernel as kernel
-from .trace import Formulas as Formulas, traced as traced
+from .cache import UnsafeCache
+from .formulas import Unsupported
+from .kernel import Kernel, kernel
+from .trace import Formulas, traced
+
+
+__all__ = [
+    "Formulas",
+    "kernel",
+    "Kernel",
+    "traced",
+    "UnsafeCache",
+    "Unsupported",
+]

@@ -91,7 +91,7 @@ def read(path: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
             about = json.loads((file.metadata() or {})[KEY])
             return about, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (KeyError, SafetensorError):
-        raise ValueError(f"{path} holds no network saved by ocnet.resnet.save_network.") from None
+        raise ValueError(f"{path} holds no network saved by ocnet.networks.save_network.") from None
 
 
 def made(about: dict[str, Any]) -> ResNet:

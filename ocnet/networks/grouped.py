@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import nn, Tensor
 from torch.nn import functional as F
 
-from .._types import State
+from ..types import State
 from .architecture import Architecture
 from .blocks import Head
 from .pooling import normalised, NormalisedPool, pixels, ProjectedPool, stacked

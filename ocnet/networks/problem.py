@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn, Tensor
 
-from .._types import Cost, State, Time
 from ..control import Control
 from ..control.base import constants
 from ..cost import Loss
 from ..problem import check_rates, Node, Problem, Projection, Sample
 from ..solver.stages import Nodes
+from ..types import Cost, State, Time
 from .loss import accuracy, CrossEntropy
 from .readouts import Backbone, ReadOuts
 
@@ -185,7 +185,7 @@ class ResidualProblem(Problem, abc.ABC):
         Weight decay adds the objective's $\tfrac{\lambda}{2} \sum_k |w_{F,k}|^2$, which is of the
         branches alone. The last `N` groups are the heads'; with shared weights there are none.
         After `gamma` was set anew, their rates are those of a new call; a training that goes on
-        with the same optimiser changes it by `ocnet.train.GammaSchedule`.
+        with the same optimiser changes it by `ocnet.learning.GammaSchedule`.
 
         Arguments:
             control: The branches.

@@ -13,13 +13,13 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .._types import Cost
 from ..certificate import Certificate
 from ..checks import moving_the_start, refuse
 from ..control import PiecewiseConstant
 from ..problem import Batch, Problem
 from ..solver import Euler, ExplicitRungeKutta, Heun, RK4, RK38, Tableau
 from ..trajectory import Trajectory
+from ..types import Cost
 from .optimality import Multipliers, Optimality
 
 

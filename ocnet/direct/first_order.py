@@ -10,9 +10,9 @@ import torch
 from torch import nn, Tensor
 
 from ..control import PiecewiseConstant
+from ..learning import NonFiniteCost, training
 from ..problem import Problem, Sample
 from ..solver import Euler
-from ..train import NonFiniteCost, training
 from .iterate import Iterate, largest, linearise, stationarity
 from .method import Code, Method, Outcome
 from .optimality import violations

@@ -1,0 +1,40 @@
+"""Training: one visible loop, and the plain objects that make it last and scale."""
+
+from .average import Average
+from .batches import Batches, endless
+from .engine import choose_device, Engine
+from .failure import NonFiniteCost
+from .history import History, Record
+from .loop import train, training
+from .measure import measure
+from .penalty import Penalty
+from .schedule import (
+    ConstantSchedule,
+    CosineSchedule,
+    Schedule,
+    StepSchedule,
+)
+from .stopping import Stopping
+from .weighting import GammaSchedule
+
+
+__all__ = [
+    "Average",
+    "Batches",
+    "choose_device",
+    "ConstantSchedule",
+    "CosineSchedule",
+    "endless",
+    "Engine",
+    "GammaSchedule",
+    "History",
+    "measure",
+    "NonFiniteCost",
+    "Penalty",
+    "Record",
+    "Schedule",
+    "StepSchedule",
+    "Stopping",
+    "train",
+    "training",
+]
