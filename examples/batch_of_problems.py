@@ -16,7 +16,7 @@ import torch
 from matplotlib.figure import Figure
 
 from ocnet import RK4, solve
-from ocnet.plot.style import axes
+from ocnet.plot import axes
 from problems.constrained import BoundedVanDerPol
 
 

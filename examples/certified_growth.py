@@ -20,8 +20,7 @@ import itertools
 import torch
 
 from ocnet import Sample
-from ocnet.analysis.bounds import loss_bounds
-from ocnet.analysis.grow import grow, monotone
+from ocnet.analysis import grow, loss_bounds, monotone
 
 from .stage_cost_digits import trained
 

@@ -26,8 +26,7 @@ from pathlib import Path
 
 import torch
 
-from ocnet import init
-from ocnet.plot import scaling as plot
+from ocnet import init, plot
 from ocnet.scaling import diagnose, measure, predict, regime, Res3, rms
 
 

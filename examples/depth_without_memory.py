@@ -17,7 +17,7 @@ import torch
 from torch import nn, Tensor
 
 import ocnet
-from ocnet.analysis.memory import Live
+from ocnet.analysis import LiveMemory
 
 
 WIDTH, BATCH = 16, 256
@@ -56,7 +56,7 @@ def gradient(
     control: ocnet.Feedback, solver: ocnet.Solver, sample: ocnet.Sample
 ) -> tuple[Tensor, float]:
     """The gradient of the mean cost, and the megabytes that it took."""
-    with Live() as live:
+    with LiveMemory() as live:
         cost, _ = ocnet.evaluate(Network(), control, solver, sample)
         found = torch.autograd.grad(cost.mean(), list(control.parameters()))
     return torch.cat([g.flatten() for g in found]), live.peak / 1e6

@@ -17,9 +17,7 @@ from pathlib import Path
 
 import torch
 
-from ocnet import Euler, Heun, RK4, TorchDiffEq, train
-from ocnet.analysis.compare import compare
-from ocnet.plot import compare as plot
+from ocnet import compare, Euler, Heun, plot, RK4, TorchDiffEq, train
 from ocnet.report import Section, write_report
 from problems.digits import Digits
 
@@ -52,7 +50,7 @@ def main() -> None:
             Section(table=comparison.table("html")),
             Section(figure=plot.trajectories(comparison), caption="States of the first scan."),
             Section(figure=plot.work_precision(comparison), caption="Accuracy and its price."),
-            Section(figure=plot.history({f"{n} steps": history}), caption="Training."),
+            Section(figure=plot.histories({f"{n} steps": history}), caption="Training."),
         ],
         comparison.provenance,
     )

@@ -20,7 +20,7 @@ import torch
 
 from ocnet import training
 from ocnet.learning import Average
-from ocnet.run import Config, Interrupted, Job, run, RunFolder
+from ocnet.run import Config, Interrupted, Job, run_job, RunFolder
 
 
 CONFIG = Config(
@@ -48,12 +48,12 @@ def sittings(folder: RunFolder) -> Job:
 
     job.problem.augment = interrupting  # pyright: ignore[reportAttributeAccessIssue]
     try:
-        run(job, folder)
+        run_job(job, folder)
     except Interrupted as stop:
         print(f"first sitting: {stop.step} steps, then Ctrl-C")
 
     job = Job(folder.config())
-    result = run(job, folder)
+    result = run_job(job, folder)
     print(
         f"second sitting: {result['steps']} steps, validation accuracy "
         f"{result['validation']['accuracy']:.3f}, test accuracy {result['test']['accuracy']:.3f}"

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from torch import nn, Tensor
 
 from ocnet import Euler, Feedback, Problem, RK4, Sample, Solution, solve, train
-from ocnet.plot.style import axes, legend_below, look
+from ocnet.plot import axes, legend_below, look
 
 
 BOUND = 0.5

@@ -23,7 +23,7 @@ from ocnet import (
     TerminalQuadratic,
     train,
 )
-from ocnet.plot import trajectory
+from ocnet.plot import states_and_controls
 
 
 class Cart(Problem):
@@ -66,7 +66,7 @@ def main() -> None:
         f"cost {history.cost[-1]:.4f} after {len(history.cost)} steps of L-BFGS; "
         f"the cart stops at {position:.3f} with speed {speed:.3f}"
     )
-    trajectory.draw(path, ["position", "speed"], ["force"]).savefig(out / "cart.png", dpi=160)
+    states_and_controls(path, ["position", "speed"], ["force"]).savefig(out / "cart.png", dpi=160)
 
 
 if __name__ == "__main__":

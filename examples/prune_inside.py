@@ -23,8 +23,8 @@ import argparse
 
 import torch
 
-from ocnet.analysis.pruning import at_random, last, least_cost, remove_blocks
-from ocnet.plot.pruning import removal_table
+from ocnet.analysis import at_random, last, least_cost, remove_blocks
+from ocnet.plot import removal_table
 
 from .stage_cost_digits import trained
 

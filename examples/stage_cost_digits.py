@@ -44,12 +44,10 @@ from pathlib import Path
 import torch
 from tabulate import tabulate
 
-from ocnet import Sample, training
-from ocnet.analysis.depth import depth_profile, DepthProfile
-from ocnet.analysis.pruning import smallest_depth
+from ocnet import plot, Sample, training
+from ocnet.analysis import depth_profile, DepthProfile, smallest_depth
 from ocnet.networks import collect_statistics, ResNet
-from ocnet.plot import depth as plot
-from ocnet.provenance import provenance
+from ocnet.origin import provenance
 from problems.images import Digits
 
 

@@ -15,7 +15,7 @@ import torch
 from torchvision.models import resnet18
 
 from ocnet import Sample
-from ocnet.analysis.early_exit import calibrate
+from ocnet.analysis import calibrate
 from ocnet.networks import collect_statistics, load_network, save_network, wrap
 
 

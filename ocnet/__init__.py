@@ -13,4 +13,6 @@ from . import _interrupt as _interrupt
 
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+# `from ocnet import *` is to leave `torch.nn.init` alone. (Checkers read the stub's list.)
+__all__.remove("init")  # pyright: ignore[reportUnsupportedDunderAll]
 __version__ = version("ocnet")

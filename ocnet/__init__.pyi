@@ -1,4 +1,14 @@
 from . import init as init
+from .analysis import (
+    compare as compare,
+    Comparison as Comparison,
+    depth_profile as depth_profile,
+    grow as grow,
+    loss_bounds as loss_bounds,
+    prune as prune,
+)
+from .certificate import Certificate as Certificate
+from .checks import ProblemError as ProblemError
 from .control import (
     Chebyshev as Chebyshev,
     Control as Control,
@@ -17,22 +27,38 @@ from .cost import (
     TerminalLoss as TerminalLoss,
     TerminalQuadratic as TerminalQuadratic,
 )
-from .direct import InteriorPoint as InteriorPoint, Solution as Solution, solve as solve
+from .direct import (
+    InteriorPoint as InteriorPoint,
+    Solution as Solution,
+    solve as solve,
+    SuccessiveApproximation as SuccessiveApproximation,
+)
+from .evaluation import evaluate as evaluate, objective as objective
 from .learning import (
+    GammaSchedule as GammaSchedule,
     History as History,
     NonFiniteCost as NonFiniteCost,
+    Penalty as Penalty,
     Record as Record,
     train as train,
     training as training,
 )
-from .networks import homogeneous as homogeneous, ResNet as ResNet, resnet as resnet, wrap as wrap
-from .objective import evaluate as evaluate, objective as objective
+from .networks import (
+    collect_statistics as collect_statistics,
+    homogeneous as homogeneous,
+    load_network as load_network,
+    ResNet as ResNet,
+    resnet as resnet,
+    save_network as save_network,
+    wrap as wrap,
+)
 from .problem import (
     Batch as Batch,
     Problem as Problem,
     Projection as Projection,
     Sample as Sample,
     SolvedProblem as SolvedProblem,
+    Split as Split,
 )
 from .solver import (
     Euler as Euler,
@@ -49,29 +75,40 @@ from .trajectory import Trajectory as Trajectory
 
 __all__ = [
     "Batch",
+    "Certificate",
     "Chebyshev",
+    "collect_statistics",
+    "compare",
+    "Comparison",
     "Control",
     "ControlEnergy",
     "CubicSpline",
+    "depth_profile",
     "Euler",
     "evaluate",
     "ExplicitRungeKutta",
     "Feedback",
     "Fourier",
+    "GammaSchedule",
+    "grow",
     "Heun",
     "History",
     "homogeneous",
-    "init",
     "InteriorPoint",
     "Layers",
+    "load_network",
+    "loss_bounds",
     "NonFiniteCost",
     "objective",
     "OpenLoop",
+    "Penalty",
     "PiecewiseConstant",
     "PiecewiseLinear",
     "PredictionLoss",
     "Problem",
+    "ProblemError",
     "Projection",
+    "prune",
     "Quadratic",
     "Record",
     "ResNet",
@@ -79,11 +116,14 @@ __all__ = [
     "RK38",
     "RK4",
     "Sample",
+    "save_network",
     "Solution",
     "solve",
     "SolvedProblem",
     "Solver",
     "SolverError",
+    "Split",
+    "SuccessiveApproximation",
     "Tableau",
     "TerminalLoss",
     "TerminalQuadratic",

@@ -14,6 +14,9 @@ from typing import Any
 from .problem import Problem
 
 
+__all__ = ["construct", "load_problem", "load_trainable_problem", "problem_class", "problems_of"]
+
+
 def load_problem(spec: str, settings: Iterable[str] = ()) -> Problem:
     """The problem that `module:Class` or `path/to/file.py:Class` names.
 

@@ -9,6 +9,20 @@ from torch import nn, Tensor
 from .types import Cost, State, Time
 
 
+__all__ = [
+    "ControlEnergy",
+    "CostTerm",
+    "Loss",
+    "PredictionLoss",
+    "Quadratic",
+    "ReadOut",
+    "StageCost",
+    "TerminalCost",
+    "TerminalLoss",
+    "TerminalQuadratic",
+]
+
+
 Loss = Callable[[Tensor, Tensor | None], Tensor]
 """A loss per sample: `(prediction, target) -> (*batch,)`."""
 

@@ -5,6 +5,9 @@ from pathlib import Path
 import numpy as np
 
 
+__all__ = ["stored"]
+
+
 ARRAYS = {
     "train": (("train_images", "train_labels"), ("x_train", "y_train")),
     "test": (("test_images", "test_labels"), ("x_test", "y_test")),

@@ -6,6 +6,9 @@ from contextlib import contextmanager
 from torch import nn
 
 
+__all__ = ["mode"]
+
+
 @contextmanager
 def mode(training: bool, *modules: nn.Module) -> Iterator[None]:
     """Puts modules into training or evaluation mode while the context lasts.

@@ -13,6 +13,9 @@ from .control.base import as_number
 from .types import Cost, State, Time
 
 
+__all__ = ["Batch", "Node", "Problem", "Projection", "Sample", "SolvedProblem", "Split"]
+
+
 Split = Literal["train", "validation", "test"]
 
 

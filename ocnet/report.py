@@ -10,6 +10,9 @@ from jinja2 import Environment
 from matplotlib.figure import Figure
 
 
+__all__ = ["Section", "write_report"]
+
+
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>

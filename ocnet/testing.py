@@ -25,6 +25,9 @@ from .problem import check_state, Problem, SolvedProblem
 from .solver import RK4
 
 
+__all__ = ["check_problem"]
+
+
 SIZE = 4
 """How many samples a batch has."""
 

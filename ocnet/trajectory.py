@@ -9,6 +9,9 @@ from torch import Tensor
 from .types import ControlValue, Cost, State
 
 
+__all__ = ["Trajectory"]
+
+
 @dataclass(frozen=True)
 class Trajectory:
     """A solution of the controlled dynamics.

@@ -6,6 +6,9 @@ from jaxtyping import Float
 from torch import nn, Tensor
 
 
+__all__ = ["ControlValue", "Cost", "State", "Time"]
+
+
 Time: TypeAlias = Float[Tensor, ""]
 """A depth, or time, `t`: a scalar tensor in double precision, whatever the state's dtype is.
 

@@ -6,13 +6,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ocnet import Layers, Sample
+from ocnet import Layers, Sample, Split
 from ocnet.images import stored
-from ocnet.networks import Architecture, CrossEntropy, layers, parts, ResidualProblem
-from ocnet.networks.architecture import stages
-from ocnet.networks.network import Heads
-from ocnet.networks.problem import Gamma
-from ocnet.problem import Split
+from ocnet.networks import (
+    Architecture,
+    CrossEntropy,
+    Gamma,
+    Heads,
+    layers,
+    parts,
+    ResidualProblem,
+    stages,
+)
 
 from .digits import scans
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn, Tensor
 
 from ocnet import Control, Euler, PiecewiseConstant, Problem, RK4, Sample, solve, TorchDiffEq
-from ocnet.analysis.compare import compare
+from ocnet.analysis.measurement import compare
 from ocnet.certificate import Certificate, CLOSE, depth_certificate
 
 

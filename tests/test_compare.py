@@ -7,10 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from ocnet import Euler, Heun, PiecewiseConstant, RK4, TorchDiffEq
-from ocnet.analysis.compare import compare
+from ocnet import Euler, Heun, PiecewiseConstant, plot, RK4, TorchDiffEq
+from ocnet.analysis.measurement import compare
 from ocnet.certificate import depth_certificate
-from ocnet.plot import compare as plot
 from ocnet.report import html, Section
 from problems.digits import Digits
 from problems.nonlinear import BilinearPenalty
@@ -101,7 +100,7 @@ def test_texts_data_and_pictures() -> None:
             Section(heading="Table", table=comparison.table("html")),
             Section(figure=plot.trajectories(comparison), caption="states"),
             Section(figure=plot.work_precision(comparison)),
-            Section(figure=plot.control(comparison)),
+            Section(figure=plot.controls(comparison)),
             Section(figure=plot.differences(comparison)),
         ],
         {"seed": 7},

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ocnet import evaluate, Sample
+from ocnet import evaluate, plot, Sample
 from ocnet.analysis.bounds import average_bound, loss_bounds, objective_bound
 from ocnet.analysis.depth import depth_profile, DepthProfile
 from ocnet.analysis.early_exit import calibrate
-from ocnet.analysis.grow import grow, monotone, penalised
+from ocnet.analysis.growth import grow, monotone, penalised
 from ocnet.analysis.pruning import (
     at_random,
     cost_changes,
@@ -24,7 +24,6 @@ from ocnet.analysis.pruning import (
     smallest_depth,
 )
 from ocnet.networks import collect_statistics, Residual, ResNet, SquaredError, wrap
-from ocnet.plot import depth as plot
 
 from .test_resnet import batch, small
 
@@ -75,7 +74,7 @@ def test_a_shallow_network_is_drawn_with_dots(n: int) -> None:
     distance = np.array([0.9, 0.5, 0.0])[2 - n :]
     profile = DepthProfile(np.ones(n + 1), np.ones(n + 1), np.ones(n), np.ones(n), distance)
     assert (profile.turnpike is None) == (n < 2)
-    for figure in (plot.outputs, plot.changes, plot.turnpike):
+    for figure in (plot.depth_outputs, plot.depth_changes, plot.turnpike):
         drawn = figure({"a": profile})
         drawn.canvas.draw()
         for axes in drawn.axes:
@@ -85,7 +84,7 @@ def test_a_shallow_network_is_drawn_with_dots(n: int) -> None:
 
 def test_pictures_show_every_network() -> None:
     profile = depth_profile(*settled())
-    for figure in (plot.outputs, plot.changes, plot.turnpike):
+    for figure in (plot.depth_outputs, plot.depth_changes, plot.turnpike):
         drawn = figure({"a": profile, "b": profile})
         assert len(drawn.axes[0].lines) >= 2
         drawn.canvas.draw()

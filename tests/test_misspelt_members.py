@@ -5,7 +5,7 @@ import torch
 from torch import nn, Tensor
 
 from ocnet import Euler, PiecewiseConstant, Problem, Sample, solve, train
-from ocnet.analysis.compare import compare
+from ocnet.analysis.measurement import compare
 from ocnet.catalogue import problems_of
 from ocnet.checks import misspelt, ProblemError
 

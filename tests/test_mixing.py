@@ -25,7 +25,7 @@ from ocnet import (
     solve,
     train,
 )
-from ocnet.analysis.compare import compare
+from ocnet.analysis.measurement import compare
 from ocnet.checks import mixing_for_solve, mixing_in_training, ProblemError
 
 

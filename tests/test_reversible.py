@@ -23,7 +23,7 @@ from ocnet import (
     Solver,
     TerminalQuadratic,
 )  # fmt: skip
-from ocnet.analysis.memory import Live
+from ocnet.analysis.memory import LiveMemory
 from ocnet.networks import resnet
 from ocnet.problem import Projection
 from ocnet.solver.reversible import coupling
@@ -185,7 +185,7 @@ def test_memory_does_not_grow_with_depth() -> None:
         layer = nn.Sequential(nn.Linear(16, 16), nn.Tanh())
         control = Layers(0.0, problem.t1, [layer] * n)
         sample = problem.sample(200, torch.Generator().manual_seed(0))
-        with Live() as live:
+        with LiveMemory() as live:
             cost, _ = evaluate(problem, control, Euler(n, gradient=gradient), sample)  # pyright: ignore
             cost.mean().backward()
         return live.peak

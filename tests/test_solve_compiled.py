@@ -10,11 +10,11 @@ from torch import nn, Tensor
 from ocnet import Euler, ExplicitRungeKutta, Problem, RK4, Sample
 from ocnet.checks import ProblemError
 from ocnet.direct import InteriorPoint, solve
-from ocnet.direct.compiled import build, Kernel, kernel, Unsupported
+from ocnet.direct.compiled import build, Kernel, kernel_of, Unsupported
 from ocnet.direct.compiled.expression import Graph, OPERATIONS
 from ocnet.direct.compiled.symbol import Symbol
 from ocnet.direct.iterate import Iterate, linearise
-from ocnet.direct.solve import single
+from ocnet.direct.solving import single
 from ocnet.direct.transcription import Transcription
 from problems import constrained, double_integrator, free_time, linear_quadratic, nonlinear
 
@@ -136,7 +136,7 @@ def test_compiled_derivatives_equal_autograd(
     nlp = nlp.relaxed(1e3, nlp.anchor + 0.5) if relaxed else nlp
     it = varied(nlp, generator)
     expected = linearise(nlp, it)
-    nlp.kernel = kernel(nlp)
+    nlp.kernel = kernel_of(nlp)
     found = linearise(nlp, it)
     for a, b in zip((found.along, found.end), (expected.along, expected.end), strict=True):
         for v, w in zip((*a.values, *a.jacobians, a.hessian), (*b.values, *b.jacobians, b.hessian),

@@ -44,9 +44,9 @@ def test_gradient_of_the_augmented_lagrangian(compiled: bool, generator: torch.G
     x0 = torch.tensor([[1.0, -2.0], [2.0, 0.5]])
     nlp = Transcription(Everything().batch(x0), RK4(n))
     if compiled:
-        from ocnet.direct.compiled import kernel
+        from ocnet.direct.compiled import kernel_of
 
-        nlp.kernel = kernel(nlp)
+        nlp.kernel = kernel_of(nlp)
     normal = lambda *shape: torch.randn(*shape, generator=generator)
     u, theta = 1 + normal(n, size, 1), 1 + 0.1 * normal(size, 2)
     held = Multipliers(normal(size, 2), normal(n, size, 1).abs(), normal(size, 1).abs(), 7.0)

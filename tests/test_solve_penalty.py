@@ -8,7 +8,7 @@ from ocnet import Euler, Problem, Sample
 from ocnet.direct.interior_point import InteriorPoint
 from ocnet.direct.iterate import Iterate, linearise
 from ocnet.direct.restoration import relaxed, tightened
-from ocnet.direct.solve import single
+from ocnet.direct.solving import single
 from ocnet.direct.start import COLD
 from ocnet.direct.transcription import Transcription
 

@@ -11,7 +11,7 @@ from matplotlib.patches import StepPatch
 
 from ocnet import Euler, RK4
 from ocnet.direct import Solution, solve
-from ocnet.plot.solution import SHOWN, solution as picture
+from ocnet.plot.optimum import SHOWN, solution as picture
 from problems.constrained import BoundedVanDerPol
 from problems.free_time import MinTime, OrbitRaising
 from problems.linear_quadratic import DoubleIntegratorLQR

@@ -10,7 +10,7 @@ import torch
 from torch import nn, Tensor
 
 from ocnet import Batch, Euler, PiecewiseConstant, Problem, Sample, solve, train
-from ocnet.analysis.compare import compare
+from ocnet.analysis.measurement import compare
 
 
 class Good(Problem):

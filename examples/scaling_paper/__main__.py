@@ -30,10 +30,16 @@ import torch
 from matplotlib.figure import Figure
 
 from ocnet.learning import choose_device
-from ocnet.provenance import provenance
-from ocnet.scaling import ode_limit_of_smooth_weights, sde_limit_of_random_weights
-from ocnet.scaling.images import DATA
-from ocnet.scaling.sweep import Arrays, run_study, save, Study
+from ocnet.origin import provenance
+from ocnet.scaling import (
+    Arrays,
+    DATA,
+    ode_limit_of_smooth_weights,
+    run_study,
+    save_arrays,
+    sde_limit_of_random_weights,
+    Study,
+)
 
 from . import pictures
 from .classification import chosen, grid_study, TrainingSetting, weight_study
@@ -147,7 +153,7 @@ def draw(options: argparse.Namespace, refuse: Callable[[str], NoReturn]) -> None
     name = "-".join(["figure", str(number), *[dataset] * trains, *["quick"] * quick])
     picture = out / f"{name}.png"
     recipe.picture(arrays, dataset).savefig(picture, dpi=160)
-    save(out / f"{name}.npz", arrays)
+    save_arrays(out / f"{name}.npz", arrays)
     record = {"note": recipe.note, **origin(study, arrays, device)}
     (out / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     for line in (overflow_line(arrays), recipe.note, f"picture: {picture}"):

@@ -11,12 +11,14 @@ import numpy as np
 import torch
 
 from ocnet.init import FractionalNoise, Iid, Kind, SmoothValues
-from ocnet.scaling.images import Images, images
-from ocnet.scaling.sweep import Arrays, Study
-from ocnet.scaling.training import (
+from ocnet.scaling import (
+    Arrays,
     bytes_per_network,
+    Images,
+    images,
     networks_at_once,
     SideBySide,
+    Study,
     train_side_by_side,
 )
 

@@ -11,10 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import PercentFormatter
 
-from ocnet.plot.scaling import BACKWARD, FORWARD
-from ocnet.plot.style import axes, COLORS, legend_below, look
-from ocnet.scaling.limits import LimitComparison
-from ocnet.scaling.predictions import displacement_limit, log_norm_limit
+from ocnet.plot import axes, BACKWARD, COLORS, FORWARD, legend_below, look
+from ocnet.scaling import displacement_limit, LimitComparison, log_norm_limit
 
 
 Arrays = Mapping[str, np.ndarray]

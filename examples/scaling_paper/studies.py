@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from ocnet.init import FractionalNoise, Iid, Kind, SmoothValues
-from ocnet.scaling import measure, predict, Res3
-from ocnet.scaling.sweep import Arrays, Study
+from ocnet.scaling import Arrays, measure, predict, Res3, Study
 
 
 LOG_FLOAT32 = math.log(torch.finfo(torch.float32).max)

@@ -10,7 +10,7 @@ import torch
 from torch.profiler import profile, ProfilerActivity
 
 from ..control import Control
-from ..objective import evaluate
+from ..evaluation import evaluate
 from ..problem import Problem, Sample
 from ..solver import Solver
 

@@ -131,7 +131,7 @@ def peak(job: Job, solver: Solver, n: int) -> int:
     """The most bytes that a step with `n` samples holds at a time, its gradients included."""
     cost = job.engine.mean_cost(job.problem, job.control)
     sample = job.engine.to_device(job.problem.sample(n, torch.Generator().manual_seed(0)))
-    with Live(resized=job.is_sharded) as live:
+    with LiveMemory(resized=job.is_sharded) as live:
         with job.engine.autocast():
             value = cost(solver, *sample)
         value.backward()
@@ -140,7 +140,7 @@ def peak(job: Job, solver: Solver, n: int) -> int:
     return live.peak
 
 
-class Live(TorchDispatchMode):
+class LiveMemory(TorchDispatchMode):
     """Counts the bytes of the tensors that are made and not yet freed.
 
     Arguments:

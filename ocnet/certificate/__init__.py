@@ -1,6 +1,6 @@
 """The depth certificate: whether the steps of a solver behave like the ODE that they discretise."""
 
-from .certify import certify, depth_certificate
+from .certification import certify, depth_certificate
 from .measured import Measured
 from .path import Path
 from .reference import FINE_STEPS

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..control import Control
 from ..control.base import time_slack
-from ..objective import evaluate
+from ..evaluation import evaluate
 from ..problem import Problem, Sample
 from ..solver import ExplicitRungeKutta, Solver, SolverError
 from ..solver.base import uniform_grid

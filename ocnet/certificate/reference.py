@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..control import Control
 from ..control.base import Law
-from ..objective import evaluate, objective
+from ..evaluation import evaluate, objective
 from ..problem import Problem, Sample
 from ..solver import RK38, Solver, TorchDiffEq
 from ..solver.base import Grid, uniform_grid

@@ -14,12 +14,12 @@ from .finding import (
     refuse,
     written,
 )
-from .kinks import Evaluation, kinks
 from .members import misspelt
 from .mixing import (
     mixing_for_solve,
     mixing_in_training,
 )
+from .nonsmooth import Evaluation, kinks
 from .start import moving_the_start, sampled
 
 

@@ -9,6 +9,9 @@ import typer
 from .._interrupt import loud
 
 
+__all__ = ["build", "main"]
+
+
 def build(command: str | None = None) -> typer.Typer:
     """The application with all its commands, or faster with the one that a file is named after.
 

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from .. import plot
 from ..analysis.bounds import loss_bounds
-from ..plot import pruning as plot
 from . import checks
 from .networks import NetworkRun, TrainedNetwork
 from .options import new_folder, OutOption, reported, SplitOption
@@ -45,7 +45,7 @@ def bounds(
     """Bound the losses of a trained residual network by those of shallower ones.
 
     A table with every M and a picture in RUN/bounds, or in --out. The theorems assume globally
-    optimal training: here the bounds are evaluated; `ocnet.analysis.grow.grow` certifies them.
+    optimal training: here the bounds are evaluated; `ocnet.analysis.growth.grow` certifies them.
     """
     out = checks.usable(run / "bounds" if out is None else out) or run
     check_trust([run, *(shallow or ())], trust)

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from ..analysis.compare import compare
+from .. import plot
 from ..analysis.comparison import Comparison
+from ..analysis.measurement import compare
 from ..learning import History
-from ..plot import compare as plot
 from ..report import Section, write_report
 from ..solver import Euler, Heun, RK4, RK38, Solver, TorchDiffEq
 from ..solver.ode import FIXED
@@ -186,13 +186,13 @@ def write(out: Path, comparison: Comparison, histories: dict[str, History]) -> N
             plot.trajectories(comparison),
             "The state of the first sample under every solver, with the same control.",
         ),
-        "control": (plot.control(comparison), "The trained control over time, or depth."),
+        "control": (plot.controls(comparison), "The trained control over time, or depth."),
         "work_precision": (
             plot.work_precision(comparison),
             "The largest gap on the path, of the worst sample, against what it takes, at several "
             "steps or tolerances; lower and further left is better. The dotted line is 5%.",
         ),
-        "training": (plot.history(histories), "The cost of each training batch."),
+        "training": (plot.histories(histories), "The cost of each training batch."),
     }
     verdict = Section(
         heading="Does it behave like its ODE?",

@@ -6,9 +6,9 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from .. import plot
 from ..analysis.depth import depth_profile
 from ..analysis.early_exit import calibrate
-from ..plot import depth as plot
 from . import checks
 from .networks import TrainedNetwork
 from .options import new_folder, OutOption, reported, SplitOption
@@ -49,7 +49,11 @@ def depth(
         typer.echo(f"{profile.turnpike or NO_RATE}\n")
         exits = calibrate(one.network, one.data("validation"))
         typer.echo(f"{name}: predictions that leave early\n{exits.table(sample)}\n")
-    pictures = {name: getattr(plot, name)(profiles) for name in ("outputs", "changes", "turnpike")}
+    pictures = {
+        "outputs": plot.depth_outputs(profiles),
+        "changes": plot.depth_changes(profiles),
+        "turnpike": plot.turnpike(profiles),
+    }
     # Last: what goes wrong before leaves no folder behind.
     new_folder(out)
     for name, profile in profiles.items():

@@ -13,8 +13,8 @@ import torch
 import typer
 
 from ..catalogue import load_problem
+from ..origin import is_own
 from ..problem import Problem
-from ..provenance import is_own
 from . import checks
 
 

@@ -5,9 +5,9 @@ from typing import Annotated
 import torch
 import typer
 
+from .. import plot
 from ..analysis.pruning import at_random, last, least_cost, prune, remove_blocks
 from ..networks import save_network
-from ..plot import pruning as plot
 from . import checks
 from .networks import NetworkRun, TrainedNetwork
 from .options import new_folder, OutOption, reported, SeedOption
@@ -69,7 +69,7 @@ def prune_command(
     typer.echo(f"SubResNet-{pruning.m} is within {tolerance:g} points on the validation data\n")
     typer.echo(pruning.table())
     save_network(pruning.network, out / "pruned.safetensors")
-    plot.depths(pruning).savefig(out / "prune.png", dpi=160)
+    plot.pruning_depths(pruning).savefig(out / "prune.png", dpi=160)
     if inside > 0:
         images = list(trained.data("train").x0[:5000].split(500))
         generator = torch.Generator().manual_seed(seed)

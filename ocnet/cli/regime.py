@@ -5,7 +5,7 @@ from typing import Annotated
 import torch
 import typer
 
-from ..plot import scaling as plot
+from .. import plot
 from ..scaling.diagnosis import diagnose
 from . import checks
 from .options import (

@@ -123,7 +123,7 @@ def write(
         verdict: What the certificate says, or why there is none.
     """
     # Not above: who asks for numbers alone need not wait for matplotlib.
-    from ..plot.solution import solution as picture
+    from ..plot import solution as picture
     from ..report import Section, write_report
 
     figure = picture(found)

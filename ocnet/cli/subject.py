@@ -10,9 +10,9 @@ import typer
 
 from ..catalogue import construct, parse_setting, problem_class, trainable
 from ..control import Control
+from ..evaluation import evaluate
 from ..learning import History, train
 from ..learning.history import Record
-from ..objective import evaluate
 from ..problem import Problem, Sample, SolvedProblem
 from ..run import Job, load_checkpoint, RunFolder
 from ..run.config import Config

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import typer
 from tabulate import tabulate
 
+from .. import plot
 from ..analysis.memory import advice, expected_memory
 from ..analysis.runs import read_run, RunRecord, table
 from ..learning import NonFiniteCost
 from ..learning.processes import rank
-from ..plot import history
 from ..report import Section, write_report
 from ..run import Config, ConfigError, execute, Interrupted, Job, RunFolder
 from . import checks, training_options as options
@@ -147,7 +147,7 @@ def report(
 def write_pages(folder: Path, records: list[RunRecord]) -> Path:
     """Writes the report and its pictures, and returns where the report is."""
     names = ", ".join(record.name for record in records)
-    figures = {"training": history.training(records), "validation": history.validation(records)}
+    figures = {"training": plot.training(records), "validation": plot.validation(records)}
     captions = {
         "training": "Each step of training; the strong line is a running mean.",
         "validation": "The validation data; a dot marks the best model, which is kept.",

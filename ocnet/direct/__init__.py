@@ -5,7 +5,7 @@ from .first_order import Adam, LBFGS
 from .interior_point import InteriorPoint
 from .method import Method
 from .solution import Solution
-from .solve import solve
+from .solving import solve
 from .successive_approximation import SuccessiveApproximation
 
 

@@ -134,7 +134,7 @@ class Solution:
         method: "Method | None" = None,
     ) -> "Solution":
         """Solves with other steps, or another problem like this one, starting from here."""
-        from .solve import solve
+        from .solving import solve
 
         return solve(batch or self.batch, solver=solver or self.solver, method=method, start=self)
 
@@ -165,9 +165,9 @@ class Solution:
         return found
 
     def plot(self) -> Any:
-        """A figure of states, controls, costates and Hamiltonian (`ocnet.plot.solution`)."""
+        """A figure of states, controls, costates and Hamiltonian (`ocnet.plot.optimum`)."""
         # Pictures are at the edge: nothing below needs matplotlib until one is asked for.
-        return importlib.import_module("ocnet.plot.solution").solution(self)
+        return importlib.import_module("ocnet.plot.optimum").solution(self)
 
     def save(self, path: str | Path) -> None:
         """Writes everything but the problem to a safetensors file, which holds no code."""

@@ -6,7 +6,6 @@ from .engine import choose_device, Engine
 from .failure import NonFiniteCost
 from .history import History, Record
 from .loop import train, training
-from .measure import measure
 from .penalty import Penalty
 from .schedule import (
     ConstantSchedule,
@@ -14,6 +13,7 @@ from .schedule import (
     Schedule,
     StepSchedule,
 )
+from .scores import measure
 from .stopping import Stopping
 from .weighting import GammaSchedule
 

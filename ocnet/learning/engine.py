@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ..checks import misspelt, mixing_in_training, refuse
 from ..control import Control, Layers
 from ..control.base import check_count
-from ..objective import evaluate
+from ..evaluation import evaluate
 from ..problem import check_not_empty, Problem, Sample
 from ..solver import Solver
 from .capture import Captured, CudaGraphs, obstacle, on_device, Recorder

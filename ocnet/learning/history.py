@@ -21,7 +21,7 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True)
 class History:
-    """What training measured, one record a step; `ocnet.plot.compare.history` draws it."""
+    """What training measured, one record a step; `ocnet.plot.histories` draws it."""
 
     records: Sequence[Record]
 

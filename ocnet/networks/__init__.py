@@ -1,23 +1,17 @@
 """Residual networks for images: networks, stage cost, read-outs along the depth, wrapping."""
 
-from .architecture import Architecture
+from .architecture import Architecture, stages
 from .export import exported, to_onnx
 from .loss import (
     accuracy,
     CrossEntropy,
     SquaredError,
 )
-from .network import (
-    homogeneous,
-    layers,
-    parts,
-    ResNet,
-    resnet,
-)
-from .problem import Classifier, ResidualProblem
+from .network import Heads, homogeneous, layers, parts, ResNet, resnet
+from .problem import Classifier, Gamma, ResidualProblem
 from .saving import load_network, save_network
 from .statistics import collect_statistics
-from .wrap import Residual, wrap
+from .wrapping import Residual, wrap
 
 
 __all__ = [
@@ -27,16 +21,19 @@ __all__ = [
     "collect_statistics",
     "CrossEntropy",
     "exported",
+    "Gamma",
+    "Heads",
     "homogeneous",
     "layers",
     "load_network",
     "parts",
     "Residual",
     "ResidualProblem",
-    "resnet",
     "ResNet",
+    "resnet",
     "save_network",
     "SquaredError",
+    "stages",
     "to_onnx",
     "wrap",
 ]

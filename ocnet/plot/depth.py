@@ -14,7 +14,7 @@ from .style import axes, legend_below, look, plain_log_ticks
 DEPTH = "depth $k$ (blocks)"
 
 
-def outputs(profiles: Mapping[str, DepthProfile]) -> Figure:
+def depth_outputs(profiles: Mapping[str, DepthProfile]) -> Figure:
     """Loss and accuracy of every intermediate output, one line a network."""
     figure = Figure(figsize=(8.4, 3.6), layout="constrained")
     loss, accuracy = (axes(figure, (1, 2, i)) for i in (1, 2))
@@ -29,7 +29,7 @@ def outputs(profiles: Mapping[str, DepthProfile]) -> Figure:
     return figure
 
 
-def changes(profiles: Mapping[str, DepthProfile]) -> Figure:
+def depth_changes(profiles: Mapping[str, DepthProfile]) -> Figure:
     """What each block changes in the output, and the norm of its weights."""
     figure = Figure(figsize=(8.4, 3.6), layout="constrained")
     change, weights = (axes(figure, (1, 2, i)) for i in (1, 2))

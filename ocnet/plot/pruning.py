@@ -12,7 +12,7 @@ from .depth import whole
 from .style import axes, legend_below, look, plain_log_ticks
 
 
-def depths(pruning: Pruning) -> Figure:
+def pruning_depths(pruning: Pruning) -> Figure:
     """The validation accuracy of every depth, the tolerance, and the depth that is kept."""
     accuracy = 100 * pruning.validation.accuracy
     figure = Figure(figsize=(6.4, 3.4), layout="constrained")

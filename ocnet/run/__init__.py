@@ -10,7 +10,7 @@ from .config import Config, ConfigError
 from .folder import RunFolder
 from .job import Job
 from .lock import FolderInUse
-from .loop import execute, run
+from .loop import execute, run_job
 from .resumption import RunWarning
 from .signals import Interrupted
 
@@ -25,7 +25,7 @@ __all__ = [
     "Interrupted",
     "Job",
     "load_checkpoint",
-    "run",
+    "run_job",
     "RunFolder",
     "RunWarning",
     "save_checkpoint",

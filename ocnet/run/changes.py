@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from ..learning.processes import world_size
+from ..origin import environment, sources
 from ..problem import Problem, Sample
-from ..provenance import environment, sources
 from .config import Config
 
 

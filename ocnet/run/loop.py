@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from ..learning import choose_device, NonFiniteCost, training
 from ..learning.processes import agree, is_lost_process, processes, rank, wait, world_size
-from ..provenance import provenance
+from ..origin import provenance
 from .checkpoint import load_checkpoint
 from .config import Config, ConfigError
 from .folder import RunFolder
@@ -48,9 +48,9 @@ def execute(
     Returns:
         The final measures, in the first process; None in the others.
 
-    Raises: As `run`; ConfigError if the configuration does not fit together or the problem;
-        FileExistsError or FileNotFoundError if the folder does not fit; FolderInUse if another
-        process trains in it.
+    Raises: What `run_job` raises; ConfigError if the configuration does not fit together or the
+        problem; FileExistsError or FileNotFoundError if the folder does not fit; FolderInUse if
+        another process trains in it.
     """
     is_new = config is not None
     config = folder.config() if config is None else config
@@ -76,7 +76,7 @@ def execute(
                 if is_new and before is not None:
                     before(job)
                 wait()
-                result = run(
+                result = run_job(
                     job, folder, accept_changes=accept_changes, progress=progress, note=note
                 )
         return result if rank() == 0 else None
@@ -94,7 +94,7 @@ def prepared(config: Config) -> Job:
         raise ConfigError(str(error)) from error
 
 
-def run(
+def run_job(
     job: Job,
     folder: RunFolder,
     *,

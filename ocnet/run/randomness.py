@@ -10,7 +10,7 @@ import torch
 from torch import nn, Tensor
 
 from ..learning.processes import gather, rank
-from ..provenance import namespaces
+from ..origin import namespaces
 
 
 Generator = torch.Generator | np.random.Generator | np.random.RandomState | random.Random

@@ -29,7 +29,7 @@ def take_up(
     """Goes on from a checkpoint, if what it was computed from is what there is now.
 
     Arguments:
-        job, folder: As of `run`.
+        job, folder: Those of `run_job`.
         state: What the checkpoint holds.
         accept_changes: Whether to go on all the same.
         note: Is told what has changed.

@@ -1,5 +1,6 @@
 """Depth scaling: what initialisation and scaling do to deep residual networks."""
 
+from .datasets import DATA, Images, images
 from .diagnosis import diagnose, Diagnosis
 from .limits import (
     LimitComparison,
@@ -9,7 +10,6 @@ from .limits import (
     sde_limit,
     sde_limit_of_random_weights,
 )
-from .measure import measure, rms
 from .models import (
     Linear,
     MODELS,
@@ -18,7 +18,7 @@ from .models import (
     Res3,
     ScaledNetwork,
 )
-from .predictions import predict, Prediction, S_h, S_p
+from .predictions import displacement_limit, log_norm_limit, predict, Prediction, S_h, S_p
 from .propagation import (
     costates,
     Overflow,
@@ -26,24 +26,35 @@ from .propagation import (
     Propagation,
     states,
 )
+from .ratios import measure, rms
 from .regimes import (
     backward_critical_exponent,
     critical_exponent,
     Regime,
     regime,
 )
+from .sweep import Arrays, run_study, save_arrays, Study
+from .training import bytes_per_network, networks_at_once, SideBySide, train_side_by_side, Trained
 
 
 __all__ = [
+    "Arrays",
     "backward_critical_exponent",
+    "bytes_per_network",
     "costates",
     "critical_exponent",
+    "DATA",
     "diagnose",
     "Diagnosis",
+    "displacement_limit",
+    "Images",
+    "images",
     "LimitComparison",
     "Linear",
+    "log_norm_limit",
     "measure",
     "MODELS",
+    "networks_at_once",
     "ode_limit",
     "ode_limit_of_smooth_weights",
     "Overflow",
@@ -52,16 +63,22 @@ __all__ = [
     "Prediction",
     "propagate",
     "Propagation",
-    "regime",
     "Regime",
+    "regime",
     "Res1",
     "Res2",
     "Res3",
     "rms",
+    "run_study",
     "S_h",
     "S_p",
+    "save_arrays",
     "ScaledNetwork",
     "sde_limit",
     "sde_limit_of_random_weights",
+    "SideBySide",
     "states",
+    "Study",
+    "train_side_by_side",
+    "Trained",
 ]

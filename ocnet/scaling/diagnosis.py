@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..control import Control
 from ..control.base import check_count
-from ..objective import objective
+from ..evaluation import objective
 from ..problem import Problem, Sample
 from ..solver import Euler
 from ..types import ControlValue, State

@@ -7,8 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..control import PiecewiseConstant
+from ..evaluation import evaluate
 from ..learning.capture import Recorder, WARM_UP
-from ..objective import evaluate
 from ..problem import Problem, Sample
 from ..solver import Euler
 

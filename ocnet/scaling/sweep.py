@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ..provenance import library, sources, version
+from ..origin import library, sources, version
 
 
 Arrays = dict[str, np.ndarray]
@@ -78,12 +78,12 @@ def run_study(
     ) as bar:
         if executor is None:
             for chunk in missing:
-                save(files[chunk], timed(study, chunk))
+                save_arrays(files[chunk], timed(study, chunk))
                 bar.update()
         else:
             futures = {executor.submit(timed, study, chunk): chunk for chunk in missing}
             for future in as_completed(futures):
-                save(files[futures[future]], future.result())
+                save_arrays(files[futures[future]], future.result())
                 bar.update()
     chunks = [load(file) for file in files]
     for arrays in chunks:
@@ -133,7 +133,7 @@ def digest(study: Study) -> str:
     return hashlib.sha256(repr(study).encode()).hexdigest()[:12]
 
 
-def save(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
+def save_arrays(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes arrays to a file that is either whole or not there, whenever the program stops."""
     partial = file.with_suffix(".partial")
     with partial.open("wb") as stream:

@@ -17,7 +17,7 @@ from ..learning.engine import compile_regions
 from ..problem import Problem, Sample
 from ..solver import Euler
 from ..types import Cost, State, Time
-from .images import Images
+from .datasets import Images
 from .models import product, Res1
 from .steps import captured, NetworkwiseAdam, SideBySideStep
 

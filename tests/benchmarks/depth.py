@@ -25,7 +25,7 @@ from tabulate import tabulate
 from torch import Tensor
 
 import ocnet
-from ocnet.analysis.memory import Live
+from ocnet.analysis.memory import LiveMemory
 from ocnet.types import Cost, State, Time
 
 
@@ -159,7 +159,7 @@ def per_layer(few: int, many: int, rounds: int) -> dict[str, dict[str, float]]:
 
 def mebibytes(run: Callable[[], Tensor]) -> float:
     """The most that the tensors of one run hold at a time, counted by PyTorch's dispatcher."""
-    with Live() as live:
+    with LiveMemory() as live:
         run()
     return live.peak / 2**20
 

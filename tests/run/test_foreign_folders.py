@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ocnet.cli import build
-from ocnet.provenance import git_revision
+from ocnet.origin import git_revision
 from ocnet.run import Config, RunFolder
 
 

@@ -14,7 +14,7 @@ import torch
 from ocnet import TorchDiffEq
 from ocnet.analysis.memory import advice, expected_memory, Memory, peak, size
 from ocnet.learning import training
-from ocnet.run import Config, execute, Job, run, RunFolder
+from ocnet.run import Config, execute, Job, run_job, RunFolder
 from tests.run.blobs import Blobs
 
 
@@ -143,6 +143,6 @@ def test_memory_stays_flat_over_a_thousand_epochs(tmp_path: Path) -> None:
     )
     folder = RunFolder(tmp_path)
     folder.create(config, {})
-    run(Job(config, Counting()), folder, progress=False)
+    run_job(Job(config, Counting()), folder, progress=False)
     (tensors, files), (more_tensors, more_files) = counts
     assert more_tensors <= tensors and more_files <= files

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from ocnet import Sample
-from ocnet.provenance import sources
+from ocnet.origin import sources
 from ocnet.run import (
     CheckpointError,
     Config,

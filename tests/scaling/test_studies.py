@@ -81,7 +81,7 @@ def test_a_chunk_of_another_state_is_computed_again(
         del arrays[sweep.RECORD]
     else:
         arrays[sweep.RECORD] = np.array([json.dumps(noted)])
-    sweep.save(files[1], arrays)
+    sweep.save_arrays(files[1], arrays)
     if way == "damage":
         content = files[1].read_bytes()
         files[1].write_bytes(content[: len(content) // 2])

@@ -23,9 +23,9 @@ from examples.scaling_paper.classification import (
 from ocnet import Euler, init, Sample
 from ocnet.control import base, piecewise
 from ocnet.control.base import kept_constants
+from ocnet.evaluation import evaluate
 from ocnet.learning.capture import CudaGraphs, Recorder
-from ocnet.objective import evaluate
-from ocnet.scaling.images import Images, images, split
+from ocnet.scaling.datasets import Images, images, split
 from ocnet.scaling.steps import captured, NetworkwiseAdam, SideBySideStep
 from ocnet.scaling.sweep import run_study
 from ocnet.scaling.training import (

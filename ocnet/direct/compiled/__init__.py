@@ -11,13 +11,13 @@ that is not on a CPU.
 
 from .cache import UnsafeCache
 from .formulas import Unsupported
-from .kernel import Kernel, kernel
+from .kernel import Kernel, kernel_of
 from .trace import Formulas, traced
 
 
 __all__ = [
     "Formulas",
-    "kernel",
+    "kernel_of",
     "Kernel",
     "traced",
     "UnsafeCache",

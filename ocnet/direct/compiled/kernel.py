@@ -46,7 +46,7 @@ class Kernel:
     def of(nlp: Transcription, formulas: Formulas | None = None) -> "Kernel | None":
         """The kernel of another problem, of its `formulas` if they are known; None if none is."""
         try:
-            return kernel(nlp, formulas)
+            return kernel_of(nlp, formulas)
         except Unsupported:
             return None
 
@@ -170,7 +170,7 @@ known: OrderedDict[tuple, "Kernel"] = OrderedDict()
 MOST_KERNELS = 32
 
 
-def kernel(nlp: Transcription, formulas: Formulas | None = None) -> Kernel:
+def kernel_of(nlp: Transcription, formulas: Formulas | None = None) -> Kernel:
     """The compiled functions of a discretised problem.
 
     A kernel is used again only for the very formulas that it was made of, whatever problem has

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from tabulate import tabulate
 
-from ocnet.provenance import provenance, version
+from ocnet.origin import provenance, version
 
 from .formulas import FURTHER, LIBRARY, OWN
 from .result import Part, Row

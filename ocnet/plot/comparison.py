@@ -30,7 +30,7 @@ def trajectories(comparison: Comparison) -> Figure | None:
     return figure
 
 
-def control(comparison: Comparison) -> Figure | None:
+def controls(comparison: Comparison) -> Figure | None:
     """The control over time, at most four components; None for layers and policies."""
     t, u = comparison.control
     if not t:
@@ -91,7 +91,7 @@ def differences(comparison: Comparison) -> Figure | None:
     return figure
 
 
-def history(histories: dict[str, History]) -> Figure:
+def histories(histories: dict[str, History]) -> Figure:
     """The cost at each step of training, one line a history."""
     figure = Figure(figsize=(6.4, 2.8), layout="constrained")
     ax = axes(figure)

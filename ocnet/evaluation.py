@@ -9,6 +9,9 @@ from .trajectory import Trajectory
 from .types import Cost
 
 
+__all__ = ["evaluate", "objective"]
+
+
 def objective(problem: Problem, trajectory: Trajectory, target: Tensor | None = None) -> Cost:
     """The running cost plus the terminal cost, for each initial state, shape `(*batch,)`.
 

@@ -11,7 +11,7 @@ from ..problem import Batch, Problem
 from ..solver import ExplicitRungeKutta, RK4
 from ..trajectory import Trajectory
 from .check import check_start
-from .compiled import Formulas, Kernel, kernel, traced, Unsupported
+from .compiled import Formulas, Kernel, kernel_of, traced, Unsupported
 from .consistency import checked_again
 from .implicit import needs_derivatives, with_derivatives
 from .interior_point import InteriorPoint
@@ -162,7 +162,7 @@ def machine_code(
     try:
         if isinstance(formulas, Unsupported):
             raise formulas
-        return kernel(nlp, formulas), "machine code"
+        return kernel_of(nlp, formulas), "machine code"
     except Unsupported as reason:
         if compile:
             raise

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..evaluation import evaluate
 from ..networks import Architecture, ResNet
 from ..networks.grouped import SharedReadOuts
 from ..networks.network import assemble, layers
 from ..networks.problem import Parts
-from ..objective import evaluate
 from ..problem import Sample
 from .bounds import check_bound
 

@@ -10,8 +10,8 @@ from tqdm import tqdm
 from ..certificate import certify, FINE_STEPS, Measured, Optima, Path
 from ..checks import misspelt, mixing_in_training, refuse
 from ..control import Control, OpenLoop
+from ..origin import provenance
 from ..problem import check_not_empty, Problem, Sample
-from ..provenance import provenance
 from ..solver import Euler, ExplicitRungeKutta, Solver, SolverError, TorchDiffEq
 from .comparison import Comparison, Curve, Difference, Point, Row
 from .effort import peak, seconds

@@ -17,6 +17,9 @@ from typing import Any
 import torch
 
 
+__all__ = ["provenance"]
+
+
 PACKAGES = ("ocnet", "torch", "torchdiffeq", "torchvision", "numpy", "scipy", "safetensors")
 
 NO_PROGRAMS = ("-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")

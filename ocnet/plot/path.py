@@ -9,7 +9,7 @@ from ..trajectory import Trajectory
 from .style import axes, look
 
 
-def draw(
+def states_and_controls(
     trajectory: Trajectory,
     state_names: Sequence[str] | None = None,
     control_names: Sequence[str] | None = None,
