@@ -15,7 +15,7 @@ from ocnet.scaling import (
     Arrays,
     bytes_per_network,
     Images,
-    images,
+    load_images,
     networks_at_once,
     SideBySide,
     Study,
@@ -57,7 +57,7 @@ class WeightStudy(Study):
         return 1
 
     def compute(self, chunk: int) -> Arrays:
-        data = images(self.data, self.folder, self.images)
+        data = load_images(self.data, self.folder, self.images)
         problem = side_by_side(data, self.depth, self.betas, self.kinds, self.d, self.seed)
         problem = problem.to(self.device)
         control = problem.initial_control(self.depth).to(self.device)
@@ -120,7 +120,7 @@ class GridStudy(Study):
 
     def compute(self, chunk: int) -> Arrays:
         rates, hurst, betas = zip(*self.chunks()[chunk], strict=True)
-        data = images(self.data, self.folder, self.images)
+        data = load_images(self.data, self.folder, self.images)
         kinds = [FractionalNoise(H) for H in hurst]
         problem = side_by_side(data, self.depth, betas, kinds, self.d, self.seed).to(self.device)
         trained = train_side_by_side(

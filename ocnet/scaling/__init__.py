@@ -1,6 +1,6 @@
 """Depth scaling: what initialisation and scaling do to deep residual networks."""
 
-from .datasets import DATA, Images, images
+from .datasets import DATA, Images, load_images
 from .diagnosis import diagnose, Diagnosis
 from .limits import (
     LimitComparison,
@@ -48,7 +48,7 @@ __all__ = [
     "Diagnosis",
     "displacement_limit",
     "Images",
-    "images",
+    "load_images",
     "LimitComparison",
     "Linear",
     "log_norm_limit",

@@ -23,7 +23,7 @@ class Images(NamedTuple):
     test: Sample
 
 
-def images(name: str, folder: Path | None = None, count: int | None = None) -> Images:
+def load_images(name: str, folder: Path | None = None, count: int | None = None) -> Images:
     """A data set as vectors, each entry standardised by mean and deviation of the training part.
 
     Arguments:

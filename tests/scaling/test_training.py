@@ -25,7 +25,7 @@ from ocnet.control import base, piecewise
 from ocnet.control.base import kept_constants
 from ocnet.evaluation import evaluate
 from ocnet.learning.capture import CudaGraphs, Recorder
-from ocnet.scaling.datasets import Images, images, split
+from ocnet.scaling.datasets import Images, load_images, split
 from ocnet.scaling.steps import captured, NetworkwiseAdam, SideBySideStep
 from ocnet.scaling.sweep import run_study
 from ocnet.scaling.training import (
@@ -298,16 +298,16 @@ def test_the_learning_rate_is_chosen_on_the_validation_part() -> None:
 
 
 def test_digits_are_split_and_standardised() -> None:
-    data = images("digits")
+    data = load_images("digits")
     sizes = [len(part.x0) for part in data]
     assert sum(sizes) == 1797 and sizes[0] > 4 * sizes[1]
     assert data.train.x0.mean().abs() < 1e-5 and data.train.x0.std().item() == pytest.approx(1)
     rows = torch.cat([part.x0 for part in data])
     assert len(torch.unique(rows, dim=0)) == 1797
     with pytest.raises(ValueError, match="digits, mnist, cifar10, but got 'cats'"):
-        images("cats")
+        load_images("cats")
     with pytest.raises(ValueError, match="--data DIR"):
-        images("mnist")
+        load_images("mnist")
 
 
 def test_images_are_read_from_an_archive_and_from_torchvision(tmp_path: Path) -> None:
@@ -318,9 +318,9 @@ def test_images_are_read_from_an_archive_and_from_torchvision(tmp_path: Path) ->
         tmp_path / "cifar10.npz",
         train_images=colour, train_labels=labels, test_images=colour[:12], test_labels=labels[:12],
     )  # fmt: skip
-    data = images("cifar10", tmp_path)
+    data = load_images("cifar10", tmp_path)
     assert [part.x0.shape for part in data] == [(50, 3072), (10, 3072), (12, 3072)]
-    few = images("cifar10", tmp_path, count=4)
+    few = load_images("cifar10", tmp_path, count=4)
     assert [len(part.x0) for part in few] == [4, 4, 4]
     # Every image keeps its label.
     original = torch.from_numpy(colour.reshape(60, -1)).to(data.test.x0)
@@ -342,12 +342,12 @@ def test_images_are_read_from_an_archive_and_from_torchvision(tmp_path: Path) ->
             bytes([0, 0, 8, 1]) + count.to_bytes(4, "big") + bytes(i % 10 for i in range(count))
         )
         (raw / f"{part}-labels-idx1-ubyte").write_bytes(classes)
-    data = images("mnist", tmp_path)
+    data = load_images("mnist", tmp_path)
     assert [part.x0.shape for part in data] == [(20, 784), (4, 784), (6, 784)]
     with pytest.raises(FileNotFoundError, match="MNIST is not in .* holds mnist.npz"):
-        images("mnist", tmp_path / "empty")
+        load_images("mnist", tmp_path / "empty")
     with pytest.raises(ValueError, match="count >= 1, but got count=0"):
-        images("digits", count=0)
+        load_images("digits", count=0)
 
 
 def data_order(n: int) -> np.ndarray:
