@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ocnet import Euler, Problem, RK4
 from ocnet.direct import Adam, LBFGS, solve, SuccessiveApproximation
-from ocnet.direct.first_order import augmented_lagrangian, Multipliers
+from ocnet.direct.first_order import augmented_lagrangian, AugmentedMultipliers
 from ocnet.direct.method import Code
 from ocnet.direct.single_shooting import outcome
 from ocnet.direct.transcription import Transcription
@@ -49,7 +49,9 @@ def test_gradient_of_the_augmented_lagrangian(compiled: bool, generator: torch.G
         nlp.kernel = kernel_of(nlp)
     normal = lambda *shape: torch.randn(*shape, generator=generator)
     u, theta = 1 + normal(n, size, 1), 1 + 0.1 * normal(size, 2)
-    held = Multipliers(normal(size, 2), normal(n, size, 1).abs(), normal(size, 1).abs(), 7.0)
+    held = AugmentedMultipliers(
+        normal(size, 2), normal(n, size, 1).abs(), normal(size, 1).abs(), 7.0
+    )
     _, by_u, by_theta, _ = augmented_lagrangian(nlp, u, theta, held)
     du, dtheta, eps = normal(n, size, 1), normal(size, 2), 1e-6
     up, down = (

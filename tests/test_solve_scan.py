@@ -9,7 +9,7 @@ from torch import Tensor
 from ocnet import Euler, ExplicitRungeKutta, Problem, RK4
 from ocnet.direct import InteriorPoint, scan, solve
 from ocnet.direct.newton import shifted
-from ocnet.direct.riccati import riccati, Stages, Step, swept
+from ocnet.direct.riccati import LQSolution, riccati, Stages, swept
 from problems import constrained, double_integrator, free_time, linear_quadratic
 
 
@@ -37,7 +37,7 @@ def random_stages(
     )  # fmt: skip
 
 
-def assert_equal(a: Step, b: Step, tolerance: float = 1e-9) -> None:
+def assert_equal(a: LQSolution, b: LQSolution, tolerance: float = 1e-9) -> None:
     assert torch.equal(a.convex, b.convex)
     for v, w in zip(a[:4], b[:4], strict=True):
         torch.testing.assert_close(v, w, rtol=tolerance, atol=tolerance)
@@ -90,7 +90,9 @@ def test_depth_is_logarithmic(
     """Levels that wait for each other: combinations of pieces, and products of maps."""
     levels, combined = [], scan.combined
 
-    def counted(first: scan.Piece, second: scan.Piece) -> scan.Piece:
+    def counted(
+        first: scan.ConditionalValue, second: scan.ConditionalValue
+    ) -> scan.ConditionalValue:
         levels.append(len(first.A))
         return combined(first, second)
 

@@ -1,7 +1,7 @@
 """Analyses of problems, controls and networks: numbers and tables, no pictures."""
 
 from .bounds import average_bound, Bound, Bounds, loss_bounds, objective_bound
-from .comparison import Comparison, Curve, Difference, Point, Row
+from .comparison import Comparison, Curve, Difference, Row, WorkPoint
 from .depth import depth_profile, DepthProfile, Turnpike
 from .early_exit import calibrate, EarlyExit, ExitPrediction
 from .growth import grow, monotone
@@ -44,7 +44,7 @@ __all__ = [
     "Memory",
     "monotone",
     "objective_bound",
-    "Point",
+    "WorkPoint",
     "prune",
     "Pruning",
     "read_run",

@@ -81,7 +81,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Point:
+class WorkPoint:
     """What one setting of a solver takes, and how far off it is.
 
     Attributes:
@@ -121,7 +121,7 @@ class Comparison:
     certificate: Certificate | None
     curves: tuple[Curve, ...]
     differences: tuple[Difference, ...]
-    points: tuple[Point, ...]
+    points: tuple[WorkPoint, ...]
     control: tuple[list[float], list[list[float]]]
     optimum: float | None
     provenance: dict[str, Any]

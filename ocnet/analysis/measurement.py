@@ -13,7 +13,7 @@ from ..control import Control, OpenLoop
 from ..origin import provenance
 from ..problem import check_not_empty, Problem, Sample
 from ..solver import Euler, ExplicitRungeKutta, Solver, SolverError, TorchDiffEq
-from .comparison import Comparison, Curve, Difference, Point, Row
+from .comparison import Comparison, Curve, Difference, Row, WorkPoint
 from .effort import peak, seconds
 
 
@@ -230,7 +230,7 @@ class Measurement:
             )
             yield Difference(name, t, median, most, worst)
 
-    def points(self, solvers: Sequence[Solver]) -> Iterable[Point]:
+    def points(self, solvers: Sequence[Solver]) -> Iterable[WorkPoint]:
         """Work and precision of each solver at several settings."""
         if self.exact.first is None:
             return
@@ -246,7 +246,7 @@ class Measurement:
                         raise
                     continue
                 error = self.exact.gap(path, self.yardstick(setting)).path.max().item()
-                yield Point(family(solver), repr(setting), path.evaluations, time, error)
+                yield WorkPoint(family(solver), repr(setting), path.evaluations, time, error)
 
 
 def without_states(solver: Solver) -> bool:

@@ -13,7 +13,7 @@ from ..evaluation import evaluate
 from ..problem import Problem, Sample
 from ..solver import ExplicitRungeKutta, Solver, SolverError
 from ..solver.base import uniform_grid
-from .path import difference, on_lines, Path, Piece, resampled, scales
+from .path import Arc, difference, on_lines, Path, resampled, scales
 from .reference import (
     adaptive,
     as_path,
@@ -142,7 +142,7 @@ class Measured:
         if self.first is None:
             return path
         pieces = tuple(
-            Piece(like.times, on_lines(piece, like.times), piece.shape)
+            Arc(like.times, on_lines(piece, like.times), piece.shape)
             for piece, like in zip(path.pieces, self.first.pieces, strict=True)
         )
         return Path(pieces, path.final, path.cost, path.running_cost, path.evaluations)

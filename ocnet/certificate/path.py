@@ -23,7 +23,7 @@ NEGLIGIBLE = 1e-9
 """Variations below this share of the largest state are rounding, whatever the component."""
 
 
-class Piece(NamedTuple):
+class Arc(NamedTuple):
     """States between two projections.
 
     Attributes:
@@ -49,7 +49,7 @@ class Path:
         evaluations: How often the vector field was evaluated.
     """
 
-    pieces: tuple[Piece, ...]
+    pieces: tuple[Arc, ...]
     final: Tensor
     cost: Tensor
     running_cost: Tensor
@@ -66,11 +66,11 @@ def stretches(grid: Grid) -> list[slice]:
     return [*slices, slice(start, len(grid.times))]
 
 
-def pieces_of(problem: Problem, grid: Grid, states: Sequence[Tensor]) -> tuple[Piece, ...]:
+def pieces_of(problem: Problem, grid: Grid, states: Sequence[Tensor]) -> tuple[Arc, ...]:
     """The states at all nodes of a grid, piece by piece."""
     size = math.prod(problem.batch_shape(states[0]))
     return tuple(
-        Piece(
+        Arc(
             grid.times[part],
             torch.stack([x.reshape(size, -1) for x in states[part]]),
             states[part][0].shape,
@@ -102,7 +102,7 @@ def resampled(
             x = on_lines(piece, times)
         else:
             x = by_short_steps(piece, times, solver, problem, control)
-        found.append(Piece(times, x, piece.shape))
+        found.append(Arc(times, x, piece.shape))
     return replace(path, pieces=tuple(found))
 
 
@@ -112,7 +112,7 @@ def before(times: Sequence[float], t: float) -> int:
     return max(bisect_right(times, t + slack) - 1, 0)
 
 
-def on_lines(piece: Piece, times: Sequence[float]) -> Tensor:
+def on_lines(piece: Arc, times: Sequence[float]) -> Tensor:
     """The straight lines between the states at certain times."""
     if len(piece.times) == 1:
         return piece.x.expand(len(times), -1, -1)
@@ -127,7 +127,7 @@ def on_lines(piece: Piece, times: Sequence[float]) -> Tensor:
 
 
 def by_short_steps(
-    piece: Piece,
+    piece: Arc,
     times: Sequence[float],
     solver: ExplicitRungeKutta,
     problem: Problem,
@@ -153,7 +153,7 @@ def by_short_steps(
     return torch.stack(found)
 
 
-def scales(pieces: Sequence[Piece]) -> list[Tensor]:
+def scales(pieces: Sequence[Arc]) -> list[Tensor]:
     """What a difference is measured against, by piece, shape `(batch, size)`.
 
     The range `max_t x_j - min_t x_j` of component `j`: the larger of the sample's own and of the

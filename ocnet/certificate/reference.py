@@ -16,7 +16,7 @@ from ..solver import RK38, Solver, TorchDiffEq
 from ..solver.base import Grid, uniform_grid
 from ..solver.ode import snapped
 from ..trajectory import Trajectory
-from .path import Path, Piece, pieces_of
+from .path import Arc, Path, pieces_of
 
 
 FINE_STEPS = 5000
@@ -168,7 +168,7 @@ def cost_scale(problem: Problem, control: Control, sample: Sample, path: Path) -
 
 
 def stage_costs(
-    problem: Problem, control: Control, sample: Sample, piece: Piece
+    problem: Problem, control: Control, sample: Sample, piece: Arc
 ) -> tuple[Tensor, Tensor]:
     """`int |l| dt` along a piece of a path, and if the state stayed where the piece begins.
 

@@ -21,7 +21,7 @@ need not lie on it.
 SMOOTH = "replace it by sqrt(y**2 + 1e-6), or bound it by a further control that is the cost"
 
 
-class Kind(NamedTuple):
+class Kink(NamedTuple):
     """An operation that has a kink or an infinite derivative somewhere.
 
     Attributes:
@@ -90,23 +90,23 @@ POSITIVE = "keep y away from 0 by a bound on the control or a path_constraint"
 RECTIFIED = "use a smooth one, such as (y + sqrt(y**2 + 1e-6)) / 2, or a slack control s >= y"
 
 KINDS = {
-    "AbsBackward": Kind("|y|", KINK, SMOOTH, of("self")),
-    "SqrtBackward": Kind("sqrt(y)", INFINITE, ROOT, of("result")),
-    "RsqrtBackward": Kind("1/sqrt(y)", INFINITE, POSITIVE, lambda node: inverse(node)),
-    "LinalgVectorNormBackward": Kind("|y|", KINK, SMOOTH, of("result")),
-    "NormBackward": Kind("|y|", KINK, SMOOTH, of("result")),
-    "LogBackward": Kind("log(y)", INFINITE, POSITIVE, not_negative),
-    "PowBackward": Kind("y**p with p < 2", INFINITE, ROOT, power),
-    "AcosBackward": Kind("acos(y)", INFINITE, "keep |y| below 1", of("self", 1.0)),
-    "AsinBackward": Kind("asin(y)", INFINITE, "keep |y| below 1", of("self", 1.0)),
-    "DivBackward": Kind("1/y", INFINITE, POSITIVE, of("other")),
-    "ReciprocalBackward": Kind("1/y", INFINITE, POSITIVE, lambda node: inverse(node)),
-    "MaximumBackward": Kind("max(y, z)", KINK, RECTIFIED, between("self", "other")),
-    "MinimumBackward": Kind("min(y, z)", KINK, RECTIFIED, between("self", "other")),
-    "ReluBackward": Kind("relu(y)", KINK, RECTIFIED, positive),
-    "ClampMinBackward": Kind("max(y, c)", KINK, RECTIFIED, between("self", "min")),
-    "ClampMaxBackward": Kind("min(y, c)", KINK, RECTIFIED, between("self", "max")),
-    "ClampBackward": Kind("clamp(y)", KINK, RECTIFIED, lambda node: clamped(node)),
+    "AbsBackward": Kink("|y|", KINK, SMOOTH, of("self")),
+    "SqrtBackward": Kink("sqrt(y)", INFINITE, ROOT, of("result")),
+    "RsqrtBackward": Kink("1/sqrt(y)", INFINITE, POSITIVE, lambda node: inverse(node)),
+    "LinalgVectorNormBackward": Kink("|y|", KINK, SMOOTH, of("result")),
+    "NormBackward": Kink("|y|", KINK, SMOOTH, of("result")),
+    "LogBackward": Kink("log(y)", INFINITE, POSITIVE, not_negative),
+    "PowBackward": Kink("y**p with p < 2", INFINITE, ROOT, power),
+    "AcosBackward": Kink("acos(y)", INFINITE, "keep |y| below 1", of("self", 1.0)),
+    "AsinBackward": Kink("asin(y)", INFINITE, "keep |y| below 1", of("self", 1.0)),
+    "DivBackward": Kink("1/y", INFINITE, POSITIVE, of("other")),
+    "ReciprocalBackward": Kink("1/y", INFINITE, POSITIVE, lambda node: inverse(node)),
+    "MaximumBackward": Kink("max(y, z)", KINK, RECTIFIED, between("self", "other")),
+    "MinimumBackward": Kink("min(y, z)", KINK, RECTIFIED, between("self", "other")),
+    "ReluBackward": Kink("relu(y)", KINK, RECTIFIED, positive),
+    "ClampMinBackward": Kink("max(y, c)", KINK, RECTIFIED, between("self", "min")),
+    "ClampMaxBackward": Kink("min(y, c)", KINK, RECTIFIED, between("self", "max")),
+    "ClampBackward": Kink("clamp(y)", KINK, RECTIFIED, lambda node: clamped(node)),
 }
 """Operations by the names of torch's nodes, without the number."""
 
@@ -176,7 +176,7 @@ def kinks(evaluations: Sequence[Evaluation]) -> list[Finding]:
     return []
 
 
-def in_words(kind: Kind, time: float) -> str:
+def in_words(kind: Kink, time: float) -> str:
     """What is wrong with an operation, where, and what to do about it."""
     return f"{kind.what}, of {kind.symbol}, at t={time:.4g}: {kind.advice}."
 

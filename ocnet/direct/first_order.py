@@ -29,7 +29,7 @@ STILL = 1e-12
 """A cost that changes by less than this share of itself stands still."""
 
 
-class Multipliers(NamedTuple):
+class AugmentedMultipliers(NamedTuple):
     """What an augmented Lagrangian weighs the constraints with.
 
     Attributes:
@@ -46,8 +46,8 @@ class Multipliers(NamedTuple):
 
 
 def augmented_lagrangian(
-    nlp: Transcription, u: Tensor, theta: Tensor, held: Multipliers
-) -> tuple[Tensor, Tensor, Tensor, Multipliers]:
+    nlp: Transcription, u: Tensor, theta: Tensor, held: AugmentedMultipliers
+) -> tuple[Tensor, Tensor, Tensor, AugmentedMultipliers]:
     r"""Cost, its gradients in controls and constants, and the next estimate of the multipliers.
 
     $$ \sum_k c_k + \phi + \nu \cdot \psi + \frac{\rho}{2} |\psi|^2
@@ -75,7 +75,7 @@ def augmented_lagrangian(
     it = it._replace(nu=nu[None], y=y, y_end=y_end)
     it = it._replace(costate=adjoint(nlp, lin, it))
     _, slope, _ = stationarity(nlp, it, lin)
-    return cost, slope, it.costate[0, :, nlp.nx :], Multipliers(nu, eta, eta_end, rho)
+    return cost, slope, it.costate[0, :, nlp.nx :], AugmentedMultipliers(nu, eta, eta_end, rho)
 
 
 class Lagrangian(torch.autograd.Function):
@@ -83,7 +83,7 @@ class Lagrangian(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, u: Tensor, theta: Tensor, nlp: Transcription, held: Multipliers
+        ctx: Any, u: Tensor, theta: Tensor, nlp: Transcription, held: AugmentedMultipliers
     ) -> Tensor:
         cost, slope, by_constants, _ = augmented_lagrangian(nlp, u, theta, held)
         ctx.save_for_backward(slope, by_constants)
@@ -113,7 +113,7 @@ class Augmented(Problem):
         super().__init__()
         self.nlp, size = nlp, len(nlp.x0)
         zeros = nlp.x0.new_zeros
-        self.held = Multipliers(
+        self.held = AugmentedMultipliers(
             zeros(size, nlp.n_psi), zeros(nlp.n, size, nlp.along.rows), zeros(size, nlp.end.rows),
             10.0,
         )  # fmt: skip

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from .iterate import Iterate, Linearisation
-from .riccati import riccati, Stages, Step, Sweep
+from .riccati import LQSolution, riccati, Stages, Sweep
 from .transcription import Transcription
 
 
@@ -56,7 +56,7 @@ def stages(nlp: Transcription, it: Iterate, lin: Linearisation, mu: Tensor) -> S
     )
 
 
-def convexified(problem: Stages, shift: Tensor, sweep: Sweep = "auto") -> tuple[Step, Tensor]:
+def convexified(problem: Stages, shift: Tensor, sweep: Sweep = "auto") -> tuple[LQSolution, Tensor]:
     """Solves the problem with the least multiple of the identity that makes it convex.
 
     Arguments:
@@ -97,7 +97,7 @@ def shifted(problem: Stages, shift: Tensor) -> Stages:
 
 
 def direction(
-    nlp: Transcription, it: Iterate, lin: Linearisation, mu: Tensor, step: Step
+    nlp: Transcription, it: Iterate, lin: Linearisation, mu: Tensor, step: LQSolution
 ) -> Iterate:
     """The change of all variables that belongs to a step of states and controls."""
     dw = torch.cat([step.z[:-1], step.u], -1)

@@ -64,7 +64,7 @@ class Stages(NamedTuple):
         )
 
 
-class Step(NamedTuple):
+class LQSolution(NamedTuple):
     """The solution of the linear-quadratic problem.
 
     Attributes:
@@ -80,7 +80,7 @@ class Step(NamedTuple):
     nu: Tensor
     convex: Tensor
 
-    def updated(self, index: Tensor, part: "Step") -> "Step":
+    def updated(self, index: Tensor, part: "LQSolution") -> "LQSolution":
         """The solution with those of some of the instances replaced."""
         along = (a.index_copy(1, index, b) for a, b in zip(self[:3], part[:3], strict=True))
         ends = (a.index_copy(0, index, b) for a, b in zip(self[3:], part[3:], strict=True))
@@ -209,7 +209,7 @@ TRUSTED = 1e4
 """The error of the scan at a stage, in units of rounding, up to which its values are used."""
 
 
-def riccati(stages: Stages, sweep: Sweep = "auto") -> Step:
+def riccati(stages: Stages, sweep: Sweep = "auto") -> LQSolution:
     """Solves the linear-quadratic problem; where it is not convex the step is not to be used."""
     if sweep == "scan" or (sweep == "auto" and scan_is_faster(stages)):
         step, trusted = swept(stages, parallel=True)
@@ -218,7 +218,7 @@ def riccati(stages: Stages, sweep: Sweep = "auto") -> Step:
     return swept(stages, parallel=False)[0]
 
 
-def swept(stages: Stages, parallel: bool) -> tuple[Step, Tensor]:
+def swept(stages: Stages, parallel: bool) -> tuple[LQSolution, Tensor]:
     """The solution by one kind of sweep, and where it can be trusted."""
     nx, nz, _, _ = stages.sizes
     cost, map, end = homogeneous(stages)
@@ -242,7 +242,7 @@ def swept(stages: Stages, parallel: bool) -> tuple[Step, Tensor]:
     costate = (P[..., :nz, :] @ path).squeeze(-1)
     u = (K @ path[:-1]).squeeze(-1)
     costate[-1] += (stages.end_cross @ u[-1].unsqueeze(-1)).squeeze(-1)
-    return Step(path[..., :nz, 0], u, costate, start[:, nz + 1 :], convex & unique), trusted
+    return LQSolution(path[..., :nz, 0], u, costate, start[:, nz + 1 :], convex & unique), trusted
 
 
 def saddle_point(P: Tensor, nx: int, nz: int) -> tuple[Tensor, Tensor]:

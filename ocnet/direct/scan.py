@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 
-class Piece(NamedTuple):
+class ConditionalValue(NamedTuple):
     r"""What some stages in a row cost between given ends, one for each row of a batch.
 
     For states whose part `x` is moved and whose rest is constant (`riccati.homogeneous`),
@@ -28,23 +28,23 @@ class Piece(NamedTuple):
     C: Tensor
     J: Tensor
 
-    def at(self, index: slice) -> "Piece":
+    def at(self, index: slice) -> "ConditionalValue":
         """Some of the pieces."""
-        return Piece(*(value[index] for value in self))
+        return ConditionalValue(*(value[index] for value in self))
 
 
-def pieces(cost: Tensor, map: Tensor, nx: int) -> Piece:
+def pieces(cost: Tensor, map: Tensor, nx: int) -> ConditionalValue:
     """Each stage by itself, its control eliminated: its Hessian in `u` must be regular."""
     n = map.shape[-2]
     M_s, M_u = map[..., :nx, :n], map[..., :nx, n:]
     inverse, _ = torch.linalg.inv_ex(cost[..., n:, n:])
     gain = inverse @ cost[..., n:, :n]
-    return Piece(
+    return ConditionalValue(
         M_s - M_u @ gain, M_u @ inverse @ M_u.mT, cost[..., :n, :n] - cost[..., :n, n:] @ gain
     )
 
 
-def combined(first: Piece, second: Piece) -> Piece:
+def combined(first: ConditionalValue, second: ConditionalValue) -> ConditionalValue:
     r"""Two pieces in a row as one.
 
     $$ A = A_2 (I + C_1 J_2)^{-1} A_1, \quad C = A_2 (I + C_1 J_2)^{-1} C_1 A_2' + C_2, \quad
@@ -60,7 +60,7 @@ def combined(first: Piece, second: Piece) -> Piece:
     A = A_2[..., :nx] @ meeting
     A[..., nx:] += A_2[..., nx:]
     C = A_2[..., :nx] @ (inverse @ C_1) @ A_2[..., :nx].mT + C_2
-    return Piece(A, symmetric(C), value(A_1, J_2, meeting) + J_1)
+    return ConditionalValue(A, symmetric(C), value(A_1, J_2, meeting) + J_1)
 
 
 def met(inverse: Tensor, A: Tensor, C: Tensor, J: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ def symmetric(value: Tensor) -> Tensor:
     return (value + value.mT) / 2
 
 
-def from_the_end(parts: Piece) -> Piece:
+def from_the_end(parts: ConditionalValue) -> ConditionalValue:
     """Each piece combined with all after it, in `2 log2 N` combinations one after the other."""
     count = len(parts.A)
     if count == 1:
@@ -94,7 +94,9 @@ def from_the_end(parts: Piece) -> Piece:
     even = count - count % 2
     pairs = combined(parts.at(slice(0, even, 2)), parts.at(slice(1, even, 2)))
     if even < count:
-        pairs = Piece(*(torch.cat([a, b[-1:]]) for a, b in zip(pairs, parts, strict=True)))
+        pairs = ConditionalValue(
+            *(torch.cat([a, b[-1:]]) for a, b in zip(pairs, parts, strict=True))
+        )
     later = from_the_end(pairs)
     inner = slice(1, count - 1, 2)
     between = combined(parts.at(inner), later.at(slice(1, None))) if count > 2 else None
@@ -107,7 +109,7 @@ def from_the_end(parts: Piece) -> Piece:
         if even == count:
             out[-1] = last[-1]
         found.append(out)
-    return Piece(*found)
+    return ConditionalValue(*found)
 
 
 def values(cost: Tensor, map: Tensor, end: Tensor, nx: int) -> Tensor:

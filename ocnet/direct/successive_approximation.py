@@ -12,7 +12,7 @@ from .single_shooting import check_fixed, outcome, rollout
 from .transcription import Transcription
 
 
-class History:
+class SweepHistory:
     """The last controls and what a sweep changed of them, for each instance.
 
     Arguments:
@@ -114,7 +114,7 @@ class SuccessiveApproximation(Method):
         with torch.no_grad():
             x, cost = rollout(nlp, u, theta)
             now = outcome(nlp, u, *nothing, 0, self.tolerance)
-        history = History(self.memory, u)
+        history = SweepHistory(self.memory, u)
         for sweep in range(1, self.max_iterations + 1):
             reached = now.code == Code.CONVERGED.value
             if bool(reached.all()):

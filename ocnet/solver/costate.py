@@ -14,7 +14,7 @@ from ..problem import Problem
 from ..trajectory import Trajectory
 from ..types import Cost, State
 from .base import check_control_value, check_running_cost, Grid, project, segments, stage_cost
-from .linearisation import Linearisation, linearise
+from .linearisation import linearise, LinearisedDynamics
 from .recompute import once_differentiable
 from .sweep import advance, compiled, retreat
 from .tableau import Tableau
@@ -41,7 +41,7 @@ class Steps(NamedTuple):
 
     problem: Problem
     tableau: Tableau
-    linear: Linearisation
+    linear: LinearisedDynamics
     h: Sequence[float]
     t: Sequence[Tensor]
     compile: bool

@@ -17,7 +17,7 @@ from .base import vector_field
 from .first_look import first_look
 
 
-class Linearisation(NamedTuple):
+class LinearisedDynamics(NamedTuple):
     """`f(t, x, u)` and its vector-Jacobian products, as functions that share their work.
 
     Between two projections the tensor operations of a step are the same at every step. What they
@@ -41,7 +41,7 @@ class Linearisation(NamedTuple):
     key: Hashable
 
 
-def linearise(problem: Problem, t: Time, x: State, u: Tensor) -> Linearisation:
+def linearise(problem: Problem, t: Time, x: State, u: Tensor) -> LinearisedDynamics:
     """Records the dynamics at one step; the recording is good for every step of the same shapes.
 
     Raises:
@@ -74,7 +74,7 @@ def linearise(problem: Problem, t: Time, x: State, u: Tensor) -> Linearisation:
     # caller's may be one that the dynamics use besides.
     t, x, u, p = (fresh(z) for z in (t, x, u, x))
     theta = [z.detach() for z in parameters]
-    with Recorder() as recorder:
+    with OperationRecorder() as recorder:
         inputs = {"t": (t, CONTROL), "u": (u, CONTROL), "x": (x, STATE), "p": (p, COSTATE)}
         for name, (z, phase) in inputs.items():
             recorder.name(z, phase, name)
@@ -103,7 +103,7 @@ def fresh(z: Tensor) -> Tensor:
     return z.detach().clone(memory_format=torch.contiguous_format)
 
 
-class Operation(NamedTuple):
+class RecordedOperation(NamedTuple):
     """One tensor operation of a recording, as a line of Python."""
 
     line: str
@@ -116,7 +116,7 @@ CONSTANT, CONTROL, STATE, COSTATE = range(4)
 """What a variable waits for: nothing, time and control alone, the state, or the costate."""
 
 
-class Recorder(TorchDispatchMode):
+class OperationRecorder(TorchDispatchMode):
     """Writes down each tensor operation that depends on `t`, `u`, `x` or `p`, under its phase.
 
     Everything else is a constant of the recording: a parameter enters as itself. The functions of
@@ -130,7 +130,7 @@ class Recorder(TorchDispatchMode):
         self.names: dict[int, str] = {}
         self.constants: dict[str, Any] = {}
         self.derived: set[int] = set()
-        self.operations: list[Operation] = []
+        self.operations: list[RecordedOperation] = []
         # An identity is one tensor's only as long as that tensor lives.
         self.alive: list[Any] = []
 
@@ -159,7 +159,7 @@ class Recorder(TorchDispatchMode):
         makes = [self.name(z, phase) if isinstance(z, Tensor) else "_" for z in results]
         left = makes[0] if isinstance(result, Tensor) else f"[{', '.join(makes)}]"
         line = f"{left} = {self.written(fastest(func, args, kwargs), needs)}({', '.join(written)})"
-        self.operations.append(Operation(line, phase, frozenset(needs), tuple(makes)))
+        self.operations.append(RecordedOperation(line, phase, frozenset(needs), tuple(makes)))
         return result
 
     def written(self, value: Any, needs: set[str]) -> str:
@@ -184,7 +184,7 @@ class Recorder(TorchDispatchMode):
 
     def split(
         self, f: Tensor, products: Sequence[Tensor], parameters: Sequence[Tensor]
-    ) -> Linearisation:
+    ) -> LinearisedDynamics:
         """The recording as functions, one for each phase, of the operations that are of use.
 
         Arguments:
@@ -216,14 +216,14 @@ class Recorder(TorchDispatchMode):
         others = {c: value for c, value in self.constants.items() if not isinstance(value, Tensor)}
         # A number as it is written: -0.0 equals 0.0, and nothing equals not a number.
         written = (value if callable(value) else repr(value) for value in others.values())
-        return Linearisation(
+        return LinearisedDynamics(
             defined(sources[0], self.constants),
             *(defined(text, others) for text in sources[1:]),
             parameters=tuple(itertools.compress(parameters, used)),
             key=(*sources[1:], *written),
         )
 
-    def of_use(self, *outputs: str) -> list[Operation]:
+    def of_use(self, *outputs: str) -> list[RecordedOperation]:
         """The operations that the outputs depend on."""
         needed, found = set(outputs), []
         for operation in reversed(self.operations):
@@ -233,7 +233,7 @@ class Recorder(TorchDispatchMode):
         return found[::-1]
 
 
-def source(inputs: list[str], body: list[Operation], result: str) -> str:
+def source(inputs: list[str], body: list[RecordedOperation], result: str) -> str:
     """A Python function: at a few microseconds an operation, an interpreter's cost shows."""
     lines = [f"def step({', '.join(inputs)}):", *(op.line for op in body), f"return {result}"]
     return "\n    ".join(lines)

@@ -9,7 +9,7 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten, TreeSpec
 
-from .linearisation import Linearisation
+from .linearisation import LinearisedDynamics
 from .tableau import Tableau, weighted
 
 
@@ -18,7 +18,11 @@ Stages = Sequence[Sequence[Tensor]]
 
 
 def advance(
-    tableau: Tableau, linear: Linearisation, h: Sequence[float] | Tensor, x: Tensor, values: Stages
+    tableau: Tableau,
+    linear: LinearisedDynamics,
+    h: Sequence[float] | Tensor,
+    x: Tensor,
+    values: Stages,
 ) -> tuple[Tensor, list[Tensor], list[list[Tensor]]]:
     """Steps of an explicit Runge-Kutta method.
 
@@ -50,7 +54,7 @@ def advance(
 
 def retreat(
     tableau: Tableau,
-    linear: Linearisation,
+    linear: LinearisedDynamics,
     h: Sequence[float] | Tensor,
     p: Tensor,
     q: Stages,

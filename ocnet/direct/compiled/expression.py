@@ -16,7 +16,7 @@ class Unsupported(TypeError):
     """A problem that is not written out in scalars."""
 
 
-class Operation(NamedTuple):
+class ScalarFunction(NamedTuple):
     """A scalar function.
 
     Attributes:
@@ -221,50 +221,50 @@ def one_minus_square(g: Graph, x: int) -> int:
 
 TWO_OVER_ROOT_PI = 2 / math.sqrt(math.pi)
 
-OPERATIONS: dict[str, Operation] = {
-    "add": Operation("{} + {}", lambda a, b: a + b, lambda g, y, args: [g.one, g.one]),
-    "sub": Operation(
+OPERATIONS: dict[str, ScalarFunction] = {
+    "add": ScalarFunction("{} + {}", lambda a, b: a + b, lambda g, y, args: [g.one, g.one]),
+    "sub": ScalarFunction(
         "{} - {}", lambda a, b: a - b, lambda g, y, args: [g.one, g.constant(-1)]
     ),
-    "mul": Operation("{} * {}", lambda a, b: a * b, lambda g, y, args: [args[1], args[0]]),
-    "div": Operation("{} / {}", lambda a, b: a / b, quotient),
-    "neg": Operation("-{}", lambda a: -a, of_one(lambda g, y, x: g.constant(-1))),
-    "pow": Operation("pow({}, {})", math.pow, power),
-    "atan2": Operation("atan2({}, {})", math.atan2, angle),
-    "exp": Operation("exp({})", math.exp, of_one(lambda g, y, x: y)),
-    "expm1": Operation(
+    "mul": ScalarFunction("{} * {}", lambda a, b: a * b, lambda g, y, args: [args[1], args[0]]),
+    "div": ScalarFunction("{} / {}", lambda a, b: a / b, quotient),
+    "neg": ScalarFunction("-{}", lambda a: -a, of_one(lambda g, y, x: g.constant(-1))),
+    "pow": ScalarFunction("pow({}, {})", math.pow, power),
+    "atan2": ScalarFunction("atan2({}, {})", math.atan2, angle),
+    "exp": ScalarFunction("exp({})", math.exp, of_one(lambda g, y, x: y)),
+    "expm1": ScalarFunction(
         "expm1({})", math.expm1, of_one(lambda g, y, x: g.apply("add", y, g.one))
     ),
-    "log": Operation("log({})", math.log, of_one(lambda g, y, x: g.apply("div", g.one, x))),
-    "log1p": Operation(
+    "log": ScalarFunction("log({})", math.log, of_one(lambda g, y, x: g.apply("div", g.one, x))),
+    "log1p": ScalarFunction(
         "log1p({})", math.log1p,
         of_one(lambda g, y, x: g.apply("div", g.one, g.apply("add", g.one, x))),
     ),
-    "sqrt": Operation(
+    "sqrt": ScalarFunction(
         "sqrt({})", math.sqrt, of_one(lambda g, y, x: g.apply("div", g.constant(0.5), y))
     ),
-    "sin": Operation("sin({})", math.sin, of_one(lambda g, y, x: g.apply("cos", x))),
-    "cos": Operation(
+    "sin": ScalarFunction("sin({})", math.sin, of_one(lambda g, y, x: g.apply("cos", x))),
+    "cos": ScalarFunction(
         "cos({})", math.cos, of_one(lambda g, y, x: g.apply("neg", g.apply("sin", x)))
     ),
-    "tan": Operation(
+    "tan": ScalarFunction(
         "tan({})", math.tan, of_one(lambda g, y, x: g.apply("add", g.one, square(g, y)))
     ),
-    "asin": Operation(
+    "asin": ScalarFunction(
         "asin({})", math.asin, of_one(lambda g, y, x: over_root(g, one_minus_square(g, x)))
     ),
-    "acos": Operation(
+    "acos": ScalarFunction(
         "acos({})", math.acos,
         of_one(lambda g, y, x: g.apply("neg", over_root(g, one_minus_square(g, x)))),
     ),
-    "atan": Operation(
+    "atan": ScalarFunction(
         "atan({})", math.atan,
         of_one(lambda g, y, x: g.apply("div", g.one, g.apply("add", g.one, square(g, x)))),
     ),
-    "sinh": Operation("sinh({})", math.sinh, of_one(lambda g, y, x: g.apply("cosh", x))),
-    "cosh": Operation("cosh({})", math.cosh, of_one(lambda g, y, x: g.apply("sinh", x))),
-    "tanh": Operation("tanh({})", math.tanh, of_one(lambda g, y, x: one_minus_square(g, y))),
-    "erf": Operation(
+    "sinh": ScalarFunction("sinh({})", math.sinh, of_one(lambda g, y, x: g.apply("cosh", x))),
+    "cosh": ScalarFunction("cosh({})", math.cosh, of_one(lambda g, y, x: g.apply("sinh", x))),
+    "tanh": ScalarFunction("tanh({})", math.tanh, of_one(lambda g, y, x: one_minus_square(g, y))),
+    "erf": ScalarFunction(
         "erf({})", math.erf,
         of_one(
             lambda g, y, x: g.apply(
@@ -273,15 +273,15 @@ OPERATIONS: dict[str, Operation] = {
             )
         ),
     ),
-    "abs": Operation("fabs({})", math.fabs, of_one(lambda g, y, x: g.apply("sign", x))),
-    "sign": Operation("(real)(({0} > 0) - ({0} < 0))", sign),
-    "floor": Operation("floor({})", math.floor),
-    "ceil": Operation("ceil({})", math.ceil),
-    "round": Operation("nearbyint({})", round),
-    "lt": Operation("(real)({} < {})", lambda a, b: float(a < b)),
-    "le": Operation("(real)({} <= {})", lambda a, b: float(a <= b)),
-    "eq": Operation("(real)({} == {})", lambda a, b: float(a == b)),
-    "where": Operation(
+    "abs": ScalarFunction("fabs({})", math.fabs, of_one(lambda g, y, x: g.apply("sign", x))),
+    "sign": ScalarFunction("(real)(({0} > 0) - ({0} < 0))", sign),
+    "floor": ScalarFunction("floor({})", math.floor),
+    "ceil": ScalarFunction("ceil({})", math.ceil),
+    "round": ScalarFunction("nearbyint({})", round),
+    "lt": ScalarFunction("(real)({} < {})", lambda a, b: float(a < b)),
+    "le": ScalarFunction("(real)({} <= {})", lambda a, b: float(a <= b)),
+    "eq": ScalarFunction("(real)({} == {})", lambda a, b: float(a == b)),
+    "where": ScalarFunction(
         "({} != 0 ? {} : {})", lambda c, a, b: a if c else b,
         lambda g, y, args: [
             g.zero, g.apply("where", args[0], g.one, g.zero),
