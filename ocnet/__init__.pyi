@@ -33,6 +33,7 @@ from .direct import (
     solve as solve,
     SuccessiveApproximation as SuccessiveApproximation,
 )
+from .errors import OcnetError as OcnetError
 from .evaluation import evaluate as evaluate, objective as objective
 from .learning import (
     GammaSchedule as GammaSchedule,
@@ -100,6 +101,7 @@ __all__ = [
     "loss_bounds",
     "NonFiniteCost",
     "objective",
+    "OcnetError",
     "OpenLoop",
     "Penalty",
     "PiecewiseConstant",

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn, Tensor
 
+from ..errors import OcnetError
 from ..problem import Problem
 
 
-class ProblemError(TypeError, ValueError):
+class ProblemError(OcnetError, TypeError, ValueError):
     """A problem's function or attribute that cannot be right; names it, its file and its line."""
 
 

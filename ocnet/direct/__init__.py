@@ -1,6 +1,7 @@
 """Second-order, constrained, batched optimal control with an optimality certificate."""
 
 from ..certificate import Certificate
+from .compiled import UnsafeCache, Unsupported
 from .first_order import Adam, LBFGS
 from .interior_point import InteriorPoint
 from .method import Method
@@ -18,4 +19,6 @@ __all__ = [
     "Solution",
     "solve",
     "SuccessiveApproximation",
+    "UnsafeCache",
+    "Unsupported",
 ]

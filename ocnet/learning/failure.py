@@ -6,12 +6,13 @@ import torch
 from torch import nn, Tensor
 from torch._utils import _flatten_dense_tensors
 
+from ..errors import OcnetError
 from ..problem import Sample
 from ..solver.recompute import statistics, tracking
 from .processes import agree, is_shard, local, whole
 
 
-class NonFiniteCost(FloatingPointError):
+class NonFiniteCost(OcnetError, FloatingPointError):
     """A cost or a gradient that is infinite or NaN; the last good parameters are back in place.
 
     Attributes:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ..errors import OcnetError
 from ..learning.processes import world_size
 from ..origin import environment, sources
 from ..problem import Problem, Sample
@@ -18,7 +19,7 @@ SAME_RESULT = ("checkpoint_every", "tensorboard", "device")
 """The settings that change no number but by rounding, which the device is compared for."""
 
 
-class Changed(ValueError):
+class Changed(OcnetError, ValueError):
     """A run whose problem, data or configuration are no longer those of its checkpoint."""
 
 

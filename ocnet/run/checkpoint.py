@@ -16,6 +16,8 @@ from safetensors import safe_open, SafetensorError
 from safetensors.torch import save
 from torch import Tensor
 
+from ..errors import OcnetError
+
 
 FORMAT = 2
 """The version of what is in a checkpoint; raised when older ones can no longer be read."""
@@ -24,7 +26,7 @@ PART = ".part"
 """How the name of a file ends that is still being written."""
 
 
-class CheckpointError(ValueError):
+class CheckpointError(OcnetError, ValueError):
     """A checkpoint that cannot be read, is damaged, or belongs to something else."""
 
 

@@ -11,6 +11,7 @@ import torch
 from ..catalogue import load_trainable_problem
 from ..control import Control
 from ..control.base import check_count
+from ..errors import OcnetError
 from ..learning import ConstantSchedule, CosineSchedule, Schedule, StepSchedule
 from ..problem import Problem
 from ..solver import Euler, Heun, RK4, RK38, Solver, TorchDiffEq
@@ -22,7 +23,7 @@ SCHEDULES = ("constant", "cosine", "step")
 FIXED_STEP = {"euler": Euler, "heun": Heun, "rk4": RK4, "rk38": RK38}
 
 
-class ConfigError(ValueError):
+class ConfigError(OcnetError, ValueError):
     """A configuration that does not fit together, or does not fit its problem."""
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from ..errors import OcnetError
 from .checkpoint import write_whole
 
 
@@ -22,7 +23,7 @@ LOCK = ".lock"
 OWNER = ".owner.json"
 
 
-class FolderInUse(OSError):
+class FolderInUse(OcnetError, OSError):
     """A folder that another living process trains in."""
 
 

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from ..errors import OcnetError
 from ..learning.processes import world_size
 
 
@@ -14,7 +15,7 @@ SIGNALS = tuple(
 """What asks a run to end: Ctrl-C, a scheduler, a terminal that is closed."""
 
 
-class Interrupted(Exception):
+class Interrupted(OcnetError):
     """A run that a signal ended early, after its state was saved.
 
     Attributes:

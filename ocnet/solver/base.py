@@ -10,6 +10,7 @@ from torch import nn, Tensor
 
 from .._blame import blame, blamed, called, EXPLAINED
 from ..control.base import as_number, check_count, check_resolved, Control, equal_times, time_slack
+from ..errors import OcnetError
 from ..problem import check_state, Problem, Projection
 from ..trajectory import Trajectory
 from ..types import ControlValue, Cost, State, Time
@@ -85,7 +86,7 @@ class Watch:
             self.found = (k, self.times[k])
 
 
-class SolverError(ArithmeticError):
+class SolverError(OcnetError, ArithmeticError):
     """An integration that broke down before the end of the horizon.
 
     Attributes:

@@ -15,8 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from ...errors import OcnetError
 
-class UnsafeCache(OSError):
+
+class UnsafeCache(OcnetError, OSError):
     """The folder for compiled problems is one that others could write to."""
 
 

@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from ...errors import OcnetError
+
 
 MOST_NODES = 40_000
 """What is still worth writing out as scalars."""
@@ -12,7 +14,7 @@ Rule = Callable[["Graph", int, tuple[int, ...]], Sequence[int]]
 """The partial derivatives of an operation, from the graph, its result and its arguments."""
 
 
-class Unsupported(TypeError):
+class Unsupported(OcnetError, TypeError):
     """A problem that is not written out in scalars."""
 
 
