@@ -53,7 +53,10 @@ def mixing_for_solve(
         ProblemError: If a function fails, or returns something that cannot be right.
     """
     # Losses take one batch dimension; other functions get two, as steps and instances are two.
-    lead = (6,) if target is not None else (2, 3)
+    # Their sizes are none of the state's and the control's: `x.shape[0]` must not look right.
+    taken = (*problem.state_shape, *(problem.control_shape or ()))
+    lead = tuple([n for n in (2, 3, 5, 7, *range(11, 20)) if n not in taken][:2])
+    lead = (math.prod(lead),) if target is not None else lead
     size = math.prod(lead)
     u0 = x0.new_zeros(len(x0), *(problem.control_shape or ()))
     targets = None if target is None else generic(target, size, 0.0)
@@ -191,9 +194,35 @@ def differing(
     if not isinstance(together, Tensor):
         return []
     together = together.expand(lead) if together.dim() < len(lead) else together
-    # Neither the first nor the last of more than two: some functions mix all the others.
-    i = size // 2
-    value = together.detach().reshape(size, -1)[i]
+    # One is neither the first nor the last of more than two: some functions mix all the others.
+    # A second one is there because a median, or a largest value, may be the first one's own.
+    values = together.detach().reshape(size, -1)
+    if all(alone(function, at, lead, single, i, values[i]) for i in (size // 2, 0)):
+        return []
+    if draws(lambda: function(shaped(at, lead))):
+        return [] if chance else [Finding(name, place(problem, name), ANOTHER_EACH_TIME)]
+    message = f"mixes the samples of a batch: one gives another value alone; {ADVICE}."
+    return [Finding(name, place(problem, name), message)]
+
+
+def alone(
+    function: Callable[[Point], Tensor],
+    at: Point,
+    lead: tuple[int, ...],
+    single: tuple[int, ...],
+    i: int,
+    value: Tensor,
+) -> bool:
+    """Whether a function gives a point by itself the value that it gave it among others.
+
+    Arguments:
+        function: The function.
+        at: The points.
+        lead: The batch dimensions of all points together.
+        single: Those of one point.
+        i: Which point.
+        value: The value among others, a vector.
+    """
     try:
         part = function(shaped(row(at, i), single))
     except ProblemError:
@@ -201,12 +230,7 @@ def differing(
         part = function(shaped(row(at, i), (1,) * len(lead)))
         if alike(value, part.detach().reshape(-1)):
             raise
-    if alike(value, part.detach().reshape(-1)):
-        return []
-    if draws(lambda: function(shaped(at, lead))):
-        return [] if chance else [Finding(name, place(problem, name), ANOTHER_EACH_TIME)]
-    message = f"mixes the samples of a batch: one gives another value alone; {ADVICE}."
-    return [Finding(name, place(problem, name), message)]
+    return alike(value, part.detach().reshape(-1))
 
 
 def alike(value: Tensor, part: Tensor) -> bool:
