@@ -153,6 +153,44 @@ def test_legitimate_formulas_are_not_doubted(name: str, compile: bool | None) ->
     assert "has the derivative" not in solution.reason, solution.reason
 
 
+class Idle(Problem):
+    """`x' = u + f` from 0, `int u^2 + c`, `e`: nothing moves."""
+
+    state_shape = (1,)
+    control_shape = (1,)
+
+    def __init__(self, f: Term = zero, c: Term = zero, e: Term = zero):
+        super().__init__()
+        self.f, self.c, self.e = f, c, e
+
+    def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
+        return u + self.f(x, u)
+
+    def stage_cost(self, t: Tensor, x: Tensor, u: Tensor, target: Tensor | None) -> Tensor:
+        return u[..., 0] ** 2 + self.c(x, u)
+
+    def terminal_cost(self, x: Tensor, target: Tensor | None) -> Tensor:
+        return 0 * x[..., 0] + self.e(x, x)
+
+    def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Sample:
+        return Sample(torch.zeros(batch_size, 1))
+
+
+POWERS: dict[str, dict[str, Term]] = {
+    "cost": dict(c=lambda x, u: x[..., 0] ** 3),
+    "dynamics": dict(f=lambda x, u: u**3 - u),
+    "end": dict(e=lambda x, u: x[..., 0] - x[..., 0].sin()),
+}
+
+
+@pytest.mark.parametrize("name", POWERS)
+def test_a_derivative_that_is_least_at_the_answer(name: str) -> None:
+    """A cube's quotient is a third of its derivatives to both sides of 0, which is the answer."""
+    solution = solve(Idle(**POWERS[name]), solver=Euler(4), compile=False)
+    assert solution.status == "converged", solution.reason
+    assert float(solution.cost) == pytest.approx(0, abs=1e-12)
+
+
 @hypothesis.given(
     a=st.floats(-3, 3), b=st.floats(-3, 3), scale=st.floats(1e-3, 1e3), single=st.booleans(),
     share=st.floats(0.2, 1), wrong=st.booleans(),

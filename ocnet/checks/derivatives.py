@@ -10,6 +10,9 @@ from torch import Tensor
 from .mixing import wave
 
 
+MIDDLE = 3
+"""The number of the point itself among its offsets."""
+
 Function = Callable[[Tensor], Tensor]
 """From points `(*lead, nodes, d)` to values `(*lead, nodes, rows)`, each point by itself."""
 
@@ -45,8 +48,9 @@ def mismatches(function: Function, w: Tensor, reach: Tensor) -> list[Mismatch]:
     """Where derivatives do not fit the values: one mismatch for each row at most.
 
     On a short interval around a point the difference quotient must lie between the derivatives
-    at its ends, which holds across a kink too. Far from the point, a value that jumps on both
-    sides is a staircase, such as rounding makes. Values that are not finite are left out.
+    at its ends and its middle, which holds across a kink too, and where a derivative is least. Far
+    from the point, a value that jumps on both sides is a staircase, such as rounding makes. Values
+    that are not finite are left out.
 
     Arguments:
         function: The function.
@@ -58,26 +62,26 @@ def mismatches(function: Function, w: Tensor, reach: Tensor) -> list[Mismatch]:
     coordinates, d = directions(w.shape[-1], reach)
     double = w.dtype == torch.float64
     near, nearer = (1e-5, 1e-7) if double else (1e-2, 1e-3)
-    offsets = w.new_tensor([-1.0, -near, -nearer, nearer, near, 1.0])
+    offsets = w.new_tensor([-1.0, -near, -nearer, 0.0, nearer, near, 1.0])
     values, slopes = along(function, w, d, offsets)
     finite = values.isfinite() & slopes.isfinite()
     noise = 1e3 * torch.finfo(w.dtype).eps * values.abs().nan_to_num(0.0, 0.0, 0.0)
     found: dict[int, Mismatch] = {}
     off = [
         outside(values, slopes, noise, offsets, a, b) & finite[:, :, a] & finite[:, :, b]
-        for a, b in ((1, 4), (2, 3))
+        for a, b in ((1, 5), (2, 4))
     ]
     for row, i, node in (off[0] & off[1]).nonzero().tolist():
         if row not in found:
-            quotient = (values[row, i, 4, node] - values[row, i, 1, node]) / (2 * near)
+            quotient = (values[row, i, 5, node] - values[row, i, 1, node]) / (2 * near)
             size = float(reach[coordinates[i]]) if i < len(coordinates) else 1.0
             found[row] = Mismatch(
                 row, coordinates[i] if i < len(coordinates) else None, node,
-                float(slopes[row, i, 4, node]) / size, float(quotient) / size,
+                float(slopes[row, i, 5, node]) / size, float(quotient) / size,
             )  # fmt: skip
     far = [
         outside(values, slopes, noise, offsets, a, b) & finite[:, :, a] & finite[:, :, b]
-        for a, b in ((0, 1), (4, 5))
+        for a, b in ((0, 1), (5, 6))
     ]
     for row, i, node in (far[0] & far[1]).nonzero().tolist():
         if row in found or i >= len(coordinates):
@@ -119,6 +123,8 @@ def outside(
 ) -> Tensor:
     """Where the difference quotient between two offsets is not between the slopes there.
 
+    Where the point lies between them, its own slope counts too: that of a cube is least there.
+
     Arguments:
         values, slopes, noise: Of all offsets, and what rounding makes of a value.
         offsets: The offsets.
@@ -126,8 +132,8 @@ def outside(
     """
     width = float(offsets[b] - offsets[a])
     quotient = (values[:, :, b] - values[:, :, a]) / width
-    low = torch.minimum(slopes[:, :, a], slopes[:, :, b])
-    high = torch.maximum(slopes[:, :, a], slopes[:, :, b])
+    among = slopes[:, :, sorted({a, b, MIDDLE}) if a < MIDDLE < b else [a, b]]
+    low, high = among.amin(2), among.amax(2)
     size = torch.stack([quotient.abs(), low.abs(), high.abs()]).amax(0)
     gap = torch.maximum(quotient - high, low - quotient)
     return gap > SHARE * size + torch.maximum(noise[:, :, a], noise[:, :, b]) / width
