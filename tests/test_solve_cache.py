@@ -110,14 +110,28 @@ def test_a_relative_folder(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_empty_variable_is_unset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("variable", ["OCNET_CACHE", "XDG_CACHE_HOME"])
+def test_an_empty_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    """It had meant the working directory, whose libraries were loaded."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OCNET_CACHE", raising=False)
+    monkeypatch.setenv(variable, "")
+    with pytest.raises(UnsafeCache, match=f"^{variable} must be an absolute path, but got ''"):
+        solved()
+    assert solved(compile=False).backend == "torch"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_variables_it_is_below_the_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     work, home = tmp_path / "work", tmp_path / "home"
     work.mkdir()
     home.mkdir(mode=0o700)
     monkeypatch.chdir(work)
     monkeypatch.setenv("HOME", str(home))
     for variable in ("OCNET_CACHE", "XDG_CACHE_HOME"):
-        monkeypatch.setenv(variable, "")
+        monkeypatch.delenv(variable, raising=False)
     solved()
     assert list(work.iterdir()) == []
     (made,) = libraries(home)

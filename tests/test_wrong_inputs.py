@@ -216,14 +216,65 @@ def test_static_parameters_that_move_the_start() -> None:
         def t1(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
             return 2.0 + float(self.a.detach())
 
+    class Latest(Movable):
+        @property
+        def final_time_bounds(self) -> tuple[float, float]:  # pyright: ignore
+            return 0.5, 2.0 + float(self.a.detach())
+
+    class Limit(Movable):
+        @property
+        def control_bounds(self) -> tuple[float, float]:  # pyright: ignore
+            return -1.0, 1.0 + float(self.a.detach())
+
     for kind, reader in ((Embedded, "embed"), (AsNumber, "embed"), (Sampled, "sample")):
         with pytest.raises(ValueError, match=rf"^{reader} {PLACE} reads 'a'"):
             solve(kind(), solver=Euler(4))
-    with pytest.raises(ValueError, match="^t1 .*reads 'a'"):
-        solve(Horizon(), solver=Euler(4))
+    for kind, reader in ((Horizon, "t1"), (Latest, "final_time_bounds"), (Limit, "control_bounds")):
+        for problem in (kind(), kind().batch(torch.zeros(2, 1))):
+            with pytest.raises(ValueError, match=f"^{reader} .*reads 'a'"):
+                solve(problem, solver=Euler(4))
     problem = Embedded()
     with pytest.raises(ValueError, match="x0 depends on the static parameter 'a'"):
         solve(problem.batch(problem.embed(torch.zeros(1))), solver=Euler(4))
+
+
+@pytest.mark.parametrize("compile", [None, False])
+def test_static_parameters_that_do_nothing(compile: bool | None) -> None:
+    """Their guess had been the answer: where `a` is copied, multiplied by zero, or only meant."""
+
+    class Copied(Movable):
+        def __init__(self):
+            super().__init__()
+            self.start = self.a.detach().clone()
+
+        def embed(self, x0: Tensor) -> Tensor:
+            return x0 + self.start
+
+    class Cancelled(Movable):
+        def terminal_cost(self, x: Tensor, target: Tensor | None) -> Tensor:
+            return (x[..., 0] - 2) ** 2 + 0 * self.a
+
+    problem = Movable()
+    moved = problem.batch(torch.zeros(2, 1) + float(problem.a.detach()))
+    for given in (Copied(), Cancelled(), moved):
+        with pytest.raises(ValueError, match="static parameter 'a' acts in no function"):
+            solve(given, solver=Euler(4), compile=compile)
+
+
+@pytest.mark.parametrize("compile", [None, False])
+@pytest.mark.parametrize("way", ["cancels", "cannot be traced"])
+def test_static_parameters_that_change_nothing(compile: bool | None, way: str) -> None:
+    """What no formula shows, the derivatives along the answer show."""
+
+    class Idle(Movable):
+        def terminal_cost(self, x: Tensor, target: Tensor | None) -> Tensor:
+            cost = (x[..., 0] - 2) ** 2
+            if way == "cancels":
+                return cost + (x[..., 0] + self.a - self.a) - x[..., 0]
+            return cost.reshape(*cost.shape, 1).sort(-1).values[..., 0]
+
+    solution = solve(Idle(), solver=Euler(4), compile=compile)
+    assert "the static parameter 'a' changes nothing along this path" in solution.reason
 
 
 def test_the_same_parameter_in_the_dynamics_is_solved() -> None:

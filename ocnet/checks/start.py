@@ -1,7 +1,6 @@
 """What a problem starts from: a sample, its initial state, and parameters that move it."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import nn, Tensor
@@ -16,23 +15,27 @@ class Start(nn.Module):
 
     Arguments:
         problem: The problem.
+        drawn: Whether the initial state is one that the problem itself draws.
     """
 
-    def __init__(self, problem: Problem):
+    def __init__(self, problem: Problem, drawn: bool):
         super().__init__()
-        self.problem = problem
+        self.problem, self.drawn = problem, drawn
 
-    def forward(self) -> dict[str, Any]:
-        """The initial state and the horizon, by the name of what gives them."""
-        sample = sampled(self.problem)
-        bounds = self.problem.control_bounds or ()
-        return {
-            "sample": sample.x0,
-            "embed": self.problem.embed(sample.x0),
-            "t0": torch.as_tensor(self.problem.t0),
-            "t1": torch.as_tensor(self.problem.t1),
-            "control_bounds": [torch.as_tensor(bound) for bound in bounds],
+    def forward(self) -> dict[str, list[Tensor]]:
+        """The initial state, the horizon and the bounds, by the name of what gives them."""
+        problem, found = self.problem, {}
+        if self.drawn:
+            sample = sampled(problem)
+            found = {"sample": [sample.x0], "embed": [problem.embed(sample.x0)]}
+        given = {
+            "t0": [problem.t0],
+            "t1": [problem.t1],
+            "control_bounds": problem.control_bounds or (),
+            "final_time_bounds": problem.final_time_bounds or (),
+            "static_parameters": [v for pair in problem.static_parameters.values() for v in pair],
         }
+        return found | {k: [torch.as_tensor(v) for v in part] for k, part in given.items()}
 
 
 def sampled(problem: Problem) -> Sample:
@@ -55,7 +58,9 @@ def sampled(problem: Problem) -> Sample:
 
 
 @torch.no_grad()
-def moving_the_start(problem: Problem, names: Sequence[str]) -> list[Finding]:
+def moving_the_start(
+    problem: Problem, names: Sequence[str], *, drawn: bool = True
+) -> list[Finding]:
     """What reads, of `names`, parameters that `solve` changes, where it reads them once only.
 
     Initial state, horizon and bounds are read before the first iteration.
@@ -63,14 +68,15 @@ def moving_the_start(problem: Problem, names: Sequence[str]) -> list[Finding]:
     Arguments:
         problem: The problem.
         names: Parameters or buffers.
+        drawn: Whether the initial state is one that the problem itself draws.
     """
-    module, found = Start(problem), []
+    module, found = Start(problem, drawn), []
     values = dict((*problem.named_parameters(), *problem.named_buffers()))
     before = module()
     for name in names:
         value = values[name]
         after = functional_call(module, {f"problem.{name}": value + 0.1 * (1 + value.abs())}, ())
-        for reader in ("sample", "embed", "t0", "t1", "control_bounds"):
+        for reader in before:
             if not agree(before[reader], after[reader]):
                 message = (
                     f"reads {name!r}, which is optimised or continued in, but it is evaluated only "
@@ -81,8 +87,6 @@ def moving_the_start(problem: Problem, names: Sequence[str]) -> list[Finding]:
     return found
 
 
-def agree(a: Any, b: Any) -> bool:
-    """Whether two tensors, or lists of them, are equal."""
-    if isinstance(a, list):
-        return all(map(agree, a, b))
-    return torch.equal(a, b)
+def agree(a: list[Tensor], b: list[Tensor]) -> bool:
+    """Whether two lists hold the same tensors."""
+    return len(a) == len(b) and all(map(torch.equal, a, b))

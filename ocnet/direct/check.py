@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn, Tensor
 
-from ..checks import misspelt, mixing_for_solve, refuse
+from ..checks import misspelt, mixing_for_solve, moving_the_start, refuse
 from ..problem import Batch, check_state, Problem
 
 
@@ -30,6 +30,8 @@ def check_batch(batch: Batch) -> None:
                 f"x0 depends on the static parameter {key!r}, but initial states are fixed: let it "
                 "act in dynamics, costs and constraints only."
             )
+    if problem.static_parameters:
+        refuse(moving_the_start(problem, list(problem.static_parameters), drawn=False))
     for key, value in parameters.items():
         own_value(problem, key)
         if not isinstance(value, Tensor):

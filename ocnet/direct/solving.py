@@ -143,11 +143,20 @@ def improved(
 
 
 def traced_if_possible(nlp: Transcription) -> Formulas | Unsupported:
-    """The problem's formulas, or why there are none; where no time occurs, points share one."""
+    """The problem's formulas, or why there are none; where no time occurs, points share one.
+
+    Raises:
+        ValueError: If a static parameter occurs in none of them: its guess would be the answer.
+    """
     try:
         formulas = traced(nlp)
     except Unsupported as reason:
         return reason
+    for name in formulas.unread(nlp):
+        raise ValueError(
+            f"The static parameter {name!r} acts in no function of {type(nlp.problem).__name__}: "
+            "let it act in dynamics, costs or constraints, or make it an ordinary parameter."
+        )
     if not formulas.read_time():
         nlp.share_time()
     return formulas

@@ -28,6 +28,10 @@ def describe(
             f"{words[i][1]}; the given initial state violates path_constraint[{row}] by "
             f"{float(outside[k, i, row]):.3g} at t={t:.4g}, which no control can change",
         )
+    for i in good.nonzero()[:, 0].tolist():
+        for name in without_effect(nlp, lin, i):
+            line = f"the static parameter {name!r} changes nothing along this path"
+            words[i] = (words[i][0], f"{words[i][1]}; {line}")
     at = (~(good | invalid)).nonzero()[:, 0]
     if len(at) > 0:
         others = explained(nlp.take(at), outcome.take(at), lin.take(at), tolerance)
@@ -36,6 +40,18 @@ def describe(
     for i in invalid.nonzero()[:, 0].tolist():
         words[i] = ("invalid", nlp.invalid[i])
     return words
+
+
+def without_effect(nlp: Transcription, lin: Linearisation, i: int) -> list[str]:
+    """The static parameters in which all derivatives of an instance are zero."""
+    found, start = [], nlp.nx + nlp.points.free_time
+    for name, like in nlp.points.static.items():
+        entries = slice(start, start + like.numel())
+        jacobians = [*lin.along.jacobians, *lin.end.jacobians]
+        if all(bool((jacobian[:, i, :, entries] == 0).all()) for jacobian in jacobians):
+            found.append(name)
+        start += like.numel()
+    return found
 
 
 def explained(

@@ -39,10 +39,8 @@ class Place(NamedTuple):
 def place() -> Place:
     """`$OCNET_CACHE/solve`, or `ocnet/solve` in `$XDG_CACHE_HOME` or `$HOME/.cache`.
 
-    A variable that is empty counts as unset.
-
     Raises:
-        UnsafeCache: If the folder would depend on the working directory.
+        UnsafeCache: If the folder would depend on the working directory, as with an empty variable.
     """
     home = os.environ.get("HOME") or str(Path.home())
     choices = (
@@ -50,7 +48,7 @@ def place() -> Place:
         ("XDG_CACHE_HOME", os.environ.get("XDG_CACHE_HOME"), ("ocnet", "solve")),
         ("HOME", home, (".cache", "ocnet", "solve")),
     )
-    variable, base, below = next((v, b, s) for v, b, s in choices if b)
+    variable, base, below = next((v, b, s) for v, b, s in choices if b is not None)
     if not os.path.isabs(base):
         raise UnsafeCache(f"{variable} must be an absolute path, but got {base!r}.")
     return Place(variable, base, below)

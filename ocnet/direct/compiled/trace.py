@@ -47,6 +47,16 @@ class Formulas(NamedTuple):
         """Whether the time occurs in them."""
         return self.graph.input(TIME) in self.needed()
 
+    def unread(self, nlp: Transcription) -> list[str]:
+        """The static parameters that do not occur in them."""
+        read, start, found = set(self.needed()), nlp.nx + nlp.points.free_time, []
+        for name, like in nlp.points.static.items():
+            entries = range(start, start + like.numel())
+            if not any(self.graph.input(f"w[{i}]") in read for i in entries):
+                found.append(name)
+            start += like.numel()
+        return found
+
     def key(self) -> tuple:
         """The formulas as a value that only the same formulas equal, numbers included."""
         outputs = tuple(map(tuple, (*self.stage, *self.end)))
