@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import hypothesis
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from hypothesis import strategies as st
 from torch import nn, Tensor
+from torch.autograd.function import once_differentiable
 
 from ocnet import Euler, Problem, RK4, Sample, Solution, solve
 from ocnet.checks import mismatches, ProblemError
@@ -189,6 +191,84 @@ def test_a_derivative_that_is_least_at_the_answer(name: str) -> None:
     solution = solve(Idle(**POWERS[name]), solver=Euler(4), compile=False)
     assert solution.status == "converged", solution.reason
     assert float(solution.cost) == pytest.approx(0, abs=1e-12)
+
+
+class Square(torch.autograd.Function):
+    """`x^2` with a derivative that cannot be differentiated again."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x**2
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[0])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # pyright: ignore
+        return 2 * gradient * ctx.saved_tensors[0]
+
+
+LOST: dict[str, tuple[dict[str, Term], str]] = {
+    "cost": (dict(c=lambda x, u: Square.apply(x[..., 0] - 1)), "stage_cost"),  # pyright: ignore
+    "end": (dict(e=lambda x, u: Square.apply(x[..., 0] - 1)), "terminal_cost"),  # pyright: ignore
+    "dynamics": (dict(f=lambda x, u: 1 + Square.apply(x)), r"dynamics\[0\]"),  # pyright: ignore
+}
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_derivatives_that_are_lost_in_the_second_one_are_named(name: str) -> None:
+    """`solve` finds Jacobians in the second sweep: they were zero, and it had "converged"."""
+    terms, function = LOST[name]
+    problem = Idle(**terms, **({} if name == "end" else dict(e=lambda x, u: (x[..., 0] - 1) ** 2)))
+    solution = solve(problem, solver=Euler(4), compile=False)
+    assert solution.status in ("inconsistent", "stalled"), solution.reason
+    pattern = rf"; {function} \(.*derivatives.py:\d+\) has a derivative in .*lost.*again"
+    assert re.search(pattern, solution.reason), solution.reason
+
+
+UNDERIVABLE: dict[str, dict[str, Term]] = {
+    "stage_cost": dict(c=lambda x, u: x[..., 0] // 0.1),
+    "terminal_cost": dict(e=lambda x, u: torch.special.gammainc(x[..., 0] + 1, x[..., 0] + 2)),
+    "dynamics": dict(f=lambda x, u: x.exp().mul_(2).sub_(2)),
+}
+
+
+@pytest.mark.parametrize("name", UNDERIVABLE)
+def test_what_cannot_be_differentiated_is_named(name: str) -> None:
+    with pytest.raises(ProblemError, match=rf"^{name} \(.*\d+\) cannot be differentiated: .*"):
+        solve(Idle(**UNDERIVABLE[name]), solver=Euler(4), compile=False)
+
+
+UNNAMED: dict[str, tuple[dict[str, Term], str]] = {
+    "hypot": (dict(c=lambda x, u: torch.hypot(u, u)[..., 0]), "stage_cost .*no finite derivatives"),
+    "sinc": (dict(e=lambda x, u: torch.sinc(x[..., 0])), "terminal_cost .*no finite derivatives"),
+    "entropy": (
+        dict(c=lambda x, u: -torch.special.entr(x[..., 0])), "stage_cost .*no finite derivatives"
+    ),
+    "largest": (
+        dict(c=lambda x, u: torch.cat([u - 0.01, -2 * u], -1).amax(-1)), "stage_cost .*kink in u"
+    ),
+    "where": (
+        dict(c=lambda x, u: torch.where(u > 0.01, u, -2 * u)[..., 0]), "stage_cost .*kink in u"
+    ),
+    "end": (
+        dict(e=lambda x, u: 9 * torch.cat([x - 0.3, 0.3 - x], -1).amax(-1)),
+        "terminal_cost .*kink in x",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNNAMED)
+def test_kinks_of_operations_without_a_name_of_their_own(name: str) -> None:
+    """They show in the derivatives: function, line, variable and time."""
+    terms, words = UNNAMED[name]
+    solution = solve(Idle(**terms), solver=Euler(4), compile=False)
+    assert solution.status in ("stalled", "diverged"), solution.reason
+    assert re.search(rf"; {words}.* at t=[\d.]+.*: \w+", solution.reason), solution.reason
 
 
 @hypothesis.given(

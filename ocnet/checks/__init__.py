@@ -4,7 +4,9 @@
 what the library assumes, never confirm it.
 """
 
+from .bends import Bend, first_bend, first_infinite
 from .derivatives import Mismatch, mismatches
+from .differentiable import differentiating
 from .finding import (
     Finding,
     naming,
@@ -24,8 +26,12 @@ from .start import moving_the_start, sampled
 
 
 __all__ = [
+    "Bend",
+    "differentiating",
     "Evaluation",
     "Finding",
+    "first_bend",
+    "first_infinite",
     "kinks",
     "Mismatch",
     "mismatches",

@@ -5,7 +5,7 @@ from typing import get_args
 
 import torch
 
-from ..checks import moving_the_start, naming, refuse, sampled
+from ..checks import differentiating, moving_the_start, naming, refuse, sampled
 from ..control.base import equal_times
 from ..problem import Batch, Problem
 from ..solver import ExplicitRungeKutta, RK4
@@ -93,11 +93,12 @@ def solve(
     formulas = traced_if_possible(nlp)
     tracing = time.perf_counter() - began
     nlp.kernel, backend = machine_code(nlp, compile, formulas)
-    if starts > 1:
-        outcome, notes = best_of(nlp, method, starts, seed)
-    else:
-        outcome, unused = improved(nlp, method, start)
-        notes = {i: f"started cold, as {line}" for i, line in unused.items()}
+    with differentiating(*batch[:3]):
+        if starts > 1:
+            outcome, notes = best_of(nlp, method, starts, seed)
+        else:
+            outcome, unused = improved(nlp, method, start)
+            notes = {i: f"started cold, as {line}" for i, line in unused.items()}
     seconds = Seconds(tracing, time.perf_counter() - began - tracing, 0.0)
     return assembled(
         nlp, batch, solver, method, outcome, backend, notes, gradient_of_failed, seconds

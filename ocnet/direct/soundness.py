@@ -6,8 +6,19 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..checks import Evaluation, Finding, kinks, mismatches, place, Point, written
+from ..checks import (
+    Evaluation,
+    Finding,
+    first_bend,
+    first_infinite,
+    kinks,
+    mismatches,
+    place,
+    Point,
+    written,
+)
 from ..checks.finding import FUNCTIONS
+from ..checks.kinks import RECTIFIED
 from .iterate import Iterate
 from .method import Code, Outcome
 from .transcription import Transcription
@@ -18,6 +29,9 @@ NODES = 3
 
 MOST_STEPS = 24
 """At how many steps kinks are looked for."""
+
+MOST_POINTS = 200
+"""How many values of steps are looked at together for kinks."""
 
 
 def doubted(
@@ -48,7 +62,8 @@ def doubted(
     codes = outcome.code.tolist()
     bad = [i for i in valid if i not in good and codes[i] != Code.INFEASIBLE.value]
     for i in bad[:1]:
-        found = kinks(list(evaluations(nlp, outcome.it, i)))
+        along = evaluations(nlp, outcome.it, i)
+        found = kinks(along) or infinite(along) or bent(nlp, outcome.it, i)
         words = [
             (status, with_finding(reason, found) if k in bad else reason)
             for k, (status, reason) in enumerate(words)
@@ -61,14 +76,19 @@ def with_finding(reason: str, found: list[Finding]) -> str:
     return f"{reason}; {str(found[0]).removesuffix('.')}" if found else reason
 
 
-def wrong_derivatives(nlp: Transcription, it: Iterate, i: int) -> list[Finding]:
-    """The functions whose derivatives do not fit, at a few steps of an instance and at its end."""
+def functions(
+    nlp: Transcription, it: Iterate, i: int, ks: list[int]
+) -> list[tuple[Callable[[Tensor], Tensor], Tensor, list[int], bool]]:
+    """The values of steps, and those of the end: function, points, steps, whether along the path.
+
+    Arguments:
+        nlp: The discretised problem.
+        it: The variables.
+        i: Of which instance.
+        ks: At which steps.
+    """
     part = nlp.take(torch.tensor([i], device=nlp.x0.device))
-    ks = sorted({k * (nlp.n - 1) // (NODES - 1) for k in range(NODES)})
-    z, u, s = it.z[ks, i].detach(), it.u[ks, i].detach(), nlp.s[ks]
-    end = torch.cat([it.z[-1:, i], it.u[-1:, i]], -1).detach()
-    if not bool(z.isfinite().all() & u.isfinite().all() & end.isfinite().all()):
-        return []
+    s = nlp.s[ks]
 
     def stages(w: Tensor) -> Tensor:
         F, c, g = part.stages_of_problem(
@@ -80,11 +100,111 @@ def wrong_derivatives(nlp: Transcription, it: Iterate, i: int) -> list[Finding]:
         values = part.ends_of_problem(w[..., None, : nlp.nz], w[..., None, nlp.nz :])
         return torch.cat(values, -1).squeeze(-2)
 
-    found = named(nlp, stages, torch.cat([z, u], -1), ks, along=True)
+    w = torch.cat([it.z[ks, i], it.u[ks, i]], -1).detach()
+    end = torch.cat([it.z[-1:, i], it.u[-1:, i]], -1).detach()
+    return [(stages, w, ks, True), (ends, end, [nlp.n], False)]
+
+
+def wrong_derivatives(nlp: Transcription, it: Iterate, i: int) -> list[Finding]:
+    """The functions whose derivatives do not fit, at a few steps of an instance and at its end."""
+    ks = sorted({k * (nlp.n - 1) // (NODES - 1) for k in range(NODES)})
+    of_steps, of_end = functions(nlp, it, i, ks)
+    if not bool(of_steps[1].isfinite().all() & of_end[1].isfinite().all()):
+        return []
+    found = named(nlp, *of_steps)
     # The cost of a step reads the states that the dynamics lead to within it.
     if any(finding.function.startswith("dynamics") for finding in found):
         found = [finding for finding in found if finding.function.startswith("dynamics")]
-    return found + named(nlp, ends, end, [nlp.n], along=False)
+    return found + lost(nlp, *of_steps) + named(nlp, *of_end) + lost(nlp, *of_end)
+
+
+def infinite(along: list[Evaluation]) -> list[Finding]:
+    """The first function along a path that is not finite, or has no finite derivatives."""
+    try:
+        found = first_infinite(along)
+    # What cannot be differentiated has been said.
+    except RuntimeError:
+        return []
+    return [] if found is None else [found]
+
+
+def bent(nlp: Transcription, it: Iterate, i: int) -> list[Finding]:
+    """The first function along an instance's path near whose variables a derivative jumps."""
+    rows = nlp.nx + 1 + nlp.along.rows
+    steps = min(MOST_STEPS, max(1, MOST_POINTS // rows))
+    ks = sorted({k * (nlp.n - 1) // max(1, steps - 1) for k in range(steps)})
+    for function, w, at, along in functions(nlp, it, i, ks):
+        finite = w.isfinite().all(1)
+        if not bool(finite.any()):
+            continue
+        # What fails away from the path has been said, or is not to be found this way.
+        try:
+            bend = first_bend(function, w.nan_to_num(), reach(nlp, w[finite]))
+        except (IndexError, RuntimeError, ValueError):
+            continue
+        if bend is None or not bool(finite[bend.node]):
+            continue
+        name, shown = rows_of(nlp, along)[bend.row]
+        where = "all variables together"
+        if bend.coordinate is not None:
+            where = variable_name(nlp, bend.coordinate)
+        time = f"at t={float(nlp.s[at[bend.node]]):.4g}"
+        message = (
+            f"has a kink in {where} {time}, where its derivative jumps from {bend.before:.4g} to "
+            f"{bend.after:.4g}: {RECTIFIED}."
+        )
+        return [Finding(shown, place(nlp.problem, name), message)]
+    return []
+
+
+def reach(nlp: Transcription, w: Tensor) -> Tensor:
+    """How far each variable may be moved from points `w`, shape `(nodes, d)`."""
+    far = w.abs().amax(0).clamp(min=1.0)
+    if nlp.points.free_time:
+        # A horizon of no length would divide by zero.
+        far[nlp.nx] = 0.3 * w[:, nlp.nx].abs().amin()
+    return far
+
+
+def lost(
+    nlp: Transcription, function: Callable[[Tensor], Tensor], w: Tensor, ks: list[int], along: bool
+) -> list[Finding]:
+    """The functions whose derivative is lost where it is differentiated again, as the method does.
+
+    Arguments:
+        nlp: The discretised problem.
+        function: From the variables of points to all values.
+        w: The points.
+        ks: The numbers of their steps.
+        along: Whether they lie along the path, not at its end.
+    """
+    if nlp.kernel is not None:
+        return []
+    ones = torch.ones_like(function(w))
+    twice = nlp.differentiate(lambda w: (function(w),), w, [ones]).jacobians[0]
+    for row, (name, shown) in enumerate(rows_of(nlp, along)):
+        with torch.enable_grad():
+            at = w.detach().requires_grad_()
+            value = function(at)[..., row].sum()
+            if not value.requires_grad:
+                continue
+            (once,) = torch.autograd.grad(value, at)
+        gap = (twice[:, row] - once).abs()
+        wrong = (
+            ~(gap <= 1e-5 * (once.abs() + twice[:, row].abs()))
+            & once.isfinite()
+            & twice[:, row].isfinite()
+        )
+        if bool(wrong.any()):
+            node, coordinate = wrong.nonzero()[0].tolist()
+            message = (
+                f"has a derivative in {variable_name(nlp, coordinate)}, "
+                f"{once[node, coordinate]:.4g} at t={float(nlp.s[ks[node]]):.4g}, that is lost "
+                "where it is differentiated again: use torch's functions, without "
+                "once_differentiable."
+            )
+            return [Finding(shown, place(nlp.problem, name), message)]
+    return []
 
 
 def named(
@@ -99,32 +219,13 @@ def named(
         ks: The numbers of their steps.
         along: Whether they lie along the path, not at its end.
     """
-    reach = w.abs().amax(0).clamp(min=1.0)
-    if nlp.points.free_time:
-        # A horizon of no length would divide by zero.
-        reach[nlp.nx] = 0.3 * w[:, nlp.nx].abs().amin()
+    far = reach(nlp, w)
     try:
-        found = mismatches(function, w, reach)
+        found = mismatches(function, w, far)
     except (IndexError, RuntimeError, ValueError):
         # A table may end, a matrix may not be definite, so far from the answer.
-        found = mismatches(function, w, 1e-3 * reach)
-    kinds = (
-        ("dynamics", nlp.nx), ("stage_cost", 1), ("path_constraint", nlp.along.rows),
-    ) if along else (
-        ("terminal_cost", 1), ("terminal_constraint", nlp.n_psi),
-        ("terminal_inequality", nlp.end.rows - len(nlp.points.last)),
-    )  # fmt: skip
-    rows = [
-        (name, f"{name}[{k}]" if size > 1 or name == "dynamics" else name)
-        for name, size in kinds
-        for k in range(size)
-    ]
-    # Of the path constraint, some rows hold at the end too.
-    several = nlp.along.rows > 1
-    rows += [] if along else [
-        ("path_constraint", f"path_constraint[{k}]" if several else "path_constraint")
-        for k in nlp.points.last
-    ]  # fmt: skip
+        found = mismatches(function, w, 1e-3 * far)
+    rows = rows_of(nlp, along)
     findings = []
     for row, coordinate, node, derivative, quotient in found:
         name, shown = rows[row]
@@ -139,6 +240,27 @@ def named(
         )
         findings.append(Finding(shown, place(nlp.problem, name), message))
     return findings
+
+
+def rows_of(nlp: Transcription, along: bool) -> list[tuple[str, str]]:
+    """The function of each value of a step, or of the end, and how the value is written."""
+    kinds = (
+        ("dynamics", nlp.nx), ("stage_cost", 1), ("path_constraint", nlp.along.rows),
+    ) if along else (
+        ("terminal_cost", 1), ("terminal_constraint", nlp.n_psi),
+        ("terminal_inequality", nlp.end.rows - len(nlp.points.last)),
+    )  # fmt: skip
+    rows = [
+        (name, f"{name}[{k}]" if size > 1 or name == "dynamics" else name)
+        for name, size in kinds
+        for k in range(size)
+    ]
+    # Of the path constraint, some rows hold at the end too.
+    several = nlp.along.rows > 1
+    return rows if along else rows + [
+        ("path_constraint", f"path_constraint[{k}]" if several else "path_constraint")
+        for k in nlp.points.last
+    ]  # fmt: skip
 
 
 def variable_name(nlp: Transcription, coordinate: int) -> str:
