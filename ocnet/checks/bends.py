@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .derivatives import along, CUTS, directions, Function, ROUNDS
 from .finding import Finding
-from .kinks import Evaluation, graph
+from .nonsmooth import Evaluation, graph
 
 
 NEARBY = 0.1

@@ -18,7 +18,7 @@ from ..checks import (
     written,
 )
 from ..checks.finding import FUNCTIONS
-from ..checks.kinks import RECTIFIED
+from ..checks.nonsmooth import RECTIFIED
 from .iterate import Iterate
 from .method import Code, Outcome
 from .transcription import Transcription
