@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn, Tensor
 
+from ._arguments import check_count, check_function, check_tensor
 from .types import Cost, State, Time
 
 
@@ -119,6 +120,7 @@ class Quadratic(StageCost):
         super().__init__()
         for name, weight in (("Q", Q), ("R", R)):
             check_square(name, weight)
+        check_reference(x_ref, Q)
         self.register_buffer("Q", Q)
         self.register_buffer("R", R)
         self.register_buffer("x_ref", Q.new_zeros(Q.shape[0]) if x_ref is None else x_ref)
@@ -141,6 +143,7 @@ class TerminalQuadratic(TerminalCost):
     def __init__(self, Q: Tensor, x_ref: Tensor | None = None):
         super().__init__()
         check_square("Q", Q)
+        check_reference(x_ref, Q)
         self.register_buffer("Q", Q)
         self.register_buffer("x_ref", Q.new_zeros(Q.shape[0]) if x_ref is None else x_ref)
 
@@ -158,6 +161,7 @@ class ControlEnergy(StageCost):
 
     def __init__(self, ndim: int = 1):
         super().__init__()
+        check_count("ndim", ndim, least=0)
         self.ndim = ndim
 
     def forward(self, t: Time, x: State, u: Any, target: Tensor | None = None) -> Cost:
@@ -179,6 +183,8 @@ class ReadOut(CostTerm):
 
     def __init__(self, readout: Callable[[Tensor], Tensor], loss: Loss):
         super().__init__()
+        check_function("readout", readout)
+        check_function("loss", loss)
         self.readout = readout
         self.loss = loss
 
@@ -203,6 +209,19 @@ def quadratic_form(weight: Tensor, z: Tensor) -> Tensor:
 
 
 def check_square(name: str, weight: Tensor) -> None:
-    """Raises a ValueError unless `weight` is a square matrix."""
+    """Raises a TypeError or ValueError unless `weight` is a square matrix."""
+    check_tensor(name, weight)
     if weight.dim() != 2 or weight.shape[0] != weight.shape[1]:
         raise ValueError(f"{name} must be a square matrix, but got shape {tuple(weight.shape)}.")
+
+
+def check_reference(x_ref: Tensor | None, Q: Tensor) -> None:
+    """Raises a TypeError or ValueError unless a reference is a state of a weight, or None."""
+    if x_ref is None:
+        return
+    check_tensor("x_ref", x_ref)
+    if x_ref.shape != Q.shape[:1]:
+        raise ValueError(
+            f"x_ref must have shape {tuple(Q.shape[:1])}, as Q has {tuple(Q.shape)}, but got "
+            f"{tuple(x_ref.shape)}."
+        )

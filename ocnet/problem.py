@@ -8,8 +8,8 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import nn, Tensor
 
+from ._arguments import as_number, check_kind, check_range
 from .control import Control, PiecewiseConstant
-from .control.base import as_number
 from .types import Cost, State, Time
 
 
@@ -86,10 +86,12 @@ class Projection(nn.Module):
 
     def __init__(self, start: float, end: float, map: nn.Module):
         super().__init__()
-        if not start < end:
+        start, end = as_number("start", start), as_number("end", end)
+        if not -math.inf < start < end < math.inf:
             raise ValueError(f"Must have start < end, but got {start=} and {end=}.")
-        self.start = float(start)
-        self.end = float(end)
+        check_kind("map", map, nn.Module)
+        self.start = start
+        self.end = end
         self.map = map
 
     def forward(self, x: State) -> State:
@@ -326,10 +328,8 @@ class SolvedProblem(Problem):
 
 def check_rates(lr: float, weight_decay: float) -> None:
     """Raises a ValueError unless the rate is positive and the weight decay not negative."""
-    if not 0 < lr < math.inf:
-        raise ValueError(f"Must have 0 < lr < inf, but got {lr=}.")
-    if not 0 <= weight_decay < math.inf:
-        raise ValueError(f"Must have 0 <= weight_decay < inf, but got {weight_decay=}.")
+    check_range("lr", lr, "0 <", "< inf")
+    check_range("weight_decay", weight_decay, "0 <=", "< inf")
 
 
 def check_state(problem: Any, x0: Any) -> None:
@@ -345,8 +345,8 @@ def check_state(problem: Any, x0: Any) -> None:
     if problem.control_shape is not None:
         check_shape("control_shape", problem.control_shape)
     if not isinstance(x0, Tensor) or not x0.is_floating_point():
-        kind = x0.dtype if isinstance(x0, Tensor) else type(x0).__name__
-        raise TypeError(f"x0 must be a tensor of floating point numbers, but got {kind}.")
+        got = x0.dtype if isinstance(x0, Tensor) else type(x0).__name__
+        raise TypeError(f"x0 must be a tensor of floating point numbers, but got {got}.")
     shape = tuple(problem.state_shape)
     if tuple(x0.shape[x0.dim() - len(shape) :]) != shape:
         raise ValueError(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from ._arguments import check_count, check_kind, check_range
 from .checks import (
     Finding,
     mismatches,
@@ -53,7 +54,12 @@ def check_problem(problem: Problem, *, n_steps: int | None = None, rtol: float =
 
     Raises:
         AssertionError: With all that was found.
+        TypeError, ValueError: If an argument is not what it is called.
     """
+    check_kind("problem", problem, Problem)
+    if n_steps is not None:
+        check_count("n_steps", n_steps)
+    check_range("rtol", rtol, "0 <", "< inf")
     found: list[str] = []
     try:
         with naming(), torch.random.fork_rng([]):

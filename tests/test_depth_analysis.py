@@ -105,7 +105,7 @@ def test_smallest_depth_within_the_tolerance() -> None:
     assert smallest_depth(profile, 0.0) == 4
     assert smallest_depth(profile, 0.5) == 2
     assert smallest_depth(profile, 100.0) == 0
-    with pytest.raises(ValueError, match="tolerance >= 0"):
+    with pytest.raises(ValueError, match="0 <= tolerance <= 100"):
         smallest_depth(profile, -1.0)
 
 
@@ -168,7 +168,7 @@ def test_removing_blocks_inside_stages() -> None:
     everything = remove_blocks(network, 9, random, sample)
     assert sorted(everything.order) == list(range(9))
     assert everything.network.depth == 2
-    with pytest.raises(ValueError, match="Only 9 blocks have a branch to remove: got 10"):
+    with pytest.raises(ValueError, match="Only 9 blocks have a branch to remove, but got count=10"):
         remove_blocks(network, 10, last, sample)
 
 

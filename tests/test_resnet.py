@@ -170,8 +170,8 @@ def test_step_is_one_layer_of_the_solver() -> None:
     ("options", "message"),
     [
         ({"depth": 7}, "depth must divide into 3 equal stages, but got depth=7"),
-        ({"depth": 6, "gamma": -0.1}, "gamma >= 0, but got gamma=-0.1"),
-        ({"depth": 6, "gamma": float("nan")}, "gamma >= 0"),
+        ({"depth": 6, "gamma": -0.1}, "gamma < inf, but got gamma=-0.1"),
+        ({"depth": 6, "gamma": float("nan")}, "0 <= gamma"),
         ({"depth": 6, "gamma": [0.1]}, "gamma must have 6 values"),
         ({"depth": 6, "heads": "both"}, 'heads must be "WS" or "full"'),
         ({"blocks": (2, 0, 2)}, "No stage between others can be empty"),

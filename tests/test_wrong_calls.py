@@ -123,7 +123,7 @@ CASES: list[tuple[Callable[[], Any], str]] = [
     (lambda: trained(problem=3), "problem must be a Problem, but got 3"),
     (lambda: trained(control="u"), "control must be a Control, but got 'u'"),
     (lambda: trained(solver="euler"), "solver must be a Solver, but got 'euler'"),
-    (lambda: trained(optimizer="adam"), "optimizer must be a Optimizer, but got 'adam'"),
+    (lambda: trained(optimizer="adam"), "optimizer must be an Optimizer, but got 'adam'"),
     (lambda: trained(n_steps=0), "n_steps=0"),
     (lambda: trained(n_steps=1.5), "n_steps must be an integer, but got 1.5"),
     (lambda: trained(batch_size=0), "batch_size=0"),

@@ -1,12 +1,12 @@
 """Bounds on the loss of a deep residual network from shallow ones."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from tabulate import tabulate
 
+from .._arguments import check_count, check_range
 from ..networks import ResNet
 from ..problem import Sample
 from .depth import depth_profile
@@ -61,11 +61,10 @@ def average_bound(losses: Sequence[float], final_loss: float, gamma: float, dept
 
 def check_bound(m: int, depth: int, gamma: float) -> None:
     """Raises a ValueError unless `M <= N` and `0 <= gamma < inf`."""
+    check_count("depth", depth, least=0)
     if m > depth:
         raise ValueError(f"Must have M <= N, but got M={m} and N={depth}.")
-    if not 0 <= gamma < math.inf:
-        need = "gamma < inf" if gamma == math.inf else "gamma >= 0"
-        raise ValueError(f"Must have {need}, but got gamma={gamma}.")
+    check_range("gamma", gamma, "0 <=", "< inf")
 
 
 @dataclass(frozen=True)
@@ -161,6 +160,8 @@ def loss_bounds(
     Raises:
         ValueError: If a shallow network is the deeper one, or `gamma < 0`.
     """
+    check_range("weight_decay", weight_decay, "0 <=", "< inf")
+    check_range("gamma", gamma, "0 <=", "< inf")
     profile, decay = depth_profile(network, sample), decays(network, weight_decay)
     n = network.depth
     if shallow is None:

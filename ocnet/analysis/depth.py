@@ -9,9 +9,11 @@ import torch
 from tabulate import tabulate
 from torch import Tensor
 
+from .._arguments import check_count, check_kind
 from ..modes import mode
-from ..networks import ResNet
-from ..problem import Sample
+from ..networks import accuracy, ResNet
+from ..networks.loss import as_labels
+from ..problem import check_not_empty, Sample
 
 
 @dataclass(frozen=True)
@@ -92,17 +94,18 @@ def depth_profile(network: ResNet, sample: Sample, batch_size: int = 500) -> Dep
     Raises:
         ValueError: If the read-outs have no statistics, or the sample no labels.
     """
+    check_kind("network", network, ResNet)
     problem, n = network.problem, network.depth
+    pairs = batches(network, sample, batch_size)
     with mode(False, network):
-        problem.check(sample)
         network.check_statistics()
         sums = torch.zeros(4, n + 1, dtype=torch.float64)
-        for images, labels in batches(sample, batch_size):
+        for images, labels in pairs:
             states = network.trajectory(images).states[: n + 1]
             outputs = network.read(range(n + 1), states)
             change = (outputs[1:] - outputs[:-1]).norm(dim=-1)
             sums[0] += problem.losses(outputs, labels).double().sum(1).cpu()
-            sums[1] += (outputs.argmax(-1) == labels).sum(1).cpu()
+            sums[1] += right(outputs, labels).double().sum(1).cpu()
             sums[2, :n] += change.double().sum(1).cpu()
             sums[3] += distances(network, states).double().sum(1).cpu()
     loss, accuracy, change, distance = (sums / len(sample.x0)).numpy()
@@ -110,15 +113,49 @@ def depth_profile(network: ResNet, sample: Sample, batch_size: int = 500) -> Dep
     return DepthProfile(loss, accuracy, change[:n], np.array(weights), distance)
 
 
-def batches(sample: Sample, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(network: ResNet, sample: Sample, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Images and labels, some at a time.
 
+    Labels are integers of shape `(batch,)`, whatever type and column they were; rows of
+    probabilities stay rows.
+
     Raises:
-        ValueError: If there are no labels.
+        TypeError, ValueError: If there are no labels, or one is out of range.
     """
+    check_kind("network", network, ResNet)
+    check_kind("sample", sample, Sample)
+    check_count("batch_size", batch_size)
+    check_not_empty(sample)
     if sample.target is None:
         raise ValueError("To measure a classifier takes labels: the sample has target=None.")
-    return zip(sample.x0.split(batch_size), sample.target.split(batch_size), strict=True)
+    network.problem.check(sample)
+    labels = as_labels(sample.target, network.problem.n_classes)
+    if len(labels) != len(sample.x0):
+        raise ValueError(
+            f"The sample must have as many labels as images, but got {len(labels)} and "
+            f"{len(sample.x0)}."
+        )
+    return zip(sample.x0.split(batch_size), labels.split(batch_size), strict=True)
+
+
+def right(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Whether outputs are right, as `ocnet.resnet.accuracy` says, shape `(state, batch)`.
+
+    Arguments:
+        outputs: Logits, shape `(state, batch, classes)`.
+        labels: The labels, shape `(batch,)`, or a row for each sample.
+
+    Raises:
+        ValueError: If the labels do not say what is right.
+    """
+    scores = [accuracy(logits, labels) for logits in outputs]
+    known = [score for score in scores if score is not None]
+    if len(known) < len(scores):
+        raise ValueError(
+            "To measure a classifier takes labels: one class for each sample, or a row of its "
+            f"probabilities, but got targets of shape {tuple(labels.shape)} and {labels.dtype}."
+        )
+    return torch.stack(known)
 
 
 def distances(network: ResNet, states: tuple[Tensor, ...]) -> Tensor:

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from tabulate import tabulate
 from torch import Tensor
 
+from .._arguments import check_kind, check_range
 from ..modes import mode
 from ..networks import ResNet
 from ..problem import Sample
@@ -95,9 +96,9 @@ class EarlyExit:
     def trade(self, sample: Sample, confidence: float) -> tuple[float, float]:
         """The accuracy and the average depth at a confidence."""
         right = depth = 0
-        for images, labels in batches(sample, 500):
+        for images, labels in batches(self.network, sample, 500):
             found = self.predict(images, confidence)
-            right += int((found.label == labels).sum())
+            right += int((found.label == classes(labels)).sum())
             depth += int(found.depth.sum())
         return right / len(sample.x0), depth / len(sample.x0)
 
@@ -114,10 +115,11 @@ def calibrate(network: ResNet, validation: Sample) -> EarlyExit:
 
     Source: Guo et al., "On calibration of modern neural networks", 2017.
     """
+    check_kind("network", network, ResNet)
     with mode(False, network):
-        pairs = [(network.outputs(x), y) for x, y in batches(validation, 500)]
+        pairs = [(network.outputs(x), y) for x, y in batches(network, validation, 500)]
         outputs = torch.cat([y_hat for y_hat, _ in pairs], 1)
-        labels = torch.cat([y for _, y in pairs])
+        labels = torch.cat([classes(y) for _, y in pairs])
     temperatures = torch.stack([temperature(logits, labels) for logits in outputs])
     return EarlyExit(network, temperatures)
 
@@ -141,7 +143,24 @@ def temperature(logits: Tensor, labels: Tensor) -> Tensor:
     return log_T.detach().clamp(-4, 4).exp()
 
 
+def classes(labels: Tensor) -> Tensor:
+    """The class of each sample, of labels or of rows of probabilities.
+
+    Raises:
+        ValueError: If the rows are not those of probabilities: an exit has one class.
+    """
+    if labels.dim() == 1:
+        return labels
+    sums = labels.sum(-1, dtype=torch.float64)
+    if labels.dim() != 2 or bool(((sums - 1).abs() > 1e-3).any()):
+        raise ValueError(
+            "An early exit has one class: labels must be of shape (batch,), or rows of "
+            f"probabilities, but got shape {tuple(labels.shape)}, with rows that sum to "
+            f"{float(sums.flatten()[0]):g}."
+        )
+    return labels.argmax(-1)
+
+
 def check_confidence(confidence: float) -> None:
     """Raises a ValueError unless the confidence is a probability."""
-    if not 0 <= confidence <= 1:
-        raise ValueError(f"Must have 0 <= confidence <= 1, but got confidence={confidence}.")
+    check_range("confidence", confidence, "0 <=", "<= 1")

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .._arguments import check_kind, check_range
 from ..evaluation import evaluate
 from ..networks import Architecture, ResNet
 from ..networks.grouped import SharedReadOuts
@@ -121,6 +122,10 @@ def monotone(
     Yields:
         The objective, that of the start first.
     """
+    check_kind("network", network, ResNet)
+    check_kind("sample", sample, Sample)
+    check_range("weight_decay", weight_decay, "0 <=", "< inf")
+    check_range("rate", rate, "0 <", "< inf")
     network.eval()
     parameters = [p for p in network.parameters() if p.requires_grad]
     while True:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from tqdm import tqdm
 
+from .._arguments import as_number, check_count, check_generator, check_kind, check_sequence
 from ..certificate import certify, FINE_STEPS, Measured, Optima, Path
 from ..checks import misspelt, mixing_in_training, refuse
 from ..control import Control, OpenLoop
@@ -56,11 +57,23 @@ def compare(
         progress: Whether to show a progress bar on a terminal.
 
     Raises:
-        ValueError: If there are no solvers.
+        TypeError, ValueError: Naming the argument that is off.
         ProblemError: If a function of the problem mixes the samples of a batch.
     """
+    check_kind("problem", problem, Problem)
+    check_kind("control", control, Control)
+    check_sequence("solvers", solvers, "solvers")
     if not solvers:
         raise ValueError("solvers must hold at least one solver, but got none.")
+    for solver in (*solvers, *([] if reference is None else [reference])):
+        check_kind("reference" if solver is reference else "Each of solvers", solver, Solver)
+    check_generator(generator)
+    check_count("repeats", repeats)
+    check_count("fine_steps", fine_steps)
+    if coarse_cost is not None:
+        as_number("coarse_cost", coarse_cost)
+    if sample is not None:
+        check_kind("sample", sample, Sample)
     if sample is None:
         sample = problem.data("test") or problem.sample(256, generator)
     check_not_empty(sample)

@@ -11,11 +11,12 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
+from .._arguments import check_count, check_function, check_kind, check_range
 from ..modes import mode
 from ..networks import collect_statistics, ResNet
 from ..networks.blocks import NoBranch
 from ..problem import Sample
-from .depth import batches, depth_profile, DepthProfile
+from .depth import batches, depth_profile, DepthProfile, right
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,9 @@ def prune(
     Raises:
         ValueError: If the tolerance is negative or the read-outs have no statistics.
     """
+    check_range("tolerance", tolerance, "0 <=", "<= 100")
+    if tune is not None:
+        check_function("tune", tune)
     profile = depth_profile(network, validation)
     m = smallest_depth(profile, tolerance)
     pruned = network.subresnet(m)
@@ -100,10 +104,9 @@ def smallest_depth(profile: DepthProfile, tolerance: float) -> int:
     """The smallest depth whose output is at most `tolerance` points worse than the last.
 
     Raises:
-        ValueError: If the tolerance is negative.
+        TypeError, ValueError: Unless the tolerance lies between 0 and 100.
     """
-    if not tolerance >= 0:
-        raise ValueError(f"Must have tolerance >= 0 points, but got {tolerance}.")
+    check_range("tolerance", tolerance, "0 <=", "<= 100")
     enough = profile.accuracy >= profile.accuracy[-1] - tolerance / 100 - 1e-12
     return int(np.argmax(enough))
 
@@ -127,9 +130,10 @@ def size(name: str, network: ResNet, sample: Sample) -> Size:
 @torch.no_grad()
 def accuracy(network: ResNet, sample: Sample, batch_size: int = 500) -> float:
     """The share of samples classified correctly, in evaluation mode."""
+    pairs = batches(network, sample, batch_size)
     with mode(False, network):
-        right = sum(int((network(x).argmax(-1) == y).sum()) for x, y in batches(sample, batch_size))
-    return right / len(sample.x0)
+        total = sum(float(right(network(x)[None], y).double().sum()) for x, y in pairs)
+    return total / len(sample.x0)
 
 
 @torch.no_grad()
@@ -161,7 +165,7 @@ def cost_changes(network: ResNet, sample: Sample, batch_size: int = 500) -> np.n
     n = network.depth
     with mode(False, network):
         total = torch.zeros(n, dtype=torch.float64)
-        for images, labels in batches(sample, batch_size):
+        for images, labels in batches(network, sample, batch_size):
             # Costates are there also where no parameter takes a gradient.
             x0 = network.problem.embed(images).detach().requires_grad_()
             trajectory = network.solver.solve(network.problem, network.control, x0, labels)
@@ -212,12 +216,15 @@ def remove_blocks(
     Raises:
         ValueError: If there are not so many blocks that can go.
     """
+    check_kind("network", network, ResNet)
+    check_count("count", count, least=0)
+    check_function("next_block", next_block)
     left, names = network, list(range(network.depth))
     order, accuracies = [], [accuracy(network, sample)]
     images = None if recalibration is None else list(recalibration)
     most = len(removable(network))
-    if not 0 <= count <= most:
-        raise ValueError(f"Only {most} blocks have a branch to remove: got {count}.")
+    if count > most:
+        raise ValueError(f"Only {most} blocks have a branch to remove, but got count={count}.")
     for _ in range(count):
         k = next_block(left, removable(left))
         order.append(names[k])

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import nn, Tensor
 
+from .._arguments import as_number, check_count
 from ..types import ControlValue, State, Time
 
 
@@ -166,25 +167,3 @@ def constants(values: Sequence[float], dtype: torch.dtype, device: torch.device)
 def kept_constants(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """The tensor that `constants` keeps."""
     return torch.tensor(values, dtype=dtype, device=device)
-
-
-def as_number(name: str, value: Any) -> float:
-    """A number, or a tensor that holds one, as a Python float.
-
-    Raises:
-        TypeError: If it is neither.
-    """
-    try:
-        if isinstance(value, (str, bool)):
-            raise TypeError
-        return float(value.detach() if isinstance(value, Tensor) else value)
-    except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"{name} must be a number, but got {value!r}.") from None
-
-
-def check_count(name: str, value: int, least: int = 1) -> None:
-    """Raises a TypeError or ValueError unless `value` is an integer of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer, but got {value!r}.")
-    if value < least:
-        raise ValueError(f"Must have {name} >= {least}, but got {name}={value}.")

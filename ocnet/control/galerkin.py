@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import nn, Tensor
 
-from .base import check_count, OpenLoop, Piece, Side
+from .._arguments import check_count
+from .base import OpenLoop, Piece, Side
 
 
 class Galerkin(OpenLoop):

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import nn, Tensor
 
-from .base import check_count, constants, OpenLoop, Piece, Side, unbound
+from .._arguments import check_count
+from .base import constants, OpenLoop, Piece, Side, unbound
 
 
 class PiecewisePolynomial(OpenLoop):

@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from .._arguments import check_generator, check_kind, check_range, shown
 from .kernels import Covariance, RBF
 from .kinds import FractionalNoise, Iid, Kind, Repeated, SmoothIncrements, SmoothValues, Spline
 
@@ -103,8 +104,9 @@ def fill_(
     check_path(path)
     if std is None:
         std = 1 / math.sqrt(math.prod(path.shape[2:] or path.shape[1:]))
-    if not 0 <= std < math.inf:
-        raise ValueError(f"Must have 0 <= std < inf, but got std={std}.")
+    check_range("std", std, "0 <=", "< inf")
+    check_kind("kind", kind, Kind)
+    check_generator(generator)
     # Half precision is rounded to, not computed in: FFTs need the digits.
     dtype = path.dtype if path.dtype == torch.float64 else torch.float32
     n, *layer_shape = path.shape
@@ -115,8 +117,8 @@ def fill_(
 def check_path(path: Tensor) -> None:
     """Raises a TypeError or ValueError unless `path` is stacked weights."""
     if not isinstance(path, Tensor) or not path.is_floating_point():
-        kind = path.dtype if isinstance(path, Tensor) else type(path).__name__
-        raise TypeError(f"path must be a tensor of floating point numbers, but got {kind}.")
+        got = path.dtype if isinstance(path, Tensor) else shown(path)
+        raise TypeError(f"path must be a tensor of floating point numbers, but got {got}.")
     if path.dim() < 2:
         raise ValueError(
             "path must have a depth dimension and those of a layer, (L, *layer_shape), but got "

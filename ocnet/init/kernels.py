@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .._arguments import check_range
+
 
 Covariance = Callable[[Tensor], Tensor]
 """A stationary kernel `k(r)` of the distances `r >= 0`, with `k(0) = 1`; any function will do."""
@@ -40,10 +42,7 @@ class CovarianceKernel(abc.ABC):
     length_scale: float = 0.1
 
     def __post_init__(self):
-        if not 0 < self.length_scale < math.inf:
-            raise ValueError(
-                f"Must have 0 < length_scale < inf, but got length_scale={self.length_scale}."
-            )
+        check_range("length_scale", self.length_scale, "0 <", "< inf")
 
     @abc.abstractmethod
     def __call__(self, r: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
@@ -76,8 +75,7 @@ class Matern(CovarianceKernel):
 
     def __post_init__(self):
         super().__post_init__()
-        if not 0 < self.nu <= SMOOTHEST:
-            raise ValueError(f"Must have 0 < nu <= {SMOOTHEST}, but got nu={self.nu}.")
+        check_range("nu", self.nu, "0 <", f"<= {SMOOTHEST}")
 
     def __call__(self, r: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         z = math.sqrt(2 * self.nu) * r / self.length_scale

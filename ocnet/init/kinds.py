@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .._arguments import check_count, check_range
 from .circulant import colour, embed, square_root, toeplitz
 from .kernels import Covariance, RBF
 
@@ -222,8 +223,7 @@ class FractionalNoise(Stationary):
     H: float
 
     def __post_init__(self):
-        if not 0 < self.H < 1:
-            raise ValueError(f"Must have 0 < H < 1, but got H={self.H}.")
+        check_range("H", self.H, "0 <", "< 1")
 
     @property
     def hurst(self) -> float:
@@ -263,10 +263,7 @@ class Spline(Gaussian):
     n_knots: int = 8
 
     def __post_init__(self):
-        if not isinstance(self.n_knots, int) or isinstance(self.n_knots, bool):
-            raise TypeError(f"n_knots must be an integer, but got {self.n_knots!r}.")
-        if self.n_knots < 4:
-            raise ValueError(f"Must have n_knots >= 4, but got n_knots={self.n_knots}.")
+        check_count("n_knots", self.n_knots, least=4)
 
     @property
     def hurst(self) -> float:

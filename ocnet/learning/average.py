@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._arguments import check_kind, check_range, shown
 from .processes import is_shard, local, whole
 
 
@@ -21,12 +22,16 @@ class Average:
         decay: In (0, 1).
 
     Raises:
-        ValueError: If the decay is not in (0, 1).
+        TypeError, ValueError: If they are not tensors, or the decay is not in (0, 1).
     """
 
     def __init__(self, tensors: Iterable[Tensor], decay: float):
-        if not 0 < decay < 1:
-            raise ValueError(f"Must have 0 < decay < 1, but got {decay=}.")
+        check_range("decay", decay, "0 <", "< 1")
+        if isinstance(tensors, Tensor) or not isinstance(tensors, Iterable):
+            raise TypeError(f"tensors must be several tensors, but got {shown(tensors)}.")
+        tensors = list(tensors)
+        for one in tensors:
+            check_kind("Each of tensors", one, Tensor)
         self.decay = decay
         self.updates = 0
         # A count of batches has no mean.

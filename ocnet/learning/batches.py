@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..control.base import check_count
+from .._arguments import as_device, check_count, check_generator, check_kind, shown
 from ..problem import Problem, Sample
 
 
@@ -36,11 +36,13 @@ class Batches:
         generator: torch.Generator | None = None,
         device: torch.device | str = "cpu",
     ):
+        check_kind("problem", problem, Problem)
         check_count("batch_size", batch_size)
+        check_generator(generator)
         self.problem = problem
         self.batch_size = batch_size
         self.generator = generator or torch.Generator().manual_seed(int(torch.randint(2**62, ())))
-        device = torch.device(device)
+        device = as_device(device)
         # What is augmented on an accelerator needs a generator of that device.
         self.noise = self.generator
         if device.type != "cpu":
@@ -118,10 +120,9 @@ def endless(data: Iterable, check: Callable[[Sample], None] | None = None) -> It
         TypeError, ValueError: If there are no batches, or one cannot be used.
     """
     if isinstance(data, Tensor) or not isinstance(data, Iterable):
-        kind = f"a tensor of shape {tuple(data.shape)}" if isinstance(data, Tensor) else repr(data)
         raise TypeError(
             "data must yield batches, such as a DataLoader or a list of (x0, target), but got "
-            f"{kind}."
+            f"{shown(data)}."
         )
     return repeated(data, check)
 

@@ -13,9 +13,9 @@ import torch
 from torch import nn, Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from .._arguments import check_count, check_kind
 from ..checks import misspelt, mixing_in_training, refuse
 from ..control import Control, Layers
-from ..control.base import check_count
 from ..evaluation import evaluate
 from ..problem import check_not_empty, Problem, Sample
 from ..solver import Solver
@@ -98,6 +98,10 @@ class Engine:
         if precision not in AUTOCAST:
             raise ValueError(f'precision must be "32", "bf16" or "16", but got {precision!r}.')
         check_count("accumulate", accumulate)
+        for option, value in (("compile", compile), ("sync_norms", sync_norms),
+                              ("sharded", sharded), ("capture", capture)):  # fmt: skip
+            check_kind(option, value, bool)
+        check_kind("channels_last", channels_last, bool, type(None))
         self.device = choose_device(device)
         self.precision = precision
         self.compile = compile
@@ -138,6 +142,13 @@ class Engine:
             return kept
         return MeanCost(problem, control)
 
+    @staticmethod
+    def trained(mean_cost: nn.Module) -> MeanCost:
+        """The mean cost inside what exchanges its gradients."""
+        inner = getattr(mean_cost, "module", mean_cost)
+        assert isinstance(inner, MeanCost), "nothing else is prepared"
+        return inner
+
     def prepare(self, problem: Problem, control: Control) -> nn.Module:
         """The mean cost of a batch, compiled and reduced over the processes as asked."""
         if self.compile:
@@ -175,6 +186,11 @@ class Engine:
                     cost = mean_cost(solver, *part)
                 if len(parts) > 1:
                     cost = cost * (len(part.x0) / len(sample.x0))
+                if not cost.requires_grad:
+                    raise ValueError(
+                        f"The cost must depend on a parameter that requires a gradient, but that "
+                        f"of {type(self.trained(mean_cost).problem).__name__} depends on none."
+                    )
                 self.scaler.scale(cost).backward()
             costs.append(cost.detach())
         return mean(sum(costs[1:], start=costs[0]))
@@ -324,6 +340,7 @@ def choose_device(name: torch.device | str = "auto") -> torch.device:
     """
     if isinstance(name, torch.device):
         return name
+    check_kind("device", name, str)
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.mps.is_available()}
     if name == "auto":
         name = next((kind for kind in ("cuda", "mps") if there[kind]), "cpu")

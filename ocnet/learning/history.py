@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from .._arguments import check_kind, check_sequence
+
 
 class Record(NamedTuple):
     """What one step of training measured, before it updated the parameters.
@@ -21,9 +23,18 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True)
 class History:
-    """What training measured, one record a step; `ocnet.plot.histories` draws it."""
+    """What training measured, one record a step; `ocnet.plot.histories` draws it.
+
+    Raises:
+        TypeError: If they are not records.
+    """
 
     records: Sequence[Record]
+
+    def __post_init__(self) -> None:
+        check_sequence("records", self.records, "records")
+        for record in self.records:
+            check_kind("Each of records", record, Record)
 
     @property
     def cost(self) -> list[float]:

@@ -9,8 +9,8 @@ import torch
 from torch import nn, Tensor
 from tqdm import tqdm
 
+from .._arguments import check_count, check_generator, check_kind, check_range, shown
 from ..control import Control
-from ..control.base import check_count
 from ..problem import Problem, Sample
 from ..solver import Solver, SolverError
 from .batches import Batches, endless
@@ -62,6 +62,7 @@ def train(
     """
     check_count("n_steps", n_steps)
     check_training(problem, control, solver, optimizer)
+    check_generator(generator)
     say_untrained(problem, control, optimizer)
     batches = (
         Batches(problem, batch_size, generator) if data is None else endless(data, problem.check)
@@ -108,13 +109,18 @@ def training(
     Raises: As `train`.
     """
     check_training(problem, control, solver, optimizer)
-    if clip is not None and not 0 < clip < math.inf:
-        raise ValueError(f"Must have 0 < clip < inf, but got clip={clip!r}.")
+    if clip is not None:
+        check_range("clip", clip, "0 <", "< inf")
+    check_count("start", start, least=0)
+    if isinstance(batches, Tensor) or not isinstance(batches, Iterable):
+        raise TypeError(f"batches must be samples to go through, but got {shown(batches)}.")
     trained = unconstrained(problem, constraints)
     check_trained(problem, control, optimizer)
+    if engine is not None:
+        check_kind("engine", engine, Engine)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     engine = Engine(parameters[0].device) if engine is None else engine
-    samples = map(engine.to_device, batches)
+    samples = map(engine.to_device, map(checked, batches))
     if check:
         begin = list(itertools.islice(samples, 1))
         engine.check(problem, control, begin)
@@ -178,8 +184,13 @@ def check_training(
         ("solver", solver, Solver),
         ("optimizer", optimizer, torch.optim.Optimizer),
     ):
-        if not isinstance(value, kind):
-            raise TypeError(f"{name} must be a {kind.__name__}, but got {value!r:.60}.")
+        check_kind(name, value, kind)
+
+
+def checked(sample: Sample) -> Sample:
+    """A batch, which must be a sample; raises a TypeError if it is not."""
+    check_kind("Each of batches", sample, Sample)
+    return sample
 
 
 def named_parameters(problem: Problem, control: Control) -> dict[str, nn.Parameter]:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from .._arguments import check_range
 from ..problem import Node, Problem, Sample
 from ..types import Cost, State, Time
 
@@ -31,8 +32,7 @@ class Penalty:
     weight: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.weight < float("inf"):
-            raise ValueError(f"Must have 0 < weight < inf, but got weight={self.weight}.")
+        check_range("weight", self.weight, "0 <", "< inf")
 
 
 Constraints = Penalty | Literal["refuse", "ignore"]

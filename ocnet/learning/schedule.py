@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ..control.base import check_count
+from .._arguments import check_count, check_range, check_sequence
 
 
 class Schedule(abc.ABC):
@@ -83,14 +83,19 @@ class StepSchedule(Schedule):
         warmup: As of every schedule.
 
     Raises:
-        ValueError: Unless the milestones increase.
+        TypeError, ValueError: Unless the milestones are steps that increase, and the factor a
+            number of at least 0.
     """
 
     def __init__(self, milestones: Sequence[int], factor: float = 0.1, warmup: int = 0):
         super().__init__(warmup)
+        check_sequence("milestones", milestones, "steps")
         milestones = list(milestones)
+        for milestone in milestones:
+            check_count("milestones", milestone, least=0)
         if milestones != sorted(set(milestones)):
             raise ValueError(f"milestones must increase, but got {milestones}.")
+        check_range("factor", factor, "0 <=", "< inf")
         self.milestones = milestones
         self.factor = factor
 

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from .._arguments import check_count, check_kind
 from ..control import Control
 from ..modes import mode
-from ..problem import Problem, Sample
+from ..problem import check_not_empty, Problem, Sample
 from ..solver import Solver
 from ..solver.recompute import statistics, tracking
 from .engine import Engine
@@ -34,8 +35,20 @@ def measure(
 
     Returns:
         The means under "cost" and the names of `problem.score`.
+
+    Raises:
+        TypeError, ValueError: Naming the argument that is off.
     """
-    engine = Engine(next(control.parameters()).device) if engine is None else engine
+    check_kind("problem", problem, Problem)
+    check_kind("control", control, Control)
+    check_kind("solver", solver, Solver)
+    check_kind("sample", sample, Sample)
+    check_count("batch_size", batch_size)
+    if engine is None:
+        p = next(control.parameters(), None)
+        engine = Engine(sample.x0.device if p is None else p.device)
+    check_kind("engine", engine, Engine)
+    check_not_empty(sample)
     n = len(sample.x0)
     cost = engine.mean_cost(problem, control)
     # Each process follows the statistics of its own share; a checkpoint keeps the first one's.

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from ..control.base import check_count
+from .._arguments import check_count
 
 
 class Stopping:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from .._arguments import check_kind
 from ..networks import ResidualProblem
 from .schedule import Schedule
 
@@ -34,6 +35,7 @@ class GammaSchedule:
     """
 
     def __init__(self, problem: Any, schedule: Schedule):
+        check_kind("schedule", schedule, Schedule)
         if not isinstance(problem, ResidualProblem) or not any(problem.gamma):
             raise ValueError(
                 "A schedule of gamma needs a residual network's stage cost with gamma > 0, which "

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from ..control.base import check_count
+from .._arguments import check_count, check_sequence
 from .blocks import Branch, Embedding, Head, NoBranch, skip
 
 
@@ -28,7 +28,7 @@ class Architecture:
         bare: The indexes of blocks without a branch, each the first of a stage but the first.
 
     Raises:
-        ValueError: Naming the argument that is off.
+        TypeError, ValueError: Naming the argument that is off.
     """
 
     blocks: tuple[int, ...]
@@ -39,11 +39,16 @@ class Architecture:
     bare: tuple[int, ...] = ()
 
     def __post_init__(self):
+        check_sequence("blocks", self.blocks)
+        check_sequence("widths", self.widths)
         if not self.widths or len(self.blocks) != len(self.widths):
             raise ValueError(
                 f"Must have as many numbers of blocks as widths, but got blocks={self.blocks} "
                 f"and widths={self.widths}."
             )
+        check_sequence("size", self.size)
+        if len(self.size) != 2:
+            raise ValueError(f"size must be height and width, but got {self.size!r}.")
         for name in ("blocks", "widths", "size"):
             for value in getattr(self, name):
                 check_count(name, value, least=0 if name == "blocks" else 1)

@@ -4,13 +4,15 @@ from pathlib import Path
 
 import torch
 
+from .._arguments import check_kind
 from ..modes import mode
 from .network import ResNet
-from .saving import refuse_existing
+from .saving import refuse_unusable
 
 
 def exported(network: ResNet) -> torch.export.ExportedProgram:
     """The forward pass in evaluation mode as a graph for any batch size, without ocnet."""
+    check_kind("network", network, ResNet)
     problem = network.problem
     if problem.image_shape is None:
         raise ValueError("To export a network takes its image_shape.")
@@ -25,10 +27,12 @@ def to_onnx(network: ResNet, path: Path | str) -> None:
     """Writes the forward pass to a new ONNX file: input "images", output "logits".
 
     Raises:
-        FileExistsError: If there is a file already.
+        TypeError: If it is not a network.
+        FileExistsError, FileNotFoundError: If there is a file already, or no such folder.
         ImportError: If onnx and onnxscript are not installed.
     """
-    refuse_existing(path)
+    check_kind("network", network, ResNet)
+    refuse_unusable(path)
     torch.onnx.export(
         exported(network), (), path, input_names=["images"], output_names=["logits"], dynamo=True
     )

@@ -1,12 +1,19 @@
 """Losses per sample for classifiers, and the targets that they and the scores take."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .._arguments import check_kind, check_range, check_tensor
 from ..cost import Loss as Loss
+
+
+NO_LABEL = -(2**63)
+"""No label is left out; torch would leave out -100, and give it a cost of zero."""
 
 
 @dataclass(frozen=True)
@@ -23,13 +30,18 @@ class CrossEntropy:
     smoothing: float = 0.0
 
     def __post_init__(self):
-        if not 0 <= self.smoothing < 1:
-            raise ValueError(f"Must have 0 <= smoothing < 1, but got smoothing={self.smoothing}.")
+        check_range("smoothing", self.smoothing, "0 <=", "< 1")
 
     def __call__(self, logits: Tensor, labels: Tensor | None) -> Tensor:
-        assert labels is not None, "a classifier's cost is asked for only with labels"
-        labels = as_labels(labels, logits.shape[-1])
-        return F.cross_entropy(logits, labels, reduction="none", label_smoothing=self.smoothing)
+        labels = as_labels(*check_targets(logits, labels))
+        with in_range(labels, logits.shape[-1]):
+            return F.cross_entropy(
+                logits,
+                labels,
+                reduction="none",
+                label_smoothing=self.smoothing,
+                ignore_index=NO_LABEL,
+            )
 
 
 @dataclass(frozen=True)
@@ -37,10 +49,10 @@ class SquaredError:
     """`|y - e_label|^2`, the squared distance to the unit vector of the label."""
 
     def __call__(self, logits: Tensor, labels: Tensor | None) -> Tensor:
-        assert labels is not None, "a classifier's cost is asked for only with labels"
-        labels = as_labels(labels, logits.shape[-1])
-        # A row for each sample, such as one of probabilities, stands for itself.
-        e = F.one_hot(labels, logits.shape[-1]) if labels.dim() == 1 else labels
+        labels = as_labels(*check_targets(logits, labels))
+        with in_range(labels, logits.shape[-1]):
+            # A row for each sample, such as one of probabilities, stands for itself.
+            e = F.one_hot(labels, logits.shape[-1]) if labels.dim() == 1 else labels
         e = e.to(logits.dtype)
         return (logits - e).square().sum(-1)
 
@@ -57,9 +69,20 @@ def accuracy(logits: Tensor, target: Tensor) -> Tensor | None:
         logits: The predictions, shape `(batch, classes)`.
         target: The labels, shape `(batch,)` or `(batch, 1)`, or a row for each sample, shape
             `(batch, classes)`.
+
+    Raises:
+        TypeError, ValueError: If a prediction has no target, or a label is out of range.
     """
+    check_tensor("logits", logits)
+    check_kind("target", target, Tensor)
+    if logits.dim() != 2 or target.shape[:1] != logits.shape[:1]:
+        raise ValueError(
+            "logits must have shape (batch, classes), and target a row for each, but got "
+            f"{tuple(logits.shape)} and {tuple(target.shape)}."
+        )
     if target.dim() == 1 or target.shape[1:] == (1,) != logits.shape[1:]:
         labels = target.reshape(len(target))
+        check_cheaply(labels, logits.shape[-1])
         if labels.is_floating_point() and bool((labels != labels.round()).any()):
             return None
         return (logits.argmax(-1) == labels).to(logits.dtype)
@@ -71,6 +94,41 @@ def accuracy(logits: Tensor, target: Tensor) -> Tensor | None:
     if bool(((target == 0) | (target == 1)).all()):
         return ((logits > 0) == (target > 0.5)).to(logits.dtype).mean(-1)
     return None
+
+
+def check_targets(logits: Tensor, target: Tensor | None) -> tuple[Tensor, int]:
+    """The targets of a loss, and the number of classes.
+
+    Raises:
+        TypeError, ValueError: If these are not one for each prediction.
+    """
+    check_tensor("logits", logits)
+    check_kind("labels", target, Tensor)
+    assert target is not None, "just checked"
+    batch, classes = tuple(logits.shape[:-1]), logits.shape[-1] if logits.dim() else 0
+    shapes = (batch, (*batch, 1), (*batch, classes))
+    if logits.dim() != 2 or tuple(target.shape) not in shapes:
+        raise ValueError(
+            "logits must have shape (batch, classes), and labels (batch,) or (batch, classes), but "
+            f"got {tuple(logits.shape)} and {tuple(target.shape)}."
+        )
+    return target, classes
+
+
+@contextmanager
+def in_range(labels: Tensor, classes: int) -> Iterator[None]:
+    """Lets an error of torch's about labels name the one that is out of range."""
+    try:
+        yield
+    except (IndexError, RuntimeError) as error:
+        if labels.dim() != 1 or labels.device.type != "cpu":
+            raise
+        wrong = labels[(labels < 0) | (labels >= classes)]
+        if not len(wrong):
+            raise
+        raise ValueError(
+            f"labels must lie in 0..{classes - 1}, but got {int(wrong[0])}."
+        ) from error
 
 
 def as_labels(target: Tensor, classes: int) -> Tensor:
@@ -96,3 +154,21 @@ def as_labels(target: Tensor, classes: int) -> Tensor:
         worst = labels.min() if labels.min() < 0 else labels.max()
         raise ValueError(f"labels must lie in 0..{classes - 1}, but got {int(worst)}.")
     return labels
+
+
+def check_labels(labels: Tensor, classes: int) -> None:
+    """Raises a ValueError if there is a label out of range; targets that are no labels pass."""
+    if labels.dim() > 1 and labels.shape[1:] != (1,):
+        return
+    if labels.is_floating_point() or labels.is_meta or labels.numel() == 0:
+        return
+    low, high = (int(value) for value in torch.aminmax(labels))
+    if low < 0 or high >= classes:
+        worst = low if low < 0 else high
+        raise ValueError(f"labels must lie in 0..{classes - 1}, but got {worst}.")
+
+
+def check_cheaply(labels: Tensor, classes: int) -> None:
+    """`check_labels` where it costs no time: an accelerator would have to be waited for."""
+    if labels.device.type == "cpu" and not torch.compiler.is_compiling():
+        check_labels(labels, classes)

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import nn, Tensor
 
+from .._arguments import check_count, check_function, check_generator, check_kind, check_sequence
 from ..control import Layers
-from ..control.base import check_count
 from ..cost import Loss
 from ..solver import Euler
 from ..trajectory import Trajectory
@@ -41,6 +41,8 @@ class ResNet(nn.Module):
 
     def __init__(self, problem: ResidualProblem, control: Layers):
         super().__init__()
+        check_kind("problem", problem, ResidualProblem)
+        check_kind("control", control, Layers)
         self.problem = problem
         self.control = control
         self.solver = Euler(problem.n_steps)
@@ -192,6 +194,8 @@ def parts(
         mean, std: What the embedding normalises images in [0, 1] with, for each channel.
         generator: Makes the draws reproducible.
     """
+    check_kind("architecture", architecture, Architecture)
+    check_generator(generator)
     if heads not in ("WS", "full"):
         raise ValueError(f'heads must be "WS" or "full", but got {heads!r}.')
     embedding = architecture.embedding(mean, std)
@@ -205,6 +209,8 @@ def parts(
 
 def layers(architecture: Architecture, generator: torch.Generator | None = None) -> Layers:
     """Freshly drawn residual branches as a control on `[0, N]`."""
+    check_kind("architecture", architecture, Architecture)
+    check_generator(generator)
     branches = [initialise(branch, generator) for branch in architecture.branches()]
     return Layers(0.0, float(len(branches)), branches)
 
@@ -240,6 +246,13 @@ def resnet(
     Raises:
         TypeError, ValueError: Naming the argument that is off.
     """
+    check_sequence("widths", widths)
+    if not widths:
+        raise ValueError(f"widths must name a stage at least, but got {widths!r}.")
+    if blocks is not None:
+        check_sequence("blocks", blocks)
+    if loss is not None:
+        check_function("loss", loss)
     widths = tuple(widths)
     blocks = stages(depth, len(widths)) if blocks is None else tuple(blocks)
     size = (size, size) if isinstance(size, int) else size

@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn, Tensor
 
+from .._arguments import as_number, check_function, check_kind, check_sequence
 from ..control import Control
 from ..control.base import constants
 from ..cost import Loss
 from ..problem import check_rates, Node, Problem, Projection, Sample
 from ..solver.stages import Nodes
 from ..types import Cost, State, Time
-from .loss import accuracy, CrossEntropy
+from .loss import accuracy, check_cheaply, check_labels, CrossEntropy
 from .readouts import Backbone, ReadOuts
 
 
@@ -77,6 +78,9 @@ class ResidualProblem(Problem, abc.ABC):
         gamma: Gamma = 0.0,
     ):
         super().__init__()
+        check_kind("parts", parts, Parts)
+        if loss is not None:
+            check_function("loss", loss)
         embedding, skips, head, readouts = parts
         self.depth = readouts.n
         self.t1 = float(max(self.depth, 1))
@@ -112,7 +116,8 @@ class ResidualProblem(Problem, abc.ABC):
         return u(x)
 
     def embed(self, x0: Tensor) -> State:
-        """`x_0 = V(images)`; raises a ValueError for images of another shape."""
+        """`x_0 = V(images)`; raises a TypeError or ValueError for what are not such images."""
+        check_kind("images", x0, Tensor)
         if self.image_shape is not None and x0.shape[1:] != self.image_shape:
             raise ValueError(
                 f"images must have shape (batch, {', '.join(map(str, self.image_shape))}), but "
@@ -270,29 +275,11 @@ def gammas(gamma: Gamma, depth: int) -> tuple[float, ...]:
     elif callable(gamma):
         values = [gamma(k) for k in range(depth)]
     else:
+        check_sequence("gamma", gamma)
         values = list(gamma)
     if len(values) != depth:
         raise ValueError(f"gamma must have {depth} values, one for each layer: got {len(values)}.")
     for k, weight in enumerate(values):
-        if not 0 <= weight < math.inf:
-            need = "gamma < inf" if weight == math.inf else "gamma >= 0"
-            raise ValueError(f"Must have {need}, but got gamma={weight} at depth {k}.")
+        if not 0 <= as_number("gamma", weight) < math.inf:
+            raise ValueError(f"Must have 0 <= gamma < inf, but got gamma={weight} at depth {k}.")
     return tuple(map(float, values))
-
-
-def check_labels(labels: Tensor, classes: int) -> None:
-    """Raises a ValueError if there is a label out of range; targets that are no labels pass."""
-    if labels.dim() > 1 and labels.shape[1:] != (1,):
-        return
-    if labels.is_floating_point() or labels.is_meta or labels.numel() == 0:
-        return
-    low, high = (int(value) for value in torch.aminmax(labels))
-    if low < 0 or high >= classes:
-        worst = low if low < 0 else high
-        raise ValueError(f"labels must lie in 0..{classes - 1}, but got {worst}.")
-
-
-def check_cheaply(labels: Tensor, classes: int) -> None:
-    """`check_labels` where it costs no time: an accelerator would have to be waited for."""
-    if labels.device.type == "cpu" and not torch.compiler.is_compiling():
-        check_labels(labels, classes)

@@ -10,6 +10,7 @@ from safetensors import safe_open, SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from .._arguments import check_function, check_kind
 from ..cost import Loss
 from .architecture import Architecture
 from .grouped import OwnReadOuts
@@ -32,9 +33,11 @@ def save_network(network: ResNet, path: Path | str) -> None:
     kind, not its code; of a loss that is not ocnet's, only the name.
 
     Raises:
-        FileExistsError: If there is a file already.
+        TypeError: If it is not a network.
+        FileExistsError, FileNotFoundError: If there is a file already, or no such folder.
     """
-    refuse_existing(path)
+    check_kind("network", network, ResNet)
+    refuse_unusable(path)
     problem = network.problem
     architecture = getattr(problem.readouts, "architecture", None)
     about = {
@@ -61,6 +64,11 @@ def load_network(path: Path | str, into: ResNet | None = None, loss: Loss | None
         ValueError: If the file holds no network, or one of another architecture than `into`,
             which then stays as it is; if `into` or `loss` is needed and missing.
     """
+    check_kind("path", path, str, Path)
+    if into is not None:
+        check_kind("into", into, ResNet)
+    if loss is not None:
+        check_function("loss", loss)
     about, state = read(path)
     loss = restored(about["loss"], path) if loss is None else loss
     if about["architecture"] is not None:
@@ -171,7 +179,16 @@ def restored(about: dict[str, Any], path: Path | str) -> Loss:
     return LOSSES[about["name"]](**about["parameters"])
 
 
-def refuse_existing(path: Path | str) -> None:
-    """Raises a FileExistsError if there is something at the path."""
+def refuse_unusable(path: Path | str) -> None:
+    """Raises an OSError unless a new file can be written there.
+
+    Raises:
+        TypeError: If it is not a path.
+        FileExistsError: If there is something already.
+        FileNotFoundError: If there is no such folder.
+    """
+    check_kind("path", path, str, Path)
+    if not Path(path).absolute().parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {Path(path).parent} to write {path} to.")
     if Path(path).exists():
         raise FileExistsError(f"{path} is there already; nothing was overwritten.")

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from .._arguments import check_kind, shown
 from ..modes import mode
 from .network import ResNet
 
@@ -21,8 +22,11 @@ def collect_statistics(network: ResNet, batches: Iterable[Tensor]) -> None:
         batches: Batches of training images.
 
     Raises:
-        ValueError: If there are no batches.
+        TypeError, ValueError: If there are no batches, or they are not of images.
     """
+    check_kind("network", network, ResNet)
+    if isinstance(batches, Tensor) or not isinstance(batches, Iterable):
+        raise TypeError(f"batches must be batches of images, but got {shown(batches)}.")
     readouts = network.problem.readouts
     momentum, seen = readouts.momentum, 0
     try:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn, Tensor
 
+from .._arguments import check_kind
 from ..control import Layers
 from ..cost import Loss
 from ..modes import mode
@@ -102,12 +103,17 @@ def wrap(
     """
     if heads not in ("WS", "full"):
         raise ValueError(f'heads must be "WS" or "full", but got {heads!r}.')
+    check_kind("network", network, nn.Module, Sequence)
+    check_kind("image_shape", image_shape, tuple, list)
+    for name, part in (("embedding", embedding), ("head", head)):
+        check_kind(name, part, nn.Module, type(None))
     if isinstance(network, nn.Module) and not isinstance(network, (nn.Sequential, nn.ModuleList)):
         embedding, blocks, head = torchvision_parts(network)
     else:
         blocks = list(network)  # pyright: ignore[reportArgumentType]
     if embedding is None or head is None:
-        raise ValueError("wrap takes embedding and head along with blocks.")
+        name = "embedding" if embedding is None else "head"
+        raise ValueError(f"wrap takes embedding and head along with blocks, but got {name}=None.")
     branches, backbone = taken_apart(checked(blocks), head)
     readouts = ChainedReadOuts(len(blocks), backbone, own=heads == "full")
     parts = (embedding, *blocks, head)

@@ -16,6 +16,7 @@ from safetensors import safe_open, SafetensorError
 from safetensors.torch import save
 from torch import Tensor
 
+from .._arguments import check_kind
 from ..errors import OcnetError
 
 
@@ -36,6 +37,7 @@ def save_checkpoint(path: Path, state: Any) -> None:
     Raises:
         OSError: If the disk is full or cannot be written; what was at `path` is still there.
     """
+    check_kind("path", path, Path)
     tensors: dict[str, Tensor] = {}
     structure = json.dumps(encode(state, tensors))
     header = json.dumps(
@@ -52,6 +54,7 @@ def load_checkpoint(path: Path) -> Any:
         CheckpointError: If the file is none of this version's checkpoints, or is damaged.
         OSError: If there is no file.
     """
+    check_kind("path", path, Path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no checkpoint {path}.")
     try:

@@ -2,15 +2,14 @@
 
 import dataclasses
 import json
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
+from .._arguments import check_count, check_kind, check_range
 from ..catalogue import load_trainable_problem
 from ..control import Control
-from ..control.base import check_count
 from ..errors import OcnetError
 from ..learning import ConstantSchedule, CosineSchedule, Schedule, StepSchedule
 from ..problem import Problem
@@ -89,6 +88,7 @@ class Config:
     tensorboard: bool = False
 
     def __post_init__(self):
+        self.check_types()
         for name in ("steps", "epochs", "iterations", "patience", "evaluate_every"):
             if getattr(self, name) is not None:
                 check_count(name, getattr(self, name))
@@ -106,14 +106,11 @@ class Config:
                 known = ", ".join(choices)
                 raise ValueError(f"{name} must be one of {known}, but got {getattr(self, name)!r}.")
         for name in ("lr", "clip"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                need = f"{name} < inf" if value == math.inf else f"{name} > 0"
-                raise ValueError(f"Must have {need}, but got {name}={value}.")
-        if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(
-                f"Must have 0 <= weight_decay < inf, but got weight_decay={self.weight_decay}."
-            )
+            if getattr(self, name) is not None:
+                check_range(name, getattr(self, name), "0 <", "< inf")
+        check_range("weight_decay", self.weight_decay, "0 <=", "< inf")
+        if self.ema is not None:
+            check_range("ema", self.ema, "0 <", "< 1")
         if self.capture and self.changes_gamma:
             raise ValueError(
                 "capture=True keeps gamma as it was recorded: it takes no schedule of gamma."
@@ -122,10 +119,23 @@ class Config:
             raise ValueError("L-BFGS needs whole parameters, but got sharded=True.")
         if self.sharded and self.gradient == "reversible":
             raise ValueError('gradient="reversible" needs whole parameters, but got sharded=True.')
-        if not self.checkpoint_every >= 0:
-            raise ValueError(
-                f"Must have checkpoint_every >= 0, but got {self.checkpoint_every} seconds."
-            )
+        check_range("checkpoint_every", self.checkpoint_every, "0 <=", "<= inf")
+
+    def check_types(self) -> None:
+        """Raises a TypeError or ValueError for a text, a switch or a seed that is none."""
+        texts = ("problem", "solver", "gradient", "optimizer", "schedule", "gamma_schedule")
+        for name in (*texts, "device", "precision"):
+            check_kind(name, getattr(self, name), str)
+        switches = ("compile", "sync_norms", "sharded", "capture", "tensorboard")
+        for name in switches:
+            check_kind(name, getattr(self, name), bool)
+        check_kind("channels_last", self.channels_last, bool, type(None))
+        check_kind("settings", self.settings, list)
+        for setting in self.settings:
+            check_kind("Each of settings", setting, str)
+        check_count("seed", self.seed, least=0)
+        check_range("seed", self.seed, "0 <=", f"< {2**63}")
+        check_count("accumulate", self.accumulate)
 
     def to_json(self) -> str:
         """The values as JSON."""

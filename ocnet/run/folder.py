@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from .._arguments import check_kind
 from .checkpoint import CheckpointError, load_checkpoint, PART, save_checkpoint, write_whole
 from .config import Config
 from .lock import LOCK, OWNER
@@ -34,6 +35,7 @@ class RunFolder:
     """
 
     def __init__(self, path: Path | str):
+        check_kind("path", path, str, Path)
         self.path = Path(path)
         self.checkpoints = self.path / "checkpoints"
         self.metrics = self.path / "metrics.csv"

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn, Tensor
 
+from .._arguments import check_kind
 from ..control import Layers
 from ..cost import ControlEnergy
 from ..learning import Average, Batches, Engine, GammaSchedule, measure, Stopping
@@ -41,6 +42,8 @@ class Job:
     """
 
     def __init__(self, config: Config, problem: Problem | None = None):
+        check_kind("config", config, Config)
+        check_kind("problem", problem, Problem, type(None))
         self.config = config
         seed_everything(config.seed)
         self.problem = problem = config.make_problem() if problem is None else problem

@@ -8,6 +8,7 @@ from typing import Any
 from torch.utils.checkpoint import CheckpointError
 from tqdm import tqdm
 
+from .._arguments import check_kind
 from ..learning import choose_device, NonFiniteCost, training
 from ..learning.processes import agree, is_lost_process, processes, rank, wait, world_size
 from ..origin import provenance
@@ -52,6 +53,8 @@ def execute(
         problem; FileExistsError or FileNotFoundError if the folder does not fit; FolderInUse if
         another process trains in it.
     """
+    check_kind("folder", folder, RunFolder)
+    check_kind("config", config, Config, type(None))
     is_new = config is not None
     config = folder.config() if config is None else config
     if epochs is not None or iterations is not None:
@@ -117,6 +120,8 @@ def run_job(
         OSError: If the folder cannot be written; the last good checkpoint is still there.
         ConnectionError: If another process was lost.
     """
+    check_kind("job", job, Job)
+    check_kind("folder", folder, RunFolder)
     done = folder.result(job.iterations)
     if done is not None:
         return done

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..control.base import check_count
+from .._arguments import check_count
 from ..images import stored
 from ..problem import Sample
 

@@ -13,13 +13,13 @@ from jaxtyping import Float
 from tabulate import tabulate
 from torch import Tensor
 
+from .._arguments import check_count, check_generator, check_kind, check_range, check_sequence
 from ..control import Control
-from ..control.base import check_count
 from ..evaluation import objective
 from ..problem import Problem, Sample
 from ..solver import Euler
 from ..types import ControlValue, State
-from .limits import power_law
+from .limits import exponent
 from .propagation import norm, Overflow, overflow_of
 from .regimes import MEANING, Regime
 
@@ -106,7 +106,18 @@ def diagnose(
     Raises:
         TypeError, ValueError: If the arguments do not fit together.
     """
+    check_kind("problem", problem, Problem)
     check_count("draws", draws)
+    check_count("samples", samples)
+    check_generator(generator)
+    if control is not None:
+        check_kind("control", control, Control)
+    if beta is not None:
+        check_range("beta", beta, "-inf <", "< inf")
+    if depths is not None:
+        check_sequence("depths", depths)
+        for L in depths:
+            check_count("depths", L, least=2)
     n = problem.n_steps if control is None else control.n_intervals
     check_count("n_steps", n, least=2)
     if beta is None:
@@ -154,7 +165,9 @@ def track(problem: Problem, control: Control, L: int, sample: Sample) -> Track:
         x0 = problem.embed(sample.x0.to(device)).detach().requires_grad_()
         trajectory = Euler(L).solve(problem, control, x0, target)
         cost = objective(problem, trajectory, target)
-        p = torch.autograd.grad(cost.sum(), trajectory.states, materialize_grads=True)
+        p = tuple(torch.zeros_like(x) for x in trajectory.states)
+        if cost.requires_grad:
+            p = torch.autograd.grad(cost.sum(), trajectory.states, materialize_grads=True)
     stage = longest_stage(trajectory.states)
     h = torch.stack([x.detach().flatten(1) for x in trajectory.states[stage]])
     p = torch.stack([p_k.flatten(1) for p_k in p[stage]])
@@ -207,7 +220,7 @@ def conclude(tracks: Sequence[Track], beta: float) -> Diagnosis:
     backward = [t.backward[0].mean().exp().item() for t in tracks]
     deepest = tracks[-1]
     if len(tracks) > 1:
-        exponents = power_law(depths, forward), power_law(depths, backward)
+        exponents = exponent(depths, forward), exponent(depths, backward)
     else:
         # Within one network the step is fixed and the ratio begins as L^-beta k^q, before weights
         # that are smooth in depth have lost their correlation: at k = L it would be L^(q - beta).
@@ -215,7 +228,7 @@ def conclude(tracks: Sequence[Track], beta: float) -> Diagnosis:
         layers = torch.tensor(k)
         growth = deepest.forward[layers].mean(1).exp().tolist()
         turning = deepest.backward[depths[0] - layers].mean(1).exp().tolist()
-        exponents = power_law(k, growth) - beta, power_law(k, turning) - beta
+        exponents = exponent(k, growth) - beta, exponent(k, turning) - beta
     correlation = deepest.correlation
     # Neighbours in fractional noise correlate by 2^(2H-1) - 1.
     hurst = (1 + math.log2(1 + min(max(correlation, -0.5), 1))) / 2

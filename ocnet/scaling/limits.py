@@ -8,8 +8,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .._arguments import (
+    check_count,
+    check_generator,
+    check_kind,
+    check_range,
+    check_sequence,
+    check_tensor,
+    shown,
+)
 from ..control import CubicSpline, PiecewisePolynomial
-from ..control.base import check_count
 from ..init import RBF, smooth_
 from ..problem import Problem
 from ..solver import Euler, TorchDiffEq
@@ -32,11 +40,33 @@ class LimitComparison:
     @property
     def slope(self) -> float:
         """The exponent `q` of the least-squares fit `error ~ L^q`."""
-        return power_law(self.depths, self.errors)
+        return exponent(self.depths, self.errors)
 
 
 def power_law(depths: Sequence[float], values: Sequence[float]) -> float:
-    """The exponent `q` of the least-squares fit `value ~ depth^q`."""
+    """The exponent `q` of the least-squares fit `value ~ depth^q`.
+
+    Arguments:
+        depths: The depths, at least two different ones.
+        values: A positive value for each.
+
+    Raises:
+        TypeError, ValueError: Naming the argument that is off.
+    """
+    for name, some in (("depths", depths), ("values", values)):
+        check_sequence(name, some)
+        for one in some:
+            check_range(name, one, "0 <", "< inf")
+    if len(depths) != len(values) or len(set(depths)) < 2:
+        raise ValueError(
+            "A power law needs two depths at least and a value for each, but got "
+            f"depths={shown(depths)} and values={shown(values)}."
+        )
+    return exponent(depths, values)
+
+
+def exponent(depths: Sequence[float], values: Sequence[float]) -> float:
+    """`power_law` of any values; NaN where one is not positive and finite."""
     x, y = (torch.tensor(v, dtype=torch.float64).log() for v in (depths, values))
     x, y = x - x.mean(), y - y.mean()
     return ((x * y).sum() / x.square().sum()).item()
@@ -67,6 +97,8 @@ def ode_limit(
         ValueError: If no depth is given, or the largest is not a multiple of each.
     """
     finest = check_depths(depths)
+    if reference is not None:
+        check_kind("reference", reference, Solver)
     reference = (
         TorchDiffEq("dopri5", finest, rtol=1e-9, atol=1e-11) if reference is None else reference
     )
@@ -102,6 +134,11 @@ def sde_limit(
     Raises:
         ValueError: If no depth is given, or the largest is not a multiple of each.
     """
+    check_kind("network", network, OneMatrix)
+    check_tensor("x0", x0)
+    if x0.dim() != 2 or x0.shape[1] != network.d:
+        raise ValueError(f"x0 must have shape (path, {network.d}), but got {tuple(x0.shape)}.")
+    check_generator(generator)
     finest = check_depths(depths)
     check_count("refinement", refinement, least=2)
     n = finest * refinement
@@ -140,6 +177,7 @@ def sup_error(x: Float[Tensor, "time ..."], exact: Float[Tensor, "time ..."]) ->
 
 def check_depths(depths: Sequence[int]) -> int:
     """The largest depth; raises a ValueError unless it is a multiple of every other."""
+    check_sequence("depths", depths)
     if len(depths) < 2:
         raise ValueError(f"depths must hold two depths at least, but got {list(depths)}.")
     for L in depths:
@@ -155,7 +193,9 @@ def check_depths(depths: Sequence[int]) -> int:
 
 def ode_limit_of_smooth_weights(deepest: int = 1024, seed: int = 0, d: int = 10) -> LimitComparison:
     """`ode_limit` of res-3 along one smooth path, from 16 layers to `deepest`, a power of two."""
-    generator = torch.Generator().manual_seed(seed)
+    check_count("deepest", deepest, least=32)
+    check_count("d", d)
+    generator = seeded(seed)
     network = Res3(beta=1.0, d=d, generator=generator).double()
     control = CubicSpline(0, 1, 64, network.weight_shape(d), dtype=torch.float64)
     smooth_(control.path, RBF(0.1), std=1 / math.sqrt(d), generator=generator)
@@ -165,9 +205,17 @@ def ode_limit_of_smooth_weights(deepest: int = 1024, seed: int = 0, d: int = 10)
 
 def sde_limit_of_random_weights(deepest: int = 512, seed: int = 0, d: int = 10) -> LimitComparison:
     """`sde_limit` of res-1 along a hundred Brownian paths, from 16 layers to `deepest`."""
-    generator = torch.Generator().manual_seed(seed)
+    check_count("deepest", deepest, least=32)
+    check_count("d", d)
+    generator = seeded(seed)
     x0 = torch.randn(100, d, dtype=torch.float64, generator=generator)
     return sde_limit(Res1(d=d), x0, powers_of_two(16, deepest), generator=generator)
+
+
+def seeded(seed: int) -> torch.Generator:
+    """A generator from a seed; raises a TypeError or ValueError unless that is at least 0."""
+    check_count("seed", seed, least=0)
+    return torch.Generator().manual_seed(seed)
 
 
 def powers_of_two(first: int, last: int) -> tuple[int, ...]:

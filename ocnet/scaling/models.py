@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import nn, Tensor
 from torch.nn.functional import leaky_relu
 
+from .._arguments import check_count, check_generator, check_kind, check_range
 from ..control import PiecewiseConstant
-from ..control.base import check_count
 from ..init import fill_, Iid, Kind
 from ..problem import Problem, Sample
 from ..types import Cost, State, Time
@@ -54,6 +54,8 @@ class ScaledNetwork(Problem):
         check_count("n_layers", n_layers, least=2)
         for name, size in (("d", d), ("n_in", n_in), ("n_out", n_out)):
             check_count(name, size)
+        check_kind("kind", kind, Kind, type(None))
+        check_generator(generator)
         self.n_steps = n_layers
         self.kind = Iid() if kind is None else kind
         self.d, self.n_in, self.n_out = d, n_in, n_out
@@ -65,8 +67,7 @@ class ScaledNetwork(Problem):
 
     def set_beta(self, beta: float) -> None:
         """The horizon that makes the step of `L` equal layers `L**-beta`."""
-        if not math.isfinite(beta):
-            raise ValueError(f"beta must be finite, but got {beta=}.")
+        check_range("beta", beta, "-inf <", "< inf")
         self.beta = float(beta)
         self.t1 = self.n_steps ** (1 - self.beta)
 

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..control.base import check_count
+from .._arguments import check_count, check_kind, check_range
 from ..init import Iid, Kind
 
 
@@ -25,6 +25,7 @@ def activation_gain(slope: float) -> float:
 def log_growth(L: int, beta: float, c: float = 0.5) -> float:
     """`L log(1 + c alpha^2)`: the growths below leave double precision where this does not."""
     check_count("L", L, least=2)
+    check_range("beta", beta, "-inf <", "< inf")
     return L * math.log1p(c * L ** (-2 * beta))
 
 
@@ -91,8 +92,7 @@ def displacement_limit(L: int, beta: float) -> float:
 
 def displacement_quantile(L: int, beta: float, delta: float, c: float = 0.5) -> float:
     """F8: `|h_L - h_0|^2 / |h_0|^2` stays below `F2 / delta` with probability `1 - delta`."""
-    if not 0 < delta <= 1:
-        raise ValueError(f"Must have 0 < delta <= 1, but got delta={delta}.")
+    check_range("delta", delta, "0 <", "<= 1")
     return state_displacement(L, beta, c) / delta
 
 
@@ -134,6 +134,8 @@ def kappa(r: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
 
 def S_h(kind: Kind, L: int) -> float:
     """`sum_{k,l} r kappa(r)`: `E |h_L - h_0|^2 / |h_0|^2 ~ alpha^2 S_h` (res-3)."""
+    check_kind("kind", kind, Kind)
+    check_count("L", L, least=2)
     r = kind.correlation(L)
     return (r * kappa(r)).sum().item()
 
@@ -143,6 +145,9 @@ def S_p(kind: Kind, L: int, d: int) -> float:
 
     `E |p_0 - p_L|^2 / |p_L|^2 ~ alpha^2 S_p` (res-3 of width `d`).
     """
+    check_kind("kind", kind, Kind)
+    check_count("L", L, least=2)
+    check_count("d", d)
     r = kind.correlation(L)
     both_active = 1 / 4 + r.clamp(-1, 1).arcsin() / (2 * math.pi)
     return (r * (r * (d - 1) / d * both_active + kappa(r) / d)).sum().item()
@@ -169,10 +174,12 @@ def predict(kind: Kind, L: int, beta: float, d: int) -> Prediction:
     """The root mean square ratios of res-3: F2 and F4 if the layers are independent, else S_h, S_p.
 
     Raises:
-        TypeError, ValueError: Unless `L >= 2` and `d >= 1`.
+        TypeError, ValueError: Unless `L >= 2`, `d >= 1` and `beta` is finite.
     """
+    check_kind("kind", kind, Kind)
     check_count("L", L, least=2)
     check_count("d", d)
+    check_range("beta", beta, "-inf <", "< inf")
     if isinstance(kind, Iid):
         square = state_displacement(L, beta)
         return Prediction(math.sqrt(square), math.sqrt(square), exact=True, valid=True)

@@ -7,7 +7,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..control.base import check_count
+from .._arguments import (
+    as_device,
+    check_count,
+    check_float_type,
+    check_generator,
+    check_kind,
+    check_range,
+    check_sequence,
+    check_tensor,
+)
 from .models import ScaledNetwork
 from .propagation import propagate, Propagation
 
@@ -52,9 +61,16 @@ def measure(
     """
     check_count("repeats", repeats)
     check_count("inputs", inputs)
+    check_count("memory", memory)
+    check_kind("network", network, ScaledNetwork)
+    check_generator(generator)
+    check_float_type(dtype)
+    device = as_device(device)
+    check_sequence("betas", betas)
+    if not len(betas):
+        raise ValueError(f"betas must hold a scaling at least, but got {betas!r}.")
     for beta in betas:
-        if not math.isfinite(beta):
-            raise ValueError(f"betas must be finite, but got {beta}.")
+        check_range("betas", beta, "-inf <", "< inf")
     columns = inputs * len(betas)
     alpha = torch.tensor([network.n_steps**-beta for beta in betas], dtype=torch.float64)
     alpha = alpha.to(dtype).to(device).repeat(inputs).unsqueeze(-1)
@@ -87,4 +103,5 @@ def joined(parts: Sequence[Propagation], columns: tuple[int, int]) -> Propagatio
 
 def rms(log_ratio: Float[Tensor, "network ..."]) -> Float[Tensor, "..."]:
     """The root of the mean square over all networks, of ratios given by their logarithm."""
+    check_tensor("log_ratio", log_ratio)
     return ((2 * log_ratio.double()).logsumexp(0) - math.log(len(log_ratio))).div(2).exp()

@@ -3,6 +3,7 @@
 import math
 from typing import Literal
 
+from .._arguments import check_kind, check_range
 from ..init import Kind
 
 
@@ -18,11 +19,13 @@ MEANING: dict[Regime, str] = {
 
 def critical_exponent(kind: Kind) -> float:
     """The `beta` at which res-3 has a limit that is neither trivial nor infinite: `max(1/2, H)`."""
+    check_kind("kind", kind, Kind)
     return max(0.5, kind.hurst)
 
 
 def backward_critical_exponent(kind: Kind) -> float:
     """The same for the costates of wide networks: `max(1/2, 2 H - 1)`."""
+    check_kind("kind", kind, Kind)
     return max(0.5, 2 * kind.hurst - 1)
 
 
@@ -36,8 +39,7 @@ def regime(beta: float, kind: Kind) -> Regime:
     Raises:
         ValueError: Unless `beta` is finite.
     """
-    if not math.isfinite(beta):
-        raise ValueError(f"beta must be finite, but got {beta=}.")
+    check_range("beta", beta, "-inf <", "< inf")
     critical = critical_exponent(kind)
     if math.isclose(beta, critical, abs_tol=1e-9):
         return "ODE" if kind.hurst == 1 else "SDE"

@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 from torch import nn, Tensor
 from torch.nn.functional import cross_entropy, leaky_relu, pad
 
+from .._arguments import check_count
 from ..control import PiecewiseConstant
-from ..control.base import check_count
 from ..init import fill_, Kind
 from ..learning.capture import CudaGraphs
 from ..learning.engine import compile_regions

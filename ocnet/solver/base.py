@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn, Tensor
 
+from .._arguments import as_number, check_count
 from .._blame import blame, blamed, called, EXPLAINED
-from ..control.base import as_number, check_count, check_resolved, Control, equal_times, time_slack
+from ..control.base import check_resolved, Control, equal_times, time_slack
 from ..errors import OcnetError
 from ..problem import check_state, Problem, Projection
 from ..trajectory import Trajectory

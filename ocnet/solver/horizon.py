@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._arguments import as_number
 from ..control import Control, Feedback
-from ..control.base import as_number
 from ..problem import Node, Problem, Sample
 from ..types import Cost, State, Time
 

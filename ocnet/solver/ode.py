@@ -9,8 +9,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from .._arguments import check_count
 from ..control import Layers
-from ..control.base import as_times, check_count, Control, time_dtype, time_slack, unbound
+from ..control.base import as_times, Control, time_dtype, time_slack, unbound
 from ..problem import Problem, Projection
 from ..trajectory import Trajectory
 from ..types import State

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from ..control.base import as_times, check_count, Control
+from .._arguments import check_count
+from ..control.base import as_times, Control
 from ..problem import Problem, Projection
 from ..trajectory import Trajectory
 from ..types import ControlValue, Cost, State
