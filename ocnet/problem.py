@@ -354,6 +354,7 @@ def check_state(problem: Any, x0: Any) -> None:
         )
     end = problem.t0
     for projection in problem.projections:
+        check_kind("Each of projections", projection, Projection)
         if projection.start < end or projection.end > problem.t1:
             raise ValueError(
                 "projections must lie one after the other between t0 and t1, but got one on "

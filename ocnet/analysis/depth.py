@@ -139,7 +139,7 @@ def batches(network: ResNet, sample: Sample, batch_size: int) -> Iterator[tuple[
 
 
 def right(outputs: Tensor, labels: Tensor) -> Tensor:
-    """Whether outputs are right, as `ocnet.resnet.accuracy` says, shape `(state, batch)`.
+    """Whether outputs are right, as `ocnet.networks.accuracy` says, shape `(state, batch)`.
 
     Arguments:
         outputs: Logits, shape `(state, batch, classes)`.

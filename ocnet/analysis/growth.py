@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .._arguments import check_kind, check_range
+from .._arguments import check_generator, check_kind, check_range
 from ..evaluation import evaluate
 from ..networks import Architecture, ResNet
 from ..networks.grouped import SharedReadOuts
@@ -44,6 +44,9 @@ def grow(
         TypeError: If the network is a wrapped one, whose blocks cannot be drawn.
         ValueError: If `N < M`, or the shallow network has other blocks than the first `M`.
     """
+    check_kind("network", network, ResNet)
+    check_generator(generator)
+    check_kind("blocks", blocks, int, tuple, list)
     m, shallow = network.depth, architecture_of(network)
     if isinstance(blocks, int):
         check_bound(m, blocks, gamma)

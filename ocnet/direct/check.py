@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import nn, Tensor
 
+from .._arguments import check_kind
 from ..checks import misspelt, mixing_for_solve, moving_the_start, refuse
 from ..problem import Batch, check_state, Problem
 
@@ -32,6 +33,7 @@ def check_batch(batch: Batch) -> None:
             )
     if problem.static_parameters:
         refuse(moving_the_start(problem, list(problem.static_parameters), drawn=False))
+    check_kind("target", target, Tensor, type(None))
     for key, value in parameters.items():
         own_value(problem, key)
         if not isinstance(value, Tensor):

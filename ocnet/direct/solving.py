@@ -5,6 +5,7 @@ from typing import get_args
 
 import torch
 
+from .._arguments import check_kind
 from ..checks import differentiating, moving_the_start, naming, refuse, sampled
 from ..control.base import equal_times
 from ..problem import Batch, Problem
@@ -74,6 +75,8 @@ def solve(
     """
     batch = problem if isinstance(problem, Batch) else single(problem)
     method = InteriorPoint() if method is None else method
+    check_kind("problem", batch.problem, Problem)
+    check_kind("parameters", batch.parameters, dict)
     solver = RK4(batch.problem.n_steps) if solver is None else solver
     if not isinstance(solver, ExplicitRungeKutta):
         raise TypeError(

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .._arguments import check_kind
 from ..types import State
 from .models import ScaledNetwork
 
@@ -101,6 +102,7 @@ def propagate(
         log_domain: Carries vectors as `exp(s) x` with `|x| = 1`, which cannot overflow. Exact,
             because these networks are positively homogeneous.
     """
+    check_kind("network", network, ScaledNetwork)
     h = states(network, weights, h_0, alpha, log_domain=log_domain)
     p = costates(network, weights, h, p_L, alpha, log_domain=log_domain)
     return Propagation(
@@ -120,6 +122,7 @@ def states(
     log_domain: bool = False,
 ) -> list[Scaled]:
     """`h_{k+1} = h_k + alpha g(h_k, u_k)`, from `h_0` to `h_L`; arguments as of `propagate`."""
+    check_kind("network", network, ScaledNetwork)
     h = [unscaled(h_0)]
     for u in weights.unbind():
         x, log_scale, _ = h[-1]
@@ -141,6 +144,7 @@ def costates(
     Arguments: as of `propagate`; `h` are the states. (The Jacobian of a positively homogeneous
     branch does not depend on their scale.)
     """
+    check_kind("network", network, ScaledNetwork)
     p = [unscaled(p_L)]
     for u, (h_k, *_) in zip(reversed(weights.unbind()), reversed(h[:-1]), strict=True):
         x, log_scale, _ = p[-1]

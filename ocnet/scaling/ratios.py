@@ -104,4 +104,8 @@ def joined(parts: Sequence[Propagation], columns: tuple[int, int]) -> Propagatio
 def rms(log_ratio: Float[Tensor, "network ..."]) -> Float[Tensor, "..."]:
     """The root of the mean square over all networks, of ratios given by their logarithm."""
     check_tensor("log_ratio", log_ratio)
+    if not len(log_ratio):
+        raise ValueError(
+            f"log_ratio must hold a network at least, but got shape {tuple(log_ratio.shape)}."
+        )
     return ((2 * log_ratio.double()).logsumexp(0) - math.log(len(log_ratio))).div(2).exp()
