@@ -1,7 +1,7 @@
 """Checks of arguments: one line names the argument that is off and its value."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -59,6 +59,21 @@ def check_sequence(name: str, value: Any, kind: str = "numbers") -> None:
     """Raises a TypeError unless an argument is a sequence, and not a text."""
     if isinstance(value, (str, bytes)) or not isinstance(value, (Sequence, Tensor)):
         raise TypeError(f"{name} must be a sequence of {kind}, but got {shown(value)}.")
+
+
+def check_all(name: str, values: Any, kind: type) -> None:
+    """Raises a TypeError unless an argument holds several things of a class.
+
+    Arguments:
+        name: The argument's name.
+        values: A sequence of them, or a dictionary of them by name.
+        kind: The class.
+    """
+    some = values.values() if isinstance(values, Mapping) else values
+    if isinstance(some, (str, bytes, Tensor)) or not isinstance(some, Iterable):
+        raise TypeError(f"{name} must hold {article(kind.__name__)} each, but got {shown(values)}.")
+    for value in some:
+        check_kind(f"Each of {name}", value, kind)
 
 
 def as_number(name: str, value: Any) -> float:

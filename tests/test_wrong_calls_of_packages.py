@@ -15,7 +15,7 @@ from torch import nn, Tensor
 
 import ocnet
 from ocnet import Batch, Euler, PiecewiseConstant, Problem, RK4, Sample, Tableau, testing
-from ocnet.analysis import bounds, compare, depth, early_exit, grow, pruning
+from ocnet.analysis import bounds, depth, early_exit, growth as grow, measurement, pruning
 from tests.test_wrong_calls import changed, loose, Plain
 
 
@@ -25,6 +25,9 @@ learning: Any = importlib.import_module("ocnet.learning")
 direct: Any = importlib.import_module("ocnet.direct")
 runs: Any = importlib.import_module("ocnet.run")
 scaling: Any = importlib.import_module("ocnet.scaling")
+
+plot: Any = importlib.import_module("ocnet.plot")
+analysis: Any = importlib.import_module("ocnet.analysis")
 
 PATH = torch.zeros(8, 3)
 IID = init.Iid()
@@ -78,7 +81,7 @@ def evaluated(problem: Any = None, solver: Any = None, sample: Any = X0) -> Any:
 def compared(problem: Any = None, u: Any = None, solvers: Any = SOLVERS, **options: Any) -> Any:
     """A comparison in which one thing is wrong."""
     problem = Costly() if problem is None else problem
-    return compare.compare(problem, control() if u is None else u, solvers, **options)
+    return measurement.compare(problem, control() if u is None else u, solvers, **options)
 
 
 def config(**options: Any) -> Any:
@@ -165,6 +168,7 @@ NETWORKS: list[Case] = [
     (lambda: nets.ResNet(net().problem, control()), "control", "PiecewiseConstant"),
     (lambda: nets.Architecture((1,), (4, 4)), "widths", r"\(4, 4\)"),
     (lambda: nets.Architecture((-1,), (4,)), "blocks", "-1"),
+    (lambda: nets.stages(6, 0), "n", "0"),
     (lambda: nets.layers(3), "architecture", "3"),
     (lambda: nets.parts("small"), "architecture", "'small'"),
     (lambda: nets.Classifier(3, state_shape=(2,)), "parts", "3"),
@@ -305,7 +309,7 @@ RUNS: list[Case] = [
     (lambda: runs.save_checkpoint("x", {}), "path", "'x'"),
     (lambda: runs.save_checkpoint(Path("no/such"), {"a": {1}}), "checkpoint", "set"),
     (lambda: runs.Job(3), "config", "3"),
-    (lambda: runs.run(3, runs.RunFolder("no/such")), "job", "3"),
+    (lambda: runs.run_job(3, runs.RunFolder("no/such")), "job", "3"),
 ]
 
 SCALING: list[Case] = [
@@ -355,6 +359,18 @@ SCALING: list[Case] = [
     (lambda: scaling.backward_critical_exponent(None), "kind", "None"),
     (lambda: scaling.regime("x", IID), "beta", "'x'"),
     (lambda: scaling.regime(0.5, 3), "kind", "3"),
+    (lambda: scaling.load_images("cifar"), "data", "'cifar'"),
+    (lambda: scaling.load_images("digits", count=0), "count", "0"),
+    (lambda: scaling.run_study(3, HERE), "study", "3"),
+    (lambda: scaling.save_arrays(3, {}), "file", "3"),
+    (lambda: scaling.save_arrays(HERE / "none", {"a": 3}), "arrays", "3"),
+    (lambda: scaling.log_norm_limit(0), "d", "0"),
+    (lambda: scaling.displacement_limit(8, "x"), "beta", "'x'"),
+    (lambda: scaling.SideBySide(4, [0.5, math.nan], [IID, IID]), "betas", "nan"),
+    (lambda: scaling.SideBySide(4, [0.5], ["iid"]), "kinds", "'iid'"),
+    (lambda: scaling.train_side_by_side(3, control(), 4, 0.1), "problem", "3"),
+    (lambda: scaling.bytes_per_network(4, 3, 2, 1, 0), "batch_size", "0"),
+    (lambda: scaling.networks_at_once(0, torch.device("cpu")), "per_network", "0"),
     (lambda: propagated(scaling.propagate, 3), "network", "3"),
     (lambda: propagated(scaling.propagate, "res1", log_domain=False), "network", "'res1'"),
     (lambda: scaling.states(3, PATH, PATH, 0.5), "network", "3"),
@@ -394,6 +410,13 @@ ANALYSIS: list[Case] = [
     (lambda: bounds.loss_bounds(net(), IMAGES, 0.1, -2), "weight_decay", "-2"),
     (lambda: bounds.objective_bound([1.0], [1.0], 1.0, math.inf, 4), "gamma", "inf"),
     (lambda: bounds.average_bound([1.0], 1.0, 0.0, 4), "gamma", "0"),
+    (lambda: analysis.read_run(3), "path", "3"),
+    (lambda: analysis.smallest_depth(3, 0.5), "profile", "3"),
+    (lambda: analysis.at_random(3), "generator", "3"),
+    (lambda: analysis.least_cost(3), "sample", "3"),
+    (lambda: analysis.expected_memory(3), "job", "3"),
+    (lambda: analysis.EarlyExit(3, torch.ones(3)), "network", "3"),
+    (lambda: analysis.EarlyExit(net(), torch.ones(9)), "temperatures", "9"),
     (lambda: grow.grow(loose(3), 4), "network", "3"),
     (lambda: grow.grow(net(), loose("deep")), "blocks", "'deep'"),
     (lambda: grow.grow(net(), 1), "M", "2"),
@@ -443,9 +466,33 @@ SOLVING: list[Case] = [
     (lambda: ocnet.solve(loose(Problem)), "problem", "ABCMeta|type"),
 ]
 
+PLOT: list[Case] = [
+    (lambda: plot.bounds(3), "found", "3"),
+    (lambda: plot.controls("x"), "comparison", "'x'"),
+    (lambda: plot.trajectories(3), "comparison", "3"),
+    (lambda: plot.work_precision(None), "comparison", "None"),
+    (lambda: plot.differences([3]), "comparison", r"\[3\]"),
+    (lambda: plot.histories(3), "histories", "3"),
+    (lambda: plot.histories({"a": 4}), "histories", "4"),
+    (lambda: plot.depth_outputs(3), "profiles", "3"),
+    (lambda: plot.depth_changes({"a": 4}), "profiles", "4"),
+    (lambda: plot.turnpike({"a": None}), "profiles", "None"),
+    (lambda: plot.diagnosis(3), "found", "3"),
+    (lambda: plot.solution(3), "found", "3"),
+    (lambda: plot.states_and_controls(3), "trajectory", "3"),
+    (lambda: plot.training(3), "runs", "3"),
+    (lambda: plot.validation(["run"]), "runs", "'run'"),
+    (lambda: plot.pruning_depths(3), "pruning", "3"),
+    (lambda: plot.removals({"a": 3}), "found", "3"),
+    (lambda: plot.removal_table(7), "found", "7"),
+    (lambda: plot.look(-1), "index", "-1"),
+    (lambda: plot.axes(3), "figure", "3"),
+    (lambda: plot.legend_below(3), "figure", "3"),
+]
+
 TABLES = {
     "init": INIT, "networks": NETWORKS, "learning": LEARNING, "run": RUNS, "scaling": SCALING,
-    "analysis": ANALYSIS, "direct": SOLVING,
+    "analysis": ANALYSIS, "direct": SOLVING, "plot": PLOT,
 }  # fmt: skip
 CASES = [(table, i) for table, cases in TABLES.items() for i in range(len(cases))]
 
@@ -453,11 +500,15 @@ ERRORS = (TypeError, ValueError, OSError)
 """What a wrong call may raise; a checkpoint that cannot be read is a ValueError."""
 
 RESULTS = {
-    "Certificate", "Changed", "CheckpointError", "ConfigError", "Covariance", "CovarianceKernel",
-    "Diagnosis", "FolderInUse", "Interrupted", "Kind", "LimitComparison", "MODELS", "Method",
-    "NonFiniteCost", "Overflow", "Prediction", "Propagation", "Record", "Regime", "Repeated",
-    "Residual", "ResidualProblem", "RunWarning", "ScaledNetwork", "Schedule", "Solution",
-    "SolverError", "Stationary", "Trajectory",
+    "Arrays", "BACKWARD", "Bound", "Bounds", "COLORS", "Certificate", "Changed",
+    "CheckpointError", "Comparison", "ConfigError", "Covariance", "CovarianceKernel", "Curve",
+    "DATA", "DepthProfile", "Diagnosis", "Difference", "ExitPrediction", "FORWARD", "FolderInUse",
+    "Gamma", "Heads", "Images", "Interrupted", "Kind", "LimitComparison", "LiveMemory", "MODELS",
+    "Memory", "Method", "NonFiniteCost", "Overflow", "Point", "Prediction", "ProblemError",
+    "Propagation", "Pruning", "Record", "Regime", "Removal", "Repeated", "Residual",
+    "ResidualProblem", "Row", "RunRecord", "RunWarning", "ScaledNetwork", "Schedule", "Size",
+    "Solution", "SolverError", "Split", "Stationary", "Study", "Trained", "Trajectory",
+    "Turnpike",
 }  # fmt: skip
 """What nobody calls: errors, results, base classes, and what takes nothing or any module."""
 
@@ -472,7 +523,17 @@ def test_one_line_names_the_argument_and_its_value(table: str, i: int) -> None:
 
 def test_every_public_function_is_called_wrongly() -> None:
     both = Path(__file__).read_text() + (HERE / "test_wrong_calls.py").read_text()
-    for package in ("ocnet", "init", "networks", "learning", "direct", "run", "scaling"):
+    for package in (
+        "ocnet",
+        "init",
+        "networks",
+        "learning",
+        "direct",
+        "run",
+        "scaling",
+        "analysis",
+        "plot",
+    ):
         module = importlib.import_module("ocnet" if package == "ocnet" else f"ocnet.{package}")
         for name in set(module.__all__) - RESULTS:
             if package == "ocnet" and inspect.isabstract(getattr(module, name)):

@@ -44,6 +44,15 @@ class EarlyExit:
     network: ResNet
     temperatures: Float[Tensor, " state"]
 
+    def __post_init__(self) -> None:
+        check_kind("network", self.network, ResNet)
+        check_kind("temperatures", self.temperatures, Tensor)
+        if len(self.temperatures) != self.network.depth + 1:
+            raise ValueError(
+                f"temperatures must be {self.network.depth + 1}, one for each output, but got "
+                f"{len(self.temperatures)}."
+            )
+
     @torch.no_grad()
     def predict(self, images: Tensor, confidence: float = 0.9) -> ExitPrediction:
         """Each image leaves at the first output whose probability is at least `confidence`.

@@ -12,6 +12,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from .._arguments import check_kind
 from ..learning.processes import first, local, world_size
 from ..run import Job
 from ..solver import ExplicitRungeKutta, Solver, TorchDiffEq
@@ -75,6 +76,8 @@ def expected_memory(job: Job, solver: Solver | None = None) -> Memory:
             all take part.
         solver: A solver to use instead of the job's.
     """
+    check_kind("job", job, Job)
+    check_kind("solver", solver, Solver, type(None))
     solver = job.solver if solver is None else solver
     share = job.batches.batch_size / (world_size() * job.engine.accumulate)
     device = job.engine.device

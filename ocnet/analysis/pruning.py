@@ -106,6 +106,7 @@ def smallest_depth(profile: DepthProfile, tolerance: float) -> int:
     Raises:
         TypeError, ValueError: Unless the tolerance lies between 0 and 100.
     """
+    check_kind("profile", profile, DepthProfile)
     check_range("tolerance", tolerance, "0 <=", "<= 100")
     enough = profile.accuracy >= profile.accuracy[-1] - tolerance / 100 - 1e-12
     return int(np.argmax(enough))
@@ -248,6 +249,7 @@ def removable(network: ResNet) -> list[int]:
 
 def least_cost(sample: Sample) -> Callable[[ResNet, Sequence[int]], int]:
     """Chooses the block whose removal raises the cost least, to first order."""
+    check_kind("sample", sample, Sample)
 
     def choose(network: ResNet, ks: Sequence[int]) -> int:
         changes = cost_changes(network, sample)
@@ -263,6 +265,7 @@ def last(network: ResNet, ks: Sequence[int]) -> int:
 
 def at_random(generator: torch.Generator) -> Callable[[ResNet, Sequence[int]], int]:
     """Chooses any block."""
+    check_kind("generator", generator, torch.Generator)
     return lambda network, ks: ks[int(torch.randint(len(ks), (), generator=generator))]
 
 

@@ -142,6 +142,7 @@ def stages(depth: int, n: int) -> tuple[int, ...]:
         ValueError: If they do not divide.
     """
     check_count("depth", depth, least=0)
+    check_count("n", n)
     if depth % n:
         raise ValueError(f"depth must divide into {n} equal stages, but got depth={depth}.")
     return (depth // n,) * n

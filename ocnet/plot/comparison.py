@@ -5,6 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from .._arguments import check_all, check_kind
 from ..analysis.comparison import Comparison
 from ..certificate import CLOSE
 from ..learning import History
@@ -13,6 +14,7 @@ from .style import axes, COLORS, legend_below, look, plain_log_ticks
 
 def trajectories(comparison: Comparison) -> Figure | None:
     """The first sample's state under every solver; None if no state keeps its shape."""
+    check_kind("comparison", comparison, Comparison)
     curves = [c for c in comparison.curves if c.t]
     if not curves:
         return None
@@ -32,6 +34,7 @@ def trajectories(comparison: Comparison) -> Figure | None:
 
 def controls(comparison: Comparison) -> Figure | None:
     """The control over time, at most four components; None for layers and policies."""
+    check_kind("comparison", comparison, Comparison)
     t, u = comparison.control
     if not t:
         return None
@@ -48,6 +51,7 @@ def controls(comparison: Comparison) -> Figure | None:
 
 def work_precision(comparison: Comparison) -> Figure:
     """The largest gap on the path against wall time and evaluations, several points a solver."""
+    check_kind("comparison", comparison, Comparison)
     points = [p for p in comparison.points if 0 < p.path_gap < 1e3 and math.isfinite(p.seconds)]
     families = list(dict.fromkeys(point.family for point in points))
     figure = Figure(figsize=(8.4, 3.8), layout="constrained")
@@ -73,6 +77,7 @@ def differences(comparison: Comparison) -> Figure | None:
 
     The line is the worst sample's, the shade reaches from the median to the 95% quantile.
     """
+    check_kind("comparison", comparison, Comparison)
     shown = [d for d in comparison.differences if any(0 < off < math.inf for off in d.worst)]
     if not shown:
         return None
@@ -93,6 +98,8 @@ def differences(comparison: Comparison) -> Figure | None:
 
 def histories(histories: dict[str, History]) -> Figure:
     """The cost at each step of training, one line a history."""
+    check_kind("histories", histories, dict)
+    check_all("histories", histories, History)
     figure = Figure(figsize=(6.4, 2.8), layout="constrained")
     ax = axes(figure)
     for i, (label, measured) in enumerate(histories.items()):

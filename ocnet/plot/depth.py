@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from .._arguments import check_all
 from ..analysis.depth import DepthProfile
 from .style import axes, legend_below, look, plain_log_ticks
 
@@ -16,6 +17,7 @@ DEPTH = "depth $k$ (blocks)"
 
 def depth_outputs(profiles: Mapping[str, DepthProfile]) -> Figure:
     """Loss and accuracy of every intermediate output, one line a network."""
+    check_all("profiles", profiles, DepthProfile)
     figure = Figure(figsize=(8.4, 3.6), layout="constrained")
     loss, accuracy = (axes(figure, (1, 2, i)) for i in (1, 2))
     for i, (name, profile) in enumerate(profiles.items()):
@@ -31,6 +33,7 @@ def depth_outputs(profiles: Mapping[str, DepthProfile]) -> Figure:
 
 def depth_changes(profiles: Mapping[str, DepthProfile]) -> Figure:
     """What each block changes in the output, and the norm of its weights."""
+    check_all("profiles", profiles, DepthProfile)
     figure = Figure(figsize=(8.4, 3.6), layout="constrained")
     change, weights = (axes(figure, (1, 2, i)) for i in (1, 2))
     for i, (name, profile) in enumerate(profiles.items()):
@@ -47,6 +50,7 @@ def depth_changes(profiles: Mapping[str, DepthProfile]) -> Figure:
 
 def turnpike(profiles: Mapping[str, DepthProfile]) -> Figure:
     """The distance to the steady state, with the fitted exponential (thin) where there is one."""
+    check_all("profiles", profiles, DepthProfile)
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     ax = axes(figure)
     for i, (name, profile) in enumerate(profiles.items()):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from .._arguments import check_all
 from ..analysis.runs import RunRecord
 from .style import axes, legend_below, look, plain_log_ticks
 
@@ -19,6 +20,7 @@ LABELS = {
 
 def training(runs: Sequence[RunRecord]) -> Figure:
     """What each step measured: the batches in a pale line, their running mean in a strong one."""
+    check_all("runs", runs, RunRecord)
     figure = Figure(figsize=(10.5, 3.4), layout="constrained")
     for i, (column, label) in enumerate(LABELS.items()):
         ax = axes(figure, (1, 3, i + 1))
@@ -39,6 +41,7 @@ def training(runs: Sequence[RunRecord]) -> Figure:
 
 def validation(runs: Sequence[RunRecord]) -> Figure | None:
     """Cost and scores on the validation data, the step of the best model marked."""
+    check_all("runs", runs, RunRecord)
     names = list(dict.fromkeys(name for run in runs for name in run.validation if name != "step"))
     if not names:
         return None

@@ -7,6 +7,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from .._arguments import check_count, check_kind
 from ..direct import Solution
 from .style import axes, look
 
@@ -17,6 +18,8 @@ SHOWN = 4
 
 def solution(found: Solution, instance: int = 0) -> Figure:
     """States, control with its bounds, costates and Hamiltonian of one instance of a batch."""
+    check_kind("found", found, Solution)
+    check_count("instance", instance, least=0)
     size = max(1, found.cost.numel())
     n = found.solver.n
     t = found.trajectory.t.detach().cpu()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from .._arguments import check_kind
 from ..trajectory import Trajectory
 from .style import axes, look
 
@@ -24,6 +25,7 @@ def states_and_controls(
     Raises:
         ValueError: If the state changes shape along the trajectory.
     """
+    check_kind("trajectory", trajectory, Trajectory)
     t = trajectory.t.cpu()
     x = trajectory.x.detach().cpu().flatten(1, -2)[:, 0] if trajectory.x.dim() > 2 else trajectory.x
     values = [u.detach().cpu() for u in trajectory.controls if isinstance(u, Tensor)]

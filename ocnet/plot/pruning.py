@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
+from .._arguments import check_all, check_kind
 from ..analysis.bounds import Bounds
 from ..analysis.pruning import Pruning, Removal
 from .depth import whole
@@ -14,6 +15,7 @@ from .style import axes, legend_below, look, plain_log_ticks
 
 def pruning_depths(pruning: Pruning) -> Figure:
     """The validation accuracy of every depth, the tolerance, and the depth that is kept."""
+    check_kind("pruning", pruning, Pruning)
     accuracy = 100 * pruning.validation.accuracy
     figure = Figure(figsize=(6.4, 3.4), layout="constrained")
     ax = axes(figure)
@@ -29,6 +31,7 @@ def pruning_depths(pruning: Pruning) -> Figure:
 
 def removals(found: Mapping[str, Removal]) -> Figure:
     """The accuracy while blocks go, one line for each way to choose them."""
+    check_all("found", found, Removal)
     figure = Figure(figsize=(6.4, 3.4), layout="constrained")
     ax = axes(figure)
     for i, (name, removal) in enumerate(found.items()):
@@ -41,6 +44,7 @@ def removals(found: Mapping[str, Removal]) -> Figure:
 
 def removal_table(found: Mapping[str, Removal], tablefmt: str = "simple") -> str:
     """One row for each number of removed blocks."""
+    check_all("found", found, Removal)
     columns = [100 * removal.accuracy for removal in found.values()]
     rows = [(count, *row) for count, row in enumerate(np.transpose(columns))]
     return tabulate(rows, ["removed", *found], tablefmt=tablefmt, floatfmt=".2f")
@@ -48,6 +52,7 @@ def removal_table(found: Mapping[str, Removal], tablefmt: str = "simple") -> str
 
 def bounds(found: Bounds) -> Figure:
     """Both bounds over the depth of the shallow network, beside what they bound."""
+    check_kind("found", found, Bounds)
     m = [row.m for row in found.rows]
     pairs = [("objective $J_N$", [row.objective for row in found.rows], found.objective)]
     averages = [row.average for row in found.rows if row.average is not None]

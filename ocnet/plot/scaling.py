@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
+from .._arguments import check_kind
 from ..scaling.diagnosis import Diagnosis
 from .style import axes, look, plain_log_ticks
 
@@ -13,6 +14,7 @@ BACKWARD = r"$\|p_0 - p_L\| \,/\, \|p_L\|$"
 
 def diagnosis(found: Diagnosis) -> Figure:
     """The norms along the depth, and the ratios against the depth if several were measured."""
+    check_kind("found", found, Diagnosis)
     several = len(found.depths) > 1
     figure = Figure(figsize=(8.4 if several else 4.6, 3.4), layout="constrained")
     ax = axes(figure, (1, 1 + several, 1))

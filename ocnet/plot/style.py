@@ -7,6 +7,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
+from .._arguments import check_count, check_kind
+
 
 # M. Okabe and K. Ito, Color Universal Design, 2008; black first, yellow left out (too pale).
 COLORS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -15,11 +17,13 @@ LINES = ("-", "--", "-.", ":")
 
 def look(index: int) -> dict[str, Any]:
     """Colour and dashes of the line number `index`; both change, so that grey prints read."""
+    check_count("index", index, least=0)
     return {"color": COLORS[index % len(COLORS)], "linestyle": LINES[index % len(LINES)]}
 
 
 def axes(figure: Figure, position: int | tuple[int, int, int] = 111) -> Axes:
     """New axes with a light grid and no box."""
+    check_kind("figure", figure, Figure)
     new = figure.add_subplot(*position) if isinstance(position, tuple) else figure.add_subplot(111)
     new.grid(visible=True, color="0.9", linewidth=0.6)
     new.set_axisbelow(True)
@@ -40,6 +44,8 @@ def plain_log_ticks(axis: Axis) -> None:
 
 def legend_below(figure: Figure, columns: int = 2) -> None:
     """One legend for all axes, below them, of what the first shows."""
+    check_kind("figure", figure, Figure)
+    check_count("columns", columns)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(
         handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9

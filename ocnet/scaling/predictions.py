@@ -74,6 +74,7 @@ def log_norm_limit(d: int) -> tuple[float, float]:
     Returns:
         Its mean `1/2 - 1/d` and variance `2/d`.
     """
+    check_count("d", d)
     return 1 / 2 - 1 / d, 2 / d
 
 
@@ -83,6 +84,8 @@ def displacement_limit(L: int, beta: float) -> float:
     `e^{1/2} - 1` at `beta = 1/2`, `L^{1 - 2 beta} / 2` above; below, F2 is
     `exp(L^{1 - 2 beta}/2 - ...)`, and `exp(L^{1-2 beta}/2 - L^{1-4 beta}/8)` is given here.
     """
+    check_count("L", L, least=2)
+    check_range("beta", beta, "-inf <", "< inf")
     if beta == 0.5:
         return math.expm1(0.5)
     if beta > 0.5:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from .._arguments import check_all, check_kind
 from ..origin import library, sources, version
 
 
@@ -66,6 +67,8 @@ def run_study(
             any engine, such as `dask.distributed.Client(...).get_executor()` for many machines.
         progress: Whether to show a progress bar on a terminal.
     """
+    check_kind("study", study, Study)
+    check_kind("folder", folder, Path)
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{digest(study)}-{chunk:04d}.npz" for chunk in range(study.n_chunks())]
     expected = record(study)
@@ -135,6 +138,8 @@ def digest(study: Study) -> str:
 
 def save_arrays(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes arrays to a file that is either whole or not there, whenever the program stops."""
+    check_kind("file", file, Path)
+    check_all("arrays", arrays, np.ndarray)
     partial = file.with_suffix(".partial")
     with partial.open("wb") as stream:
         np.savez_compressed(stream, allow_pickle=False, **arrays)

@@ -9,7 +9,14 @@ from jaxtyping import Float, Int
 from torch import nn, Tensor
 from torch.nn.functional import cross_entropy, leaky_relu, pad
 
-from .._arguments import check_count
+from .._arguments import (
+    check_all,
+    check_count,
+    check_generator,
+    check_kind,
+    check_range,
+    check_sequence,
+)
 from ..control import PiecewiseConstant
 from ..init import fill_, Kind
 from ..learning.capture import CudaGraphs
@@ -60,6 +67,13 @@ class SideBySide(Problem):
     ):
         super().__init__()
         check_count("n_layers", n_layers, least=2)
+        for name, size in (("d", d), ("n_in", n_in), ("n_out", n_out)):
+            check_count(name, size)
+        check_count("seed", seed, least=0)
+        check_sequence("betas", betas)
+        for beta in betas:
+            check_range("betas", beta, "-inf <", "< inf")
+        check_all("kinds", kinds, Kind)
         if len(betas) != len(kinds):
             raise ValueError(
                 f"Must have as many betas as kinds, but got {len(betas)} and {len(kinds)}."
@@ -165,6 +179,12 @@ def train_side_by_side(
     Raises:
         ValueError: If the training part is smaller than a batch, or the rates do not fit.
     """
+    check_kind("problem", problem, SideBySide)
+    check_kind("control", control, PiecewiseConstant)
+    check_kind("data", data, Images)
+    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+        check_count(name, value)
+    check_generator(generator)
     device = control.path.device
     train, validation, test = (on_device(part, device) for part in data)
     if len(train.x0) < batch_size:
@@ -230,6 +250,9 @@ def bytes_per_network(
     from, two moments, the update, and what a capture restores. For each layer and image the
     backward pass keeps the state and the activation with its one for the bias.
     """
+    for name, value in (("n_layers", n_layers), ("d", d), ("n_in", n_in), ("n_out", n_out),
+                        ("batch_size", batch_size), ("itemsize", itemsize)):  # fmt: skip
+        check_count(name, value)
     weights = n_layers * d * (d + 1) + d * n_in + n_out * d
     activations = n_layers * batch_size * (2 * d + 1)
     return itemsize * (7 * weights + activations)
@@ -237,6 +260,8 @@ def bytes_per_network(
 
 def networks_at_once(per_network: int, device: torch.device) -> int:
     """How many networks fit in memory side by side: a number that makes a chunk of a study."""
+    check_count("per_network", per_network)
+    check_kind("device", device, torch.device)
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return max(1, int(0.8 * free) // per_network)
