@@ -8,7 +8,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from ..certificate import Certificate
+from ..certificate import Certificate, Order
 from ..certificate.terms import told
 
 
@@ -23,14 +23,15 @@ class Row:
         state_error: The largest Euclidean distance of a final state from the reference's.
         path_gap: The largest gap on the path, of the worst sample, relative to the path's range
             (`ocnet.certificate`).
-        order: The observed order of the final state, from twice as many steps; None if the
-            method is adaptive or the error is as small as the reference's.
+        order: The observed order of the final state, from twice as many steps, or why there is
+            none; None if the method is adaptive.
         evaluations: How often the vector field was evaluated, without the backward pass.
         seconds: The median wall time of one solution with its gradient.
         memory: The peak of bytes allocated for it, or None if that was not asked for.
         scores: The mean of the problem's further measures, such as the accuracy.
         note: Why there are no figures, if there are none.
-        is_reference: Whether the reference uses the same method with tighter tolerances.
+        is_reference: Whether the first reference uses the same method with tighter tolerances;
+            the errors are then those against the fine grid.
     """
 
     solver: str
@@ -38,13 +39,19 @@ class Row:
     cost_error: float
     state_error: float
     path_gap: float
-    order: float | None
+    order: Order | None
     evaluations: int
     seconds: float
     memory: int | None
     scores: dict[str, float]
     note: str = ""
     is_reference: bool = False
+
+    @classmethod
+    def without_figures(cls, solver: str, note: str) -> "Row":
+        """The row of a solver that gives none, with the reason."""
+        nan = math.nan
+        return cls(solver, nan, nan, nan, nan, None, 0, nan, None, {}, note)
 
 
 @dataclass(frozen=True)
@@ -141,7 +148,7 @@ class Comparison:
                 shown(row.cost_error, ".1e"),
                 shown(row.state_error, ".1e"),
                 "-" if math.isnan(row.path_gap) else told(row.path_gap),
-                "-" if row.order is None else f"{row.order:.2f}",
+                "-" if row.order is None else row.order.brief,
                 "-" if row.note else str(row.evaluations),
                 shown(1e3 * row.seconds, ".1f"),
                 *["-" if row.memory is None else f"{row.memory / 1e3:.0f}"] * has_memory,
@@ -156,23 +163,34 @@ class Comparison:
 
     @property
     def footnote(self) -> str:
-        """What the star at a solver means, if there is one."""
-        if not any(row.is_reference for row in self.rows):
-            return ""
-        return (
-            "* The reference is this method with tighter tolerances: its row tells how the two "
-            "differ, and no independent error."
-        )
+        """What a star at a solver and "not yet" mean, where they occur."""
+        notes = []
+        if any(row.is_reference for row in self.rows):
+            notes.append(
+                "* The reference is this method with tighter tolerances: its errors are those "
+                "against the fine grid."
+            )
+        if any(row.order is not None and row.order.brief == "not yet" for row in self.rows):
+            notes.append(
+                "not yet: with twice as many steps the error does not fall as the method's order "
+                "says."
+            )
+        return "\n".join(notes)
 
     def certificate_table(self, tablefmt: str = "simple") -> str:
         """The depth certificate as a table, or nothing if there is none."""
         return "" if self.certificate is None else self.certificate.table(tablefmt)
 
+    @property
+    def verdict(self) -> str:
+        """Whether the network behaves like its ODE, or why nothing is said about that."""
+        if self.certificate is None:
+            return "There is no depth certificate: none of these solvers takes fixed steps."
+        return self.certificate.verdict
+
     def text(self) -> str:
         """Table, certificate and verdict for the terminal."""
-        parts = [self.table(), self.footnote, self.certificate_table()]
-        if self.certificate is not None:
-            parts.append(self.certificate.verdict)
+        parts = [self.table(), self.footnote, self.certificate_table(), self.verdict]
         return "\n\n".join(part for part in parts if part)
 
     def json(self) -> str:

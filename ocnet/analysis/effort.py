@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.profiler import profile, ProfilerActivity
 
+from ..certificate.measured import identity
 from ..control import Control
 from ..evaluation import evaluate
 from ..problem import Problem, Sample
@@ -39,24 +40,54 @@ def gradient_step(
     return step
 
 
-def seconds(
-    problem: Problem, control: Control, solver: Solver, sample: Sample, repeats: int
-) -> float:
-    """The median seconds of one solution with its gradient.
+class Effort:
+    """What solutions with their gradients take.
 
     Arguments:
-        problem, control, solver, sample: What to solve.
-        repeats: How often to time it at most, after once to warm up; less often, but once, where
-            that takes longer than `BUDGET`.
+        problem, control, sample: What to solve.
+        repeats: How often to time a solver at most; less often, but once, where that takes longer
+            than `BUDGET`.
+        with_memory: Whether to measure the memory too.
     """
-    step = gradient_step(problem, control, solver, sample)
-    step()
+
+    def __init__(
+        self, problem: Problem, control: Control, sample: Sample, repeats: int, with_memory: bool
+    ):
+        self.problem, self.control, self.sample = problem, control, sample
+        self.repeats = repeats
+        self.with_memory = with_memory
+        self.found: dict[str, float] = {}
+
+    def seconds(self, solver: Solver, again: bool = True) -> float:
+        """The median seconds of one solution with its gradient, measured once for each solver.
+
+        Arguments:
+            solver: The solver.
+            again: Whether to run once to warm up, and then several times.
+        """
+        name = identity(solver)
+        if name not in self.found:
+            step = gradient_step(self.problem, self.control, solver, self.sample)
+            if again:
+                step()
+            self.found[name] = statistics.median(timed(step, self.repeats if again else 1))
+        return self.found[name]
+
+    def memory(self, solver: Solver) -> int | None:
+        """The peak of bytes, or None if that was not asked for."""
+        if not self.with_memory:
+            return None
+        return peak(self.problem, self.control, solver, self.sample)
+
+
+def timed(step: Callable[[], None], repeats: int) -> list[float]:
+    """The seconds of some calls, at most `repeats` and about as many as `BUDGET` allows."""
     taken = []
     while not taken or (len(taken) < repeats and sum(taken) < BUDGET):
         start = time.perf_counter()
         step()
         taken.append(time.perf_counter() - start)
-    return statistics.median(taken)
+    return taken
 
 
 def peak(problem: Problem, control: Control, solver: Solver, sample: Sample) -> int:

@@ -2,7 +2,7 @@
 
 import math
 
-from ..solver import ExplicitRungeKutta
+from ..solver import Solver
 from .judgement import is_close, judged
 from .measured import Gap, Measured
 from .terms import Advice, CLOSE
@@ -18,9 +18,7 @@ DEEP = 4000
 """A network of so many steps is tried in any case."""
 
 
-def advised(
-    measured: Measured, solver: ExplicitRungeKutta, tried: dict[int, Gap], doubt: Gap
-) -> Advice:
+def advised(measured: Measured, solver: Solver, tried: dict[int, Gap], doubt: Gap) -> Advice:
     """The least depth found that gets the verdict "behaves".
 
     From what was tried the next depth follows by interpolation of `log gap` over `log n`, until a

@@ -4,7 +4,7 @@ import torch
 
 from ..control import Control
 from ..problem import Problem, Sample
-from ..solver import ExplicitRungeKutta, Solver
+from ..solver import Solver
 from .advice import advised
 from .judgement import judged, order_of
 from .measured import Measured
@@ -16,7 +16,7 @@ from .verdict import Certificate
 
 def certify(
     measured: Measured,
-    solver: ExplicitRungeKutta,
+    solver: Solver,
     *,
     path: Path | None = None,
     optima: Optima | None = None,
@@ -96,7 +96,7 @@ def worst_place(measured: Measured, path: Path) -> tuple[float, int]:
 def depth_certificate(
     problem: Problem,
     control: Control,
-    solver: ExplicitRungeKutta,
+    solver: Solver,
     sample: Sample,
     *,
     reference: Solver | None = None,

@@ -1,7 +1,7 @@
 """What solvers are measured against: a problem in double precision with its two references."""
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -9,14 +9,21 @@ from torch import Tensor
 
 from ..control import Control
 from ..control.base import time_slack
-from ..evaluation import evaluate
 from ..problem import Problem, Sample
 from ..solver import ExplicitRungeKutta, Solver, SolverError
 from ..solver.base import uniform_grid
-from .path import Arc, difference, on_lines, Path, resampled, scales
+from .path import (
+    Arc,
+    difference,
+    on_lines,
+    Path,
+    resampled,
+    scales,
+    stretches,
+    tableau_of,
+)
 from .reference import (
     adaptive,
-    as_path,
     cost_scale,
     doubled,
     fine,
@@ -94,9 +101,8 @@ class Measured:
         problem, control, sample = doubled(problem, control, sample)
         size = problem.embed(sample.x0).numel()
         m = output_intervals(n, size)
-        tight = adaptive(m) if reference is None else reference.with_steps(m)
         try:
-            first = path_by(problem, control, tight, sample)
+            first = referred(problem, control, sample, m, reference)
         except SolverError as error:
             failure = f"the ODE has no solution to the end: {error}"
             return cls(problem, control, sample, None, None, failure, [], torch.empty(0), m)
@@ -112,7 +118,7 @@ class Measured:
             SolverError: If the solver breaks down.
             ValueError: If it does not keep the states between.
         """
-        name = repr(solver)
+        name = identity(solver)
         if name not in self.found:
             self.found[name] = self.solved(solver)
         return self.found[name]
@@ -120,32 +126,16 @@ class Measured:
     @torch.no_grad()
     def solved(self, solver: Solver) -> Path:
         """The path of a solver at the times of the reference."""
-        if not isinstance(solver, ExplicitRungeKutta):
-            if not solver.is_fixed:
-                solver = solver.with_steps(self.m)
-            return self.kept(path_by(self.problem, self.control, solver, self.sample))
-        if solver.gradient in ("checkpoint", "costate"):
+        if not solver.is_fixed:
+            return path_by(self.problem, self.control, solver.with_steps(self.m), self.sample)
+        if isinstance(solver, ExplicitRungeKutta) and solver.gradient in ("checkpoint", "costate"):
             # The same numbers, and all states are kept.
             solver = copy.copy(solver)
             solver.gradient = "backprop"
-        cost, trajectory = evaluate(self.problem, self.control, solver, self.sample)
-        grid = uniform_grid(self.problem, solver.n)
-        if len(trajectory.states) != len(grid.times):
-            raise ValueError("keeps no states between the first and the last")
-        path = as_path(self.problem, grid, trajectory, cost)
+        path = path_by(self.problem, self.control, solver, self.sample)
         if self.first is None:
             return path
-        return resampled(path, self.first, solver, self.problem, self.control)
-
-    def kept(self, path: Path) -> Path:
-        """A path at its solver's own nodes, with straight lines between them."""
-        if self.first is None:
-            return path
-        pieces = tuple(
-            Arc(like.times, on_lines(piece, like.times), piece.shape)
-            for piece, like in zip(path.pieces, self.first.pieces, strict=True)
-        )
-        return Path(pieces, path.final, path.cost, path.running_cost, path.evaluations)
+        return resampled(path, self.first, tableau_of(solver), self.problem, self.control)
 
     def differences(self, path: Path, reference: Path | None = None) -> Tensor:
         """How far a path is off at each time, relative to the range, shape `(time, batch)`."""
@@ -169,3 +159,40 @@ class Measured:
         near = torch.searchsorted(times, knots).clamp(1, len(times) - 1)
         off = torch.minimum((times[near] - knots).abs(), (knots - times[near - 1]).abs())
         return int((off > slack).sum())
+
+
+def identity(solver: Solver) -> str:
+    """What tells a solver from others, since several may have the same name."""
+    return f"{type(solver).__qualname__}{sorted(vars(solver).items())}"
+
+
+def referred(
+    problem: Problem, control: Control, sample: Sample, m: int, reference: Solver | None
+) -> Path:
+    """The first reference's path at the ends of `m` intervals.
+
+    Arguments:
+        problem, control, sample: What to solve.
+        m: How many intervals.
+        reference: The solver; Dormand and Prince if None. One with fixed steps takes at least as
+            many as it has, and `m` of them end at the times that are wanted.
+
+    Raises:
+        SolverError: If it breaks down.
+    """
+    if reference is None or not reference.is_fixed:
+        tight = adaptive(m) if reference is None else reference.with_steps(m)
+        return path_by(problem, control, tight, sample)
+    path = path_by(problem, control, reference.with_steps(m * -(-reference.n // m)), sample)
+    wanted = pieces_times(problem, m)
+    pieces = tuple(
+        Arc(times, on_lines(piece, times), piece.shape)
+        for piece, times in zip(path.pieces, wanted, strict=True)
+    )
+    return replace(path, pieces=pieces)
+
+
+def pieces_times(problem: Problem, m: int) -> list[list[float]]:
+    """The times of a grid of `m` intervals, between one projection and the next."""
+    grid = uniform_grid(problem, m)
+    return [grid.times[part] for part in stretches(grid)]

@@ -12,8 +12,9 @@ from torch import Tensor
 from ..control import Control
 from ..control.base import time_slack
 from ..problem import Problem
-from ..solver import ExplicitRungeKutta
+from ..solver import ExplicitRungeKutta, Solver, TorchDiffEq
 from ..solver.base import Grid, segments
+from ..solver.tableau import EULER, HEUN, HEUN_3, KUTTA_38, MIDPOINT, Tableau
 
 
 CONSTANT = 1e-6
@@ -21,6 +22,10 @@ CONSTANT = 1e-6
 
 NEGLIGIBLE = 1e-9
 """Variations below this share of the largest state are rounding, whatever the component."""
+
+
+STEPS_AT_ONCE = 64
+"""For how many steps the control is looked up at once."""
 
 
 class Arc(NamedTuple):
@@ -79,13 +84,24 @@ def pieces_of(problem: Problem, grid: Grid, states: Sequence[Tensor]) -> tuple[A
     )
 
 
-def resampled(
-    path: Path,
-    like: Path,
-    solver: ExplicitRungeKutta,
-    problem: Problem,
-    control: Control,
-) -> Path:
+STEPS = {"euler": EULER, "midpoint": MIDPOINT, "heun2": HEUN, "heun3": HEUN_3, "rk4": KUTTA_38}
+"""The single steps of torchdiffeq's methods."""
+
+
+def tableau_of(solver: Solver) -> Tableau:
+    """By which steps a solver gets from a node to a time before the next one.
+
+    Of a method that is not a Runge-Kutta method these are steps of order four, which add no error
+    that counts to that of the node.
+    """
+    if isinstance(solver, ExplicitRungeKutta):
+        return solver.tableau
+    if isinstance(solver, TorchDiffEq) and solver.method in STEPS:
+        return STEPS[solver.method]
+    return KUTTA_38
+
+
+def resampled(path: Path, like: Path, tableau: Tableau, problem: Problem, control: Control) -> Path:
     """The path at the times of another: what a shorter step from the node before leads to.
 
     Of Euler this is the straight line between its nodes.
@@ -93,15 +109,16 @@ def resampled(
     Arguments:
         path: The path at the solver's own nodes.
         like: A path with the times that are wanted.
-        solver, problem, control: What made it.
+        tableau: The method that made it.
+        problem, control: What was solved.
     """
-    is_euler = len(solver.tableau.b) == 1
+    is_euler = len(tableau.b) == 1
     found = []
     for piece, (times, _, _) in zip(path.pieces, like.pieces, strict=True):
         if is_euler:
             x = on_lines(piece, times)
         else:
-            x = by_short_steps(piece, times, solver, problem, control)
+            x = by_short_steps(piece, times, tableau, problem, control)
         found.append(Arc(times, x, piece.shape))
     return replace(path, pieces=tuple(found))
 
@@ -129,7 +146,7 @@ def on_lines(piece: Arc, times: Sequence[float]) -> Tensor:
 def by_short_steps(
     piece: Arc,
     times: Sequence[float],
-    solver: ExplicitRungeKutta,
+    tableau: Tableau,
     problem: Problem,
     control: Control,
 ) -> Tensor:
@@ -138,19 +155,22 @@ def by_short_steps(
     Arguments:
         piece: The states at the nodes.
         times: The times that are wanted.
-        solver, problem, control: What made them.
+        tableau: The method that made them.
+        problem, control: What was solved.
     """
     slack = time_slack(piece.times[0], piece.times[-1])
-    found = []
-    for t in times:
-        k = before(piece.times, t)
-        x, start = piece.x[k], piece.times[k]
-        if t - start > slack:
-            whole = x.reshape(piece.shape)
-            (step,) = solver.steps(Grid([start, t], {}), control, whole)
-            x = solver.step(problem, step, whole, None)[1].reshape(x.shape)
-        found.append(x)
-    return torch.stack(found)
+    nodes = [before(piece.times, t) for t in times]
+    x = piece.x[nodes]
+    short = [i for i, k in enumerate(nodes) if times[i] - piece.times[k] > slack]
+    method = ExplicitRungeKutta(tableau, 1)
+    for start in range(0, len(short), STEPS_AT_ONCE):
+        some = short[start : start + STEPS_AT_ONCE]
+        spans = [(piece.times[nodes[i]], times[i]) for i in some]
+        steps = method.steps_over(spans, control, x[0].reshape(piece.shape))
+        for i, step in zip(some, steps, strict=True):
+            _, end = method.step(problem, step, x[i].reshape(piece.shape), None)
+            x[i] = end.reshape(x[i].shape)
+    return x
 
 
 def scales(pieces: Sequence[Arc]) -> list[Tensor]:

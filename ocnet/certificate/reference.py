@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import torch
@@ -16,11 +16,11 @@ from ..solver import RK38, Solver, TorchDiffEq
 from ..solver.base import Grid, uniform_grid
 from ..solver.ode import snapped
 from ..trajectory import Trajectory
-from .path import Arc, Path, pieces_of
+from .path import Arc, Path, pieces_of, STEPS_AT_ONCE
 
 
 FINE_STEPS = 5000
-"""Steps of the fine grid over the horizon, so that it sees what is wider than 1/15,000 of it."""
+"""Steps of the fine grid over the horizon, so that it sees what is wider than 1/10,000 of it."""
 
 NEARLY_NOTHING = 0.05
 """A cost is measured against at least this share of what it costs to do nothing."""
@@ -44,7 +44,9 @@ def doubled(problem: Problem, control: Control, sample: Sample) -> tuple[Problem
 
 
 def output_intervals(n: int, size: int) -> int:
-    """At how many intervals' ends paths are compared: a multiple of `n`, at least 200.
+    """At how many intervals' ends paths are compared: an even multiple of `n`, at least 200.
+
+    So the midpoints of steps are among them, where straight lines are off most.
 
     Where the states are so large that they would not fit, it is a divisor of `n`.
 
@@ -53,7 +55,7 @@ def output_intervals(n: int, size: int) -> int:
         size: How many numbers the states of the batch hold at one time.
     """
     most = max(1, STATES_AT_ONCE // max(size, 1))
-    wanted = n * max(8 if n <= 100 else 3, math.ceil(200 / n))
+    wanted = 2 * n * max(2 if n <= 100 else 1, math.ceil(100 / n))
     if wanted <= most:
         return wanted
     if n <= most:
@@ -68,9 +70,16 @@ def adaptive(m: int) -> TorchDiffEq:
 
 @torch.no_grad()
 def path_by(problem: Problem, control: Control, solver: Solver, sample: Sample) -> Path:
-    """The path of a solver whose output times are those of its own uniform grid."""
+    """The path of a solver whose output times are those of its own uniform grid.
+
+    Raises:
+        SolverError: If the solver breaks down.
+        ValueError: If it does not keep the states between.
+    """
     cost, trajectory = evaluate(problem, control, solver, sample)
     grid = uniform_grid(problem, solver.n)
+    if len(trajectory.states) != len(grid.times):
+        raise ValueError("keeps no states between the first and the last")
     return as_path(problem, grid, trajectory, cost)
 
 
@@ -103,19 +112,42 @@ def fine(
     method = RK38(1)
     states, cost = [x], x.new_zeros(())
     evaluations = 0
-    for k, (start, end) in enumerate(pairwise(grid.times)):
-        if k in grid.projections:
-            part = Grid([start, end], {0: grid.projections[k]})
-        else:
-            part = Grid(unequal(start, end, cuts, math.ceil(steps / m)), {})
+    at_once = max(1, min(STEPS_AT_ONCE, STATES_AT_ONCE // (8 * max(x.numel(), 1))))
+    for part, ends in parts(grid, cuts, math.ceil(steps / m), at_once):
         taken = method.steps(part, control, x)
-        *_, x, cost = method.advance(problem, taken, x, cost, sample.target)
-        states.append(x)
+        _, xs, x, cost = method.advance(problem, taken, x, cost, sample.target)
+        states += [xs[i] for i in ends]
         evaluations += sum(len(step.stages) for step in taken)
     running = cost + x.new_zeros(problem.batch_shape(x))
     t = x.new_tensor(grid.times)
     trajectory = Trajectory(t, tuple(states), (), running, evaluations)
     return as_path(problem, grid, trajectory, objective(problem, trajectory, sample.target))
+
+
+def parts(
+    grid: Grid, cuts: Sequence[float], count: int, at_once: int
+) -> Iterator[tuple[Grid, list[int]]]:
+    """A finer grid, some steps at a time, and which of those steps end at a node of the coarse one.
+
+    Arguments:
+        grid: The coarse grid.
+        cuts: Times that steps must end at.
+        count: Into how many steps an interval is divided at least.
+        at_once: About how many steps to take at a time.
+    """
+    times, ends = list[float](), list[int]()
+    for k, (start, end) in enumerate(pairwise(grid.times)):
+        is_crossed = k in grid.projections
+        if times and (is_crossed or len(times) > at_once):
+            yield Grid(times, {}), ends
+            times, ends = [], []
+        if is_crossed:
+            yield Grid([start, end], {0: grid.projections[k]}), [0]
+            continue
+        times = [*(times or [start]), *unequal(start, end, cuts, count)[1:]]
+        ends.append(len(times) - 2)
+    if times:
+        yield Grid(times, {}), ends
 
 
 def breaks(problem: Problem, control: Control) -> list[float]:

@@ -56,6 +56,13 @@ class Order(NamedTuple):
     def __str__(self) -> str:
         return self.note if self.value is None else f"{self.value:.2f}"
 
+    @property
+    def brief(self) -> str:
+        """The order in a cell of a table: a number, "not yet", or a dash."""
+        if self.value is not None:
+            return f"{self.value:.2f}"
+        return "not yet" if self.note.startswith("not asymptotic yet") else "-"
+
 
 class Advice(NamedTuple):
     """A depth that was run.

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tabulate import tabulate
 
-from ..solver import ExplicitRungeKutta
+from ..solver import Solver
 from .terms import Advice, CLOSE, number, Optima, Order, Spread, told
 
 
@@ -63,7 +63,7 @@ class Certificate:
     @classmethod
     def unknown(
         cls,
-        solver: ExplicitRungeKutta,
+        solver: Solver,
         cost: float,
         reason: str,
         *,

@@ -174,7 +174,6 @@ def solver_from(name: str, n: int, rtol: float) -> Solver:
 
 def write(out: Path, comparison: Comparison, histories: dict[str, History]) -> None:
     """Writes report, data and pictures to a folder."""
-    certificate = comparison.certificate
     pictures = {
         "differences": (
             plot.differences(comparison),
@@ -196,7 +195,7 @@ def write(out: Path, comparison: Comparison, histories: dict[str, History]) -> N
     }
     verdict = Section(
         heading="Does it behave like its ODE?",
-        lead="" if certificate is None else certificate.verdict,
+        lead=comparison.verdict,
         table=comparison.certificate_table("html"),
     )
     rows = Section(

@@ -2,21 +2,18 @@
 
 import csv
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-import typer
 
 from ..catalogue import construct, parse_setting, problem_class, trainable
 from ..control import Control
-from ..evaluation import evaluate
-from ..learning import History, train
+from ..learning import History
 from ..learning.history import Record
 from ..problem import Problem, Sample, SolvedProblem
 from ..run import Job, load_checkpoint, RunFolder
-from ..run.config import Config
-from ..solver import Euler
+from .fit import Fit, held_out, trained
 from .networks import tell_changes
 from .options import default_dtype, problem_from, wrong_problem
 
@@ -87,7 +84,7 @@ def subject_of_spec(
     settings: Sequence[str],
     dtype: str,
     steps: int | None,
-    fit: Callable[[Problem, torch.Generator], "Fit"],
+    fit: Callable[[Problem, torch.Generator], Fit],
     seed: int,
     device: torch.device,
     check: Callable[[int], None],
@@ -125,90 +122,3 @@ def class_from(spec: str) -> type[Problem]:
         return problem_class(spec)
     except (ValueError, TypeError) as error:
         raise wrong_problem(spec, None, error) from None
-
-
-def is_classical(problem: Problem) -> bool:
-    """Whether every sample is the same, so that there is one cost to minimise exactly."""
-    if problem.data("train") is not None:
-        return False
-    one, other = (problem.sample(1, torch.Generator().manual_seed(s)).x0 for s in (0, 1))
-    return torch.equal(one, other)
-
-
-def held_out(problem: Problem, seed: int, device: torch.device) -> Sample:
-    """What to compare on: the test data, or fresh samples."""
-    fresh = torch.Generator().manual_seed(seed + 1)
-    sample = problem.data("test")
-    sample = sample or problem.sample(1 if is_classical(problem) else 256, fresh)
-    target = sample.target
-    return Sample(sample.x0.to(device), None if target is None else target.to(device))
-
-
-@dataclass
-class Fit:
-    """How a control is trained for a comparison.
-
-    Attributes:
-        spec: What names the problem.
-        problem: The problem.
-        iterations: Training steps; a default that suits the kind of problem if None.
-        lr: The learning rate of Adam.
-        batch_size: The samples of a step.
-        generator: The source of randomness.
-        device: Where to compute.
-        histories: What training measured so far.
-    """
-
-    spec: str
-    problem: Problem
-    iterations: int | None
-    lr: float
-    batch_size: int
-    generator: torch.Generator
-    device: torch.device
-    histories: dict[str, History] = field(default_factory=dict)
-
-    def run(self, control: Control, n: int) -> None:
-        """Trains a control under `n` Euler steps: L-BFGS on one cost, Adam on many."""
-        if is_classical(self.problem):
-            config, n_steps = Config(self.spec, optimizer="lbfgs", batch_size=1), 30
-        else:
-            config = Config(self.spec, optimizer="adam", lr=self.lr, batch_size=self.batch_size)
-            n_steps = self.epochs(30)
-        optimizer = config.make_optimizer(self.problem, control)
-        typer.echo(f"training {n} steps with {type(optimizer).__name__}", err=True)
-        self.histories[f"{n} steps"] = train(
-            self.problem,
-            control,
-            Euler(n),
-            optimizer,
-            n_steps=self.iterations or n_steps,
-            batch_size=config.batch_size,
-            generator=self.generator,
-        )
-
-    def epochs(self, count: int) -> int:
-        """How many training steps make so many epochs; 1,000 where there is no data set."""
-        data = self.problem.data("train")
-        return 1000 if data is None else max(1, count * len(data.x0) // self.batch_size)
-
-
-def trained(fit: Fit, n: int) -> tuple[Control, float | None]:
-    """A control trained at `n` Euler steps from one at `n / 2`, and the optimal cost there.
-
-    The coarse cost counts only where training reaches an optimum, which is on classical problems.
-    """
-    coarse = n // 2 if n % 2 == 0 else n
-    control = fit.problem.initial_control(coarse, fit.generator).to(fit.device)
-    fit.run(control, coarse)
-    if coarse == n:
-        return control, None
-    coarse_cost = None
-    if is_classical(fit.problem):
-        with torch.no_grad():
-            sample = held_out(fit.problem, fit.generator.initial_seed(), fit.device)
-            cost, _ = evaluate(fit.problem, control, Euler(coarse), sample)
-        coarse_cost = cost.mean().item()
-    control = control.refine()
-    fit.run(control, n)
-    return control, coarse_cost

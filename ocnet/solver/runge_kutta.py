@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import pairwise
 from typing import get_args, Literal, NamedTuple
 
 import torch
@@ -155,8 +156,17 @@ class ExplicitRungeKutta(Solver):
 
     def steps(self, grid: Grid, control: Control, x0: State) -> list[Step]:
         """The steps on a grid; the control is looked up once for each node of the tableau."""
-        starts = grid.times[:-1]
-        widths = [end - start for start, end in zip(starts, grid.times[1:], strict=True)]
+        steps = self.steps_over(list(pairwise(grid.times)), control, x0)
+        for k, projection in grid.projections.items():
+            steps[k] = Step(steps[k].h, steps[k].stages[:1], projection)
+        return steps
+
+    def steps_over(
+        self, spans: Sequence[tuple[float, float]], control: Control, x0: State
+    ) -> list[Step]:
+        """One step over each span of time; spans need not follow each other."""
+        starts = [start for start, _ in spans]
+        widths = [end - start for start, end in spans]
         stages = {}
         for c in dict.fromkeys(self.tableau.c):
             ts = [t + c * h for t, h in zip(starts, widths, strict=True)]
@@ -164,10 +174,7 @@ class ExplicitRungeKutta(Solver):
             t = as_times(ts, x0.device)
             stages[c] = list(map(Stage, ts, t.unbind(), laws))
         by_node = [stages[c] for c in self.tableau.c]
-        return [
-            Step(h, of_step[:1] if k in grid.projections else of_step, grid.projections.get(k))
-            for k, (h, *of_step) in enumerate(zip(widths, *by_node, strict=True))
-        ]
+        return [Step(h, of_step, None) for h, *of_step in zip(widths, *by_node, strict=True)]
 
     def advance(
         self, problem: Problem, steps: Sequence[Step], x: State, cost: Cost, target: Tensor | None

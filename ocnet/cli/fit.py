@@ -1,0 +1,153 @@
+"""How `ocnet compare SPEC` trains a control before it compares it."""
+
+from dataclasses import dataclass, field
+
+import torch
+import typer
+
+from ..control import Control
+from ..evaluation import evaluate
+from ..learning import Batches, History, train, training
+from ..learning.history import Record
+from ..problem import Problem, Sample
+from ..run.config import Config
+from ..solver import Euler
+
+
+MOST_STEPS = 30
+"""Steps of L-BFGS, of up to 20 iterations each."""
+
+OPTIMAL = 1e-4
+"""An optimum has a gradient of at most this share of the first one."""
+
+
+def is_classical(problem: Problem) -> bool:
+    """Whether every sample is the same, so that there is one cost to minimise exactly."""
+    if problem.data("train") is not None:
+        return False
+    one, other = (problem.sample(1, torch.Generator().manual_seed(s)).x0 for s in (0, 1))
+    return torch.equal(one, other)
+
+
+def held_out(problem: Problem, seed: int, device: torch.device) -> Sample:
+    """What to compare on: the test data, or fresh samples."""
+    fresh = torch.Generator().manual_seed(seed + 1)
+    sample = problem.data("test")
+    sample = sample or problem.sample(1 if is_classical(problem) else 256, fresh)
+    target = sample.target
+    return Sample(sample.x0.to(device), None if target is None else target.to(device))
+
+
+@dataclass
+class Fit:
+    """How a control is trained for a comparison.
+
+    Attributes:
+        spec: What names the problem.
+        problem: The problem.
+        iterations: Training steps; a default that suits the kind of problem if None.
+        lr: The learning rate of Adam.
+        batch_size: The samples of a step.
+        generator: The source of randomness.
+        device: Where to compute.
+        histories: What training measured so far.
+    """
+
+    spec: str
+    problem: Problem
+    iterations: int | None
+    lr: float
+    batch_size: int
+    generator: torch.Generator
+    device: torch.device
+    histories: dict[str, History] = field(default_factory=dict)
+
+    def run(self, control: Control, n: int) -> History:
+        """Trains a control under `n` Euler steps: L-BFGS on one cost, Adam on many."""
+        if is_classical(self.problem):
+            return self.minimise(control, n)
+        config = Config(self.spec, optimizer="adam", lr=self.lr, batch_size=self.batch_size)
+        optimizer = config.make_optimizer(self.problem, control)
+        typer.echo(f"training {n} steps with Adam", err=True)
+        history = train(
+            self.problem,
+            control,
+            Euler(n),
+            optimizer,
+            n_steps=self.iterations or self.epochs(30),
+            batch_size=self.batch_size,
+            generator=self.generator,
+        )
+        self.histories[f"{n} steps"] = history
+        return history
+
+    def minimise(self, control: Control, n: int) -> History:
+        """Minimises the one cost that there is, until a step changes nothing any more."""
+        optimizer = Config(self.spec, optimizer="lbfgs", batch_size=1).make_optimizer(
+            self.problem, control
+        )
+        is_fast = has_costates(self.problem, control, n, self.device)
+        solver = Euler(n, gradient="costate") if is_fast else Euler(n)
+        how = "the costate recursion" if is_fast else "backpropagation"
+        typer.echo(f"training {n} steps with LBFGS, gradients by {how}", err=True)
+        batches = Batches(self.problem, 1, self.generator)
+        records = list[Record]()
+        for record in training(self.problem, control, solver, optimizer, batches):
+            stands = bool(records) and record[1:] == records[-1][1:]
+            records.append(record)
+            if len(records) == (self.iterations or MOST_STEPS) or (stands and not self.iterations):
+                break
+        history = self.histories[f"{n} steps"] = History(records)
+        return history
+
+    def epochs(self, count: int) -> int:
+        """How many training steps make so many epochs; 1,000 where there is no data set."""
+        data = self.problem.data("train")
+        return 1000 if data is None else max(1, count * len(data.x0) // self.batch_size)
+
+
+def has_costates(problem: Problem, control: Control, n: int, device: torch.device) -> bool:
+    """Whether the costate recursion gives the gradient of backpropagation, which takes longer."""
+    x0, target = problem.sample(1, torch.Generator().manual_seed(0))
+    sample = Sample(x0.to(device), None if target is None else target.to(device))
+    parameters = [p for p in (*control.parameters(), *problem.parameters()) if p.requires_grad]
+    found = []
+    for gradient in ("backprop", "costate"):
+        try:
+            cost, _ = evaluate(problem, control, Euler(n, gradient=gradient), sample)
+            slopes = torch.autograd.grad(cost.mean(), parameters, allow_unused=True)
+        except (ValueError, RuntimeError):
+            # What is wrong with the problem itself, training says.
+            return False
+        found.append([torch.zeros(1) if slope is None else slope.cpu() for slope in slopes])
+    return all(map(torch.allclose, *found))
+
+
+def trained(fit: Fit, n: int) -> tuple[Control, float | None]:
+    """A control trained at `n` Euler steps from one at `n / 2`, and the optimal cost there.
+
+    The coarse cost counts only where training reaches an optimum at both depths, as it can on
+    classical problems.
+    """
+    coarse = n // 2 if n % 2 == 0 else n
+    control = fit.problem.initial_control(coarse, fit.generator).to(fit.device)
+    first = fit.run(control, coarse)
+    if coarse == n:
+        return control, None
+    coarse_cost = None
+    if is_classical(fit.problem):
+        with torch.no_grad():
+            sample = held_out(fit.problem, fit.generator.initial_seed(), fit.device)
+            cost, _ = evaluate(fit.problem, control, Euler(coarse), sample)
+        coarse_cost = cost.mean().item()
+    control = control.refine()
+    last = fit.run(control, n)
+    left = max(history.records[-1].grad_norm for history in (first, last))
+    if coarse_cost is not None and not left <= OPTIMAL * first.records[0].grad_norm:
+        typer.echo(
+            f"training stopped before an optimum (gradient {left:.1e}, at first "
+            f"{first.records[0].grad_norm:.1e}): no estimate of the continuous optimum",
+            err=True,
+        )
+        return control, None
+    return control, coarse_cost
