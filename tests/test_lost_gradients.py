@@ -130,7 +130,7 @@ MODES = [
 @pytest.mark.parametrize("solver", MODES, ids=repr)
 @pytest.mark.parametrize("how", ["where", "sign", "heaviside", "float"])
 def test_switch_times_are_refused(solver: Solver, how: str) -> None:
-    said = rf"Switched.dynamics failed at {__file__}:\d+"
+    said = r"Switched.dynamics \(.*test_lost_gradients.py:\d+.*\) fails:"
     with pytest.raises(ValueError, match=said):
         solved(Switched(how), solver)
     with torch.no_grad():
@@ -171,7 +171,7 @@ def test_gradients_inside_of_dynamics_name_what_works(solver: Solver) -> None:
         with pytest.raises((ValueError, RuntimeError), match=r"func|functorch"):
             solved(problem, solver)
     if "checkpoint" in repr(solver):
-        with pytest.raises(RuntimeError, match='Works.dynamics failed .*take gradient="backprop"'):
+        with pytest.raises(RuntimeError, match=r'Works.dynamics .* fails: .*gradient="backprop"'):
             solved(Works(), solver)
         return
     x, _ = solved(Works(), solver)
@@ -362,7 +362,7 @@ def test_a_function_with_its_own_backward_pass_may_take_gradients_inside(solver:
             return u - SquareSlope.apply(x)  # pyright: ignore[reportOperatorIssue]
 
     if "costate" in repr(solver):
-        with pytest.raises(ValueError, match="Descent.dynamics failed .*setup_context"):
+        with pytest.raises(ValueError, match="Descent.dynamics .* fails: .*setup_context"):
             solved(Descent(), solver)
         return
     control, x0 = PiecewiseConstant(0.0, 1.0, 10, (1,)), torch.ones(1, 1, requires_grad=True)

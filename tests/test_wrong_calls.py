@@ -113,7 +113,10 @@ CASES: list[tuple[Callable[[], Any], str]] = [
     (lambda: solved(changed(t0=math.nan)), "t0=nan"),
     (lambda: solved(changed(dynamics=lambda t, x, u: None)), "dynamics must return .*NoneType"),
     (lambda: solved(changed(dynamics=lambda t, x, u: x[0])), r"dynamics must return .*\(2,\)"),
-    (lambda: solved(changed(dynamics=lambda t, x, u: x @ x)), "dynamics failed at .*wrong_calls"),
+    (
+        lambda: solved(changed(dynamics=lambda t, x, u: x @ x)),
+        r"dynamics \(.*wrong_calls.py:\d+\) fails:",
+    ),
     (lambda: ocnet.Projection(1.0, 0.5, nn.Identity()), "start=1.0 and end=0.5"),
     (lambda: ocnet.Quadratic(torch.ones(2), torch.eye(1)), r"Q .*\(2,\)"),
     (lambda: ocnet.Quadratic(torch.eye(2), torch.ones(1, 3)), r"R .*\(1, 3\)"),

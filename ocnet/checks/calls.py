@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
+from .._blame import in_one_line
 from ..problem import Problem
 from .finding import (
     Finding,
     FUNCTIONS,
-    in_one_line,
     named,
     place,
     Point,

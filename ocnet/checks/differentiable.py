@@ -6,8 +6,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from .._blame import in_one_line
 from ..problem import Problem
-from .finding import Finding, FUNCTIONS, in_one_line, place, Point, ProblemError, written
+from .finding import Finding, FUNCTIONS, place, Point, ProblemError, written
 from .mixing import quiet, tracked
 
 

@@ -1,18 +1,14 @@
 """What is wrong with a function of the user's: its name, where it is written, and why."""
 
-import functools
 import inspect
-import os
-import sysconfig
 import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import nn, Tensor
 
+from .._blame import at_line, told, users_frames
 from ..errors import OcnetError
 from ..problem import Problem
 
@@ -99,71 +95,6 @@ def place(problem: Problem, name: str) -> str:
     return "" if code is None else at_line(code.co_filename, code.co_firstlineno)
 
 
-def at_line(file: str, line: int) -> str:
-    """A place in a file, "cart.py:12"; below the working directory the path is relative."""
-    path = os.path.relpath(file) if Path(file).is_relative_to(Path.cwd()) else file
-    return f"{path}:{line}"
-
-
-@functools.cache
-def library_folders() -> tuple[str, ...]:
-    """The folders whose code is not the user's."""
-    own = Path(__file__).parents[1]
-    return tuple(
-        f"{folder}{os.sep}"
-        for folder in (own, Path(torch.__file__).parent, sysconfig.get_paths()["stdlib"])
-    )
-
-
-LIBRARIES = ("numpy", "jaxtyping", "beartype")
-"""Packages whose code is not the user's."""
-
-
-def is_users(file: str) -> bool:
-    """Whether a file of a traceback holds code of the user's."""
-    inside = any(f"{os.sep}site-packages{os.sep}{name}{os.sep}" in file for name in LIBRARIES)
-    site = f"{os.sep}site-packages{os.sep}" in file
-    folders = library_folders()[:2] if site else library_folders()
-    return not inside and not file.startswith("<") and not file.startswith(folders)
-
-
-def users_frames(error: BaseException) -> list[tuple[str, int, str]]:
-    """File, line and function of the user's frames in a traceback, the outermost first."""
-    frames, trace = [], error.__traceback__
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        if is_users(code.co_filename):
-            frames.append((code.co_filename, trace.tb_lineno, code.co_name))
-        trace = trace.tb_next
-    return frames
-
-
-HINTS = (
-    ("numpy", "use torch's functions in place of numpy's"),
-    ("data pointer", "use torch's functions, and no values taken out of tensors"),
-    (".item()", "use torch's functions, and no values taken out of tensors"),
-    ("can be converted to Python scalars", "use torch's functions in place of math's"),
-    ("cannot be converted to Scalar", "use torch's functions in place of math's"),
-    ("Boolean value of Tensor", "use torch.where in place of if"),
-    ("data-dependent control flow", "use torch.where in place of if"),
-    ("stack expects each tensor", "x[..., 0] and u[..., 0] are components whatever the batch"),
-    ("in-place operation", "write nothing into t, x, u or target: make new tensors"),
-    ("expected scalar type", "t.to(x) converts a time to the state's type"),
-    ("to have the same dtype", "t.to(x) converts a time to the state's type"),
-)
-"""What to do about errors that contain certain words."""
-
-
-def in_one_line(error: BaseException) -> str:
-    """An error and what to do about it, in one line."""
-    told = next(iter(str(error).strip().splitlines()), "")
-    # What torch advises next is not always good advice here.
-    told = told.split(". ")[0]
-    hint = next((advice for words, advice in HINTS if words in str(error)), "")
-    told = f"{type(error).__name__}: {told}".rstrip(". ")
-    return f"{told}; {hint}." if hint else f"{told}."
-
-
 def named(error: Exception, function: str | None = None) -> ProblemError | None:
     """The error that names the user's function, file and line; None if there is none of those.
 
@@ -172,13 +103,9 @@ def named(error: Exception, function: str | None = None) -> ProblemError | None:
         function: The name of the function; that of the outermost of the user's frames if None.
     """
     frames = users_frames(error)
-    if not frames:
+    if not frames and not hasattr(error, "formula"):
         return None
-    (file, line, inner), outer = frames[-1], function or frames[0][2]
-    where = (
-        at_line(file, line) if inner in (outer, "<lambda>") else f"{at_line(file, line)} in {inner}"
-    )
-    return ProblemError(f"{outer} ({where}) fails: {in_one_line(error)}")
+    return ProblemError(told(error, function or (frames[0][2] if frames else "")))
 
 
 @contextmanager
@@ -193,10 +120,10 @@ def naming() -> Iterator[None]:
     except ProblemError:
         raise
     except Exception as error:
-        told = named(error)
-        if told is None:
+        explained = named(error)
+        if explained is None:
             raise
-        raise told from error
+        raise explained from error
 
 
 def refuse(findings: Sequence[Finding]) -> None:

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 
 from torch import nn
 
+from .._blame import at_line
 from ..problem import Problem, SolvedProblem
-from .finding import at_line, code_of, Finding
+from .finding import code_of, Finding
 
 
 NEAR = 0.85

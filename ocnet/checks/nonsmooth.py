@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .finding import at_line, Finding, is_users
+from .._blame import at_line, is_users
+from .finding import Finding
 
 
 CLOSE, NEARBY = 1e-3, 0.1

@@ -40,7 +40,7 @@ class Feedback(Control):
         try:
             return self.policy(t, x)
         except EXPLAINED as error:
-            blame(error, called(self.policy, "forward"), x)
+            blame(error, called(self.policy, "forward"))
             raise
 
     def refine(self) -> "Feedback":

@@ -167,7 +167,7 @@ def vector_field(problem: Problem, t: Time, x: State, u: ControlValue, shape: tu
     try:
         f = problem.dynamics(t, x, u)
     except EXPLAINED as error:
-        blame(error, called(problem, "dynamics"), x)
+        blame(error, called(problem, "dynamics"))
         raise
     if not isinstance(f, Tensor):
         raise TypeError(f"dynamics must return a tensor, but got {type(f).__name__}.")
@@ -188,7 +188,7 @@ def stage_cost(problem: Problem, t: Time, x: State, u: ControlValue, target: Ten
         t, x, u: Where it is asked for.
         target: What it compares with, or None.
     """
-    with blamed(called(problem, "stage_cost"), x):
+    with blamed(called(problem, "stage_cost")):
         cost = problem.stage_cost(t, x, u, target)
     return as_cost("stage_cost", cost, x)
 

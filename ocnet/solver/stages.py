@@ -46,7 +46,7 @@ class Nodes(list[Node]):
         if not self.problem.has_stage_cost:
             return 0.0
         x = self[0].x
-        with blamed(called(self.problem, "stage_cost"), x):
+        with blamed(called(self.problem, "stage_cost")):
             cost = self.problem.running_cost(self, self.target)
         return as_cost("running_cost", cost, x)
 
