@@ -185,6 +185,7 @@ NETWORKS: list[Case] = [
     (lambda: nets.SquaredError()(LOGITS, LABELS - 1), "labels", "-1"),
     (lambda: nets.accuracy(LOGITS, LABELS[:2]), "target", r"\(2,\)"),
     (lambda: nets.accuracy(LOGITS, LABELS + 5), "labels", "7"),
+    (lambda: nets.accuracy(LOGITS[:1], LABELS[:1] + 4), "labels", "4"),
     (lambda: nets.accuracy(LOGITS, [0, 1, 2, 0]), "target", r"\[0, 1, 2, 0\]"),
     (lambda: nets.wrap(3), "network", "3"),
     (lambda: nets.wrap(nn.Linear(2, 3)), "wrap", "Linear"),

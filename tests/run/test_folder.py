@@ -1,11 +1,16 @@
-"""The folder of a run: what it refuses, and how many checkpoints it keeps."""
+"""The folder of a run: what it refuses, who owns it, and how many checkpoints it keeps."""
 
+import os
+import re
+import time
 from pathlib import Path
 
 import pytest
 
-from ocnet.run import Config, RunFolder
+from ocnet.origin import library
+from ocnet.run import Config, FolderInUse, RunFolder
 from ocnet.run.checkpoint import PART
+from ocnet.run.lock import owned
 
 
 @pytest.mark.parametrize("name", ["notes.txt", ".hidden", "config.json", "checkpoints/"])
@@ -39,3 +44,18 @@ def test_the_last_two_checkpoints_are_kept(tmp_path: Path) -> None:
         folder.save(step, {"step": step})
     assert [int(path.stem) for path in folder.saved()] == [100, 1000]
     assert folder.latest() == {"step": 1000}
+
+
+def test_a_folder_in_use_is_refused_at_once(tmp_path: Path) -> None:
+    with owned(tmp_path, print):
+        began = time.perf_counter()
+        with pytest.raises(FolderInUse, match=rf"{tmp_path} is in use by .*{os.getpid()}"):
+            with owned(tmp_path, print):
+                pass
+        assert time.perf_counter() - began < 0.9
+    with owned(tmp_path, pytest.fail):
+        pass
+
+
+def test_what_the_library_was_is_noted_in_sixteen_digits() -> None:
+    assert re.fullmatch("[0-9a-f]{16}", library())

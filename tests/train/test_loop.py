@@ -67,6 +67,21 @@ def test_the_loop_is_the_one_written_out(clip: float | None) -> None:
     assert [record.step for record in records] == list(range(10))
 
 
+def test_a_batch_is_taken_when_its_step_comes() -> None:
+    problem, control, parameters = network()
+    given = []
+
+    def batches() -> Iterator[Sample]:
+        for batch in Batches(problem, 8, torch.Generator().manual_seed(3)):
+            given.append(batch)
+            yield batch
+
+    steps = training(problem, control, Euler(3), torch.optim.SGD(parameters), batches())
+    for n in (1, 2, 3):
+        next(steps)
+        assert len(given) == n
+
+
 def trained(engine: Engine, dtype: torch.dtype, norm: bool = False) -> tuple[list, list[float]]:
     """Parameters and costs of ten steps; without batch norm the parts of a batch add up exactly."""
     torch.set_default_dtype(dtype)
