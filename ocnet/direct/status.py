@@ -7,6 +7,7 @@ from .method import Code, Outcome
 from .optimality import given_violations, step_width
 from .restoration import violation_norm
 from .transcription import Transcription
+from .violated import worst_violation
 
 
 def describe(
@@ -105,43 +106,9 @@ def unbounded(
     cost = float(lin.along.values[1][:, i].sum() + lin.end.values[0][:, i].sum())
     most = float(it.u[:, i].abs().max())
     if violation > 1e-6 * (1 + most) or cost > 0:
-        return "diverged", f"the variables grew to {most:.1e} with violation {violation:.1e}"
+        where = worst_violation(nlp, it, lin, i, tolerance)
+        return "diverged", f"the control grew to {most:.1e}, {where}"
     return "unbounded", f"the cost fell to {cost:.1e} while the control grew to {most:.1e}"
-
-
-def worst_violation(
-    nlp: Transcription, it: Iterate, lin: Linearisation, i: int, tolerance: float
-) -> str:
-    """The constraint that is violated most by more than the tolerance, by how much and when.
-
-    Arguments:
-        nlp: The discretised problem.
-        it: The variables.
-        lin: The linearisation there.
-        i: Which instance.
-        tolerance: What counts as a violation.
-    """
-    h, t0 = float(step_width(nlp, it)[i]), float(nlp.problem.t0)
-    bounded, end_bounded = nlp.along.bounded, nlp.end.bounded
-    ending, last = lin.rows_end[:, i, end_bounded:] + nlp.room, nlp.points.last
-    at_end = ending.new_full((1, nlp.along.rows), -1.0)
-    at_end[:, last] = ending[:, nlp.end.rows - len(last) :]
-    candidates = [
-        ("dynamics", lin.defect[:, i].abs(), 1),
-        ("path_constraint", torch.cat([lin.rows[:, i, bounded:] + nlp.room, at_end]), 0),
-        ("terminal_constraint", lin.end.values[1][:, i].abs(), nlp.n),
-        ("terminal_inequality", ending[:, : nlp.end.rows - len(last)], nlp.n),
-    ]
-    worst, text = tolerance, "all constraints hold"
-    for name, value, first in candidates:
-        if value.numel() == 0:
-            continue
-        most = float(value.max())
-        if most > worst:
-            k, row = divmod(int(value.argmax()), value.shape[-1])
-            worst = most
-            text = f"{name}[{row}] is violated by {most:.3g} at t={t0 + h * (first + k):.4g}"
-    return text
 
 
 def where_not_finite(nlp: Transcription, it: Iterate, lin: Linearisation, i: int) -> str:
