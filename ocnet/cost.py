@@ -83,7 +83,7 @@ class StageSum(StageCost):
     def __init__(self, weights: tuple[float | Tensor, ...], costs: tuple[StageCost, ...]):
         super().__init__()
         self.weights = weights
-        self.costs = nn.ModuleList(costs)
+        self.costs: nn.ModuleList = nn.ModuleList(costs)
 
     def forward(self, t: Time, x: State, u: Any, target: Tensor | None = None) -> Cost:
         parts = zip(self.weights, self.costs, strict=True)
@@ -96,7 +96,7 @@ class TerminalSum(TerminalCost):
     def __init__(self, weights: tuple[float | Tensor, ...], costs: tuple[TerminalCost, ...]):
         super().__init__()
         self.weights = weights
-        self.costs = nn.ModuleList(costs)
+        self.costs: nn.ModuleList = nn.ModuleList(costs)
 
     def forward(self, x: State, target: Tensor | None = None) -> Cost:
         parts = zip(self.weights, self.costs, strict=True)

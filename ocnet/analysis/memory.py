@@ -157,8 +157,8 @@ class LiveMemory(TorchDispatchMode):
     def __init__(self, resized: bool = False):
         super().__init__()
         self.resized = resized
-        self.peak = 0
-        self.bytes = 0
+        self.peak: int = 0
+        self.bytes: int = 0
         self.storages: dict[int, Any] = {}
         self.sizes: dict[int, int] = {}
 

@@ -21,7 +21,7 @@ class Draws(TorchDispatchMode):
     or one of the user's, on any device.
     """
 
-    seen = False
+    seen: bool = False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None

@@ -18,6 +18,9 @@ class Start(nn.Module):
         drawn: Whether the initial state is one that the problem itself draws.
     """
 
+    problem: Problem
+    drawn: bool
+
     def __init__(self, problem: Problem, drawn: bool):
         super().__init__()
         self.problem, self.drawn = problem, drawn

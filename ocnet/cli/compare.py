@@ -1,6 +1,7 @@
 """`ocnet compare SPEC|RUN`: a control trained under Euler, compared under other solvers."""
 
 import webbrowser
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from ..analysis.comparison import Comparison
 from ..analysis.measurement import compare
 from ..learning import History
 from ..report import Section, write_report
-from ..solver import Euler, Heun, RK4, RK38, Solver, TorchDiffEq
+from ..solver import Euler, ExplicitRungeKutta, Heun, RK4, RK38, Solver, TorchDiffEq
 from ..solver.ode import FIXED
 from . import checks
 from .options import (
@@ -30,7 +31,12 @@ from .subject import DTYPES, Fit, subject_of_run, subject_of_spec
 from .trust import check_trust, TrustOption
 
 
-OWN = {"euler": Euler, "heun": Heun, "rk4": RK4, "rk38": RK38}
+OWN: dict[str, Callable[..., ExplicitRungeKutta]] = {
+    "euler": Euler,
+    "heun": Heun,
+    "rk4": RK4,
+    "rk38": RK38,
+}
 
 
 def register(app: typer.Typer) -> None:

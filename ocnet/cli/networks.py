@@ -58,7 +58,7 @@ class TrainedNetwork:
     def __init__(self, run: Path):
         folder = RunFolder(run)
         self.config: Config = folder.config()
-        self.job = Job(self.config)
+        self.job: Job = Job(self.config)
         problem, control = self.job.problem, self.job.control
         if not isinstance(problem, ResidualProblem):
             raise ValueError(f"{run} is a run of {self.config.problem}, not a residual network.")
@@ -67,7 +67,7 @@ class TrainedNetwork:
             raise FileNotFoundError(f"{run} has no checkpoint yet: `ocnet resume {run}` first.")
         self.job.load_model(state.get("job", state))
         tell_changes(run, state, self.job)
-        self.network = ResNet(problem, control).eval()  # pyright: ignore[reportArgumentType]
+        self.network: ResNet = ResNet(problem, control).eval()  # pyright: ignore[reportArgumentType]
         if (problem.readouts.batches == 0).any():
             self.collect(self.network)
 

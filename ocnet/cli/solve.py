@@ -1,6 +1,7 @@
 """`ocnet solve SPEC`: the optimal control of a problem, and what proves it."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -9,8 +10,8 @@ import typer
 from tabulate import tabulate
 
 from ..certificate import Certificate
-from ..direct import Adam, InteriorPoint, LBFGS, Solution, solve, SuccessiveApproximation
-from ..solver import Euler, Heun, RK4, RK38
+from ..direct import Adam, InteriorPoint, LBFGS, Method, Solution, solve, SuccessiveApproximation
+from ..solver import Euler, ExplicitRungeKutta, Heun, RK4, RK38
 from . import checks
 from .options import (
     default_dtype,
@@ -26,8 +27,13 @@ from .options import (
 )
 
 
-SOLVERS = {"euler": Euler, "heun": Heun, "rk4": RK4, "rk38": RK38}
-METHODS = {
+SOLVERS: dict[str, Callable[..., ExplicitRungeKutta]] = {
+    "euler": Euler,
+    "heun": Heun,
+    "rk4": RK4,
+    "rk38": RK38,
+}
+METHODS: dict[str, Callable[..., Method]] = {
     "interior-point": InteriorPoint,
     "lbfgs": LBFGS,
     "adam": Adam,

@@ -38,8 +38,10 @@ class Galerkin(OpenLoop):
         super().__init__(t0, t1)
         check_count("n_basis", n_basis)
         self.n_basis = n_basis
-        self.shape = (shape,) if isinstance(shape, int) else tuple(shape)
-        self.path = nn.Parameter(torch.zeros(n_basis, *self.shape, dtype=dtype, device=device))
+        self.shape: tuple[int, ...] = (shape,) if isinstance(shape, int) else tuple(shape)
+        self.path: nn.Parameter = nn.Parameter(
+            torch.zeros(n_basis, *self.shape, dtype=dtype, device=device)
+        )
 
     @staticmethod
     @abc.abstractmethod

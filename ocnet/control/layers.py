@@ -30,7 +30,7 @@ class Layers(Control):
                     f"layers must be modules, but layers[{k}] is a {type(layer).__name__}."
                 )
         super().__init__(t0, t1, len(layers))
-        self.layers = nn.ModuleList(layers)
+        self.layers: nn.ModuleList = nn.ModuleList(layers)
 
     def laws(self, ts: Sequence[float], side: Side = "right") -> Sequence[Law]:
         return [lambda x, u=self.layers[k]: u for k in self.intervals(ts, side)]

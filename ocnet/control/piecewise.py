@@ -41,7 +41,9 @@ class PiecewisePolynomial(OpenLoop):
             check_count("shape", size)
         self.shape = shape
         size = self.n_values(n_intervals)
-        self.path = nn.Parameter(torch.zeros(size, *shape, dtype=dtype, device=device))
+        self.path: nn.Parameter = nn.Parameter(
+            torch.zeros(size, *shape, dtype=dtype, device=device)
+        )
 
     @staticmethod
     @abc.abstractmethod

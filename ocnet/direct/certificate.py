@@ -135,6 +135,11 @@ class Instances(Problem):
         solution: The solution of the batch.
     """
 
+    t0: float
+    t1: float
+    state_shape: tuple[int, ...]
+    control_shape: tuple[int, ...] | None
+
     def __init__(self, solution: "Solution"):
         super().__init__()
         problem = solution.batch.problem
@@ -143,7 +148,7 @@ class Instances(Problem):
         self.t0, self.t1 = problem.t0, problem.t1
         self.state_shape, self.control_shape = (nlp.nx,), (nlp.nu,)
         self.register_buffer("constants", extended(nlp, solution)[:, nlp.nx :])
-        self.at = PointsInTime(nlp.points)
+        self.at: PointsInTime = PointsInTime(nlp.points)
 
     constants: Tensor
 

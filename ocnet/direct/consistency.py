@@ -15,6 +15,7 @@ from ..solver.stages import Nodes, slope, Stage
 from .iterate import Iterate, largest, Linearisation
 from .method import Outcome
 from .optimality import step_width
+from .points import Points
 from .transcription import Transcription
 
 
@@ -47,10 +48,15 @@ class Apart(Problem):
         z: The extended states, which hold the constants found, `(batch, nz)`.
     """
 
+    points: Points
+    z: Tensor
+    own: dict[str, Tensor]
+    shared: dict[str, Tensor]
+
     def __init__(self, nlp: Transcription, z: Tensor):
         super().__init__()
         self.points, self.z, self.own, self.shared = nlp.points, z, nlp.own, nlp.shared
-        self.state_shape = tuple(nlp.problem.state_shape)
+        self.state_shape: tuple[int, ...] = tuple(nlp.problem.state_shape)
 
     @property
     def has_stage_cost(self) -> bool:

@@ -107,18 +107,20 @@ class Augmented(Problem):
         theta: The constants to start from (final time and parameters), `(batch, constants)`.
     """
 
-    state_shape = (1,)
+    nlp: Transcription
+
+    state_shape: tuple[int, ...] = (1,)
 
     def __init__(self, nlp: Transcription, theta: Tensor):
         super().__init__()
         self.nlp, size = nlp, len(nlp.x0)
         zeros = nlp.x0.new_zeros
-        self.held = AugmentedMultipliers(
+        self.held: AugmentedMultipliers = AugmentedMultipliers(
             zeros(size, nlp.n_psi), zeros(nlp.n, size, nlp.along.rows), zeros(size, nlp.end.rows),
             10.0,
         )  # fmt: skip
-        self.control_shape = (nlp.n, size, nlp.nu)
-        self.v_theta = nn.Parameter(free(theta, *nlp.theta_bounds))
+        self.control_shape: tuple[int, ...] | None = (nlp.n, size, nlp.nu)
+        self.v_theta: nn.Parameter = nn.Parameter(free(theta, *nlp.theta_bounds))
 
     def variables(self, v: Tensor) -> tuple[Tensor, Tensor]:
         """Controls and constants between their bounds."""
@@ -181,7 +183,7 @@ class FirstOrder(Method):
     steps_per_round: int = 30
     tolerance: float = 1e-5
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_integer("max_iterations", self.max_iterations)
         check_integer("steps_per_round", self.steps_per_round)
         check_tolerance(self.tolerance)
@@ -273,7 +275,7 @@ class Adam(FirstOrder):
     steps_per_round: int = 1000
     lr: float = 1e-2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check_real("lr", self.lr, 1e-12, 1e3)
 

@@ -14,12 +14,15 @@ class Inequalities:
         rows: How many rows `g` has.
     """
 
+    lower: Tensor
+    upper: Tensor
+
     def __init__(self, lower: Tensor, upper: Tensor, rows: int):
-        self.at_lower = lower.isfinite().nonzero()[:, 0]
-        self.at_upper = upper.isfinite().nonzero()[:, 0]
+        self.at_lower: Tensor = lower.isfinite().nonzero()[:, 0]
+        self.at_upper: Tensor = upper.isfinite().nonzero()[:, 0]
         self.lower, self.upper = lower[self.at_lower], upper[self.at_upper]
         self.rows = rows
-        self.bounded = len(self.lower) + len(self.upper)
+        self.bounded: int = len(self.lower) + len(self.upper)
 
     def __len__(self) -> int:
         return self.bounded + self.rows

@@ -107,7 +107,7 @@ class InteriorPoint(Method):
     max_iterations: int = 1000
     sweep: Sweep = "auto"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_integer("max_iterations", self.max_iterations)
         if self.tolerance is not None:
             check_tolerance(self.tolerance)

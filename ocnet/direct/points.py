@@ -20,7 +20,7 @@ class Call(nn.Module):
         super().__init__()
         self.problem = problem
 
-    def forward(self, function: Callable, *args: Any) -> Any:
+    def forward(self, function: Callable[..., Any], *args: Any) -> Any:
         return function(*args)
 
 
@@ -40,13 +40,19 @@ class Points:
         last: Which rows of the path constraint hold at the final time too.
     """
 
+    problem: Problem
+    tableau: Tableau
+    h: float
+
     def __init__(self, problem: Problem, tableau: Tableau, h: float):
         self.problem, self.tableau, self.h = problem, tableau, h
-        self.call = Call(problem)
-        self.nx = torch.Size(problem.state_shape).numel()
-        self.free_time = problem.final_time_bounds is not None
-        self.static = {name: own_value(problem, name) for name in problem.static_parameters}
-        self.nz = self.nx + self.free_time + sum(v.numel() for v in self.static.values())
+        self.call: Call = Call(problem)
+        self.nx: int = torch.Size(problem.state_shape).numel()
+        self.free_time: bool = problem.final_time_bounds is not None
+        self.static: dict[str, Tensor] = {
+            name: own_value(problem, name) for name in problem.static_parameters
+        }
+        self.nz: int = self.nx + self.free_time + sum(v.numel() for v in self.static.values())
         self.last: list[int] = []
 
     def constants(self, z: Tensor) -> dict[str, Tensor]:
@@ -58,7 +64,9 @@ class Points:
             start += like.numel()
         return values
 
-    def replaced(self, function: Callable, z: Tensor, own: dict[str, Tensor], *args: Any) -> Any:
+    def replaced(
+        self, function: Callable[..., Any], z: Tensor, own: dict[str, Tensor], *args: Any
+    ) -> Any:
         """`function(z, *args)` while the problem's parameters have the values given."""
         values = {**own, **self.constants(z)}
         if not values:

@@ -123,14 +123,14 @@ SMALL = 16
 """Batches up to this size are swept by NumPy on a CPU: its calls cost a fifth of torch's."""
 
 
-def steps_of(*values: Tensor) -> list[list]:
+def steps_of(*values: Tensor) -> list[list[Any]]:
     """Each value's matrices by time: NumPy's for a small batch on a CPU, torch's otherwise."""
     if values[0].device.type == "cpu" and values[0].shape[1] <= SMALL:
         return [list(value.numpy()) for value in values]
     return [list(value.unbind()) for value in values]
 
 
-def stacked(values: list) -> Tensor:
+def stacked(values: list[Any]) -> Tensor:
     """Matrices of either kind in one tensor, with time first."""
     return (
         torch.stack(values) if isinstance(values[0], Tensor) else torch.from_numpy(np.stack(values))

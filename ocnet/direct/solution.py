@@ -241,7 +241,7 @@ TENSORS = ("cost", "costates", "hamiltonian", "violation", "final_time", "iterat
 """The fields of a solution that are one tensor each."""
 
 
-def runge_kutta(tableau: list, n: int) -> ExplicitRungeKutta:
+def runge_kutta(tableau: list[Any], n: int) -> ExplicitRungeKutta:
     """The method with a tableau that was written as lists."""
     a, b, c, order = tableau
     given = Tableau(tuple(map(tuple, a)), tuple(b), tuple(c), order)

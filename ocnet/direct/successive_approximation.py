@@ -20,10 +20,13 @@ class SweepHistory:
         like: Controls, shape `(time, batch, nu)`.
     """
 
+    controls: Tensor
+    changes: Tensor
+
     def __init__(self, most: int, like: Tensor):
         self.most = most
         self.controls = self.changes = like.new_zeros(0, *like.shape)
-        self.known = like.new_zeros(0, like.shape[1], dtype=torch.bool)
+        self.known: Tensor = like.new_zeros(0, like.shape[1], dtype=torch.bool)
 
     def mixed(self, u: Tensor, swept: Tensor) -> Tensor:
         """The combination of all sweeps whose changes cancel best."""
@@ -92,7 +95,7 @@ class SuccessiveApproximation(Method):
     tolerance: float = 1e-6
     memory: int = 10
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_integer("max_iterations", self.max_iterations)
         check_real("rho", self.rho, 1e-10, 1e10)
         check_integer("inner", self.inner, most=1000)

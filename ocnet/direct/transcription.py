@@ -3,14 +3,14 @@
 import copy
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, TYPE_CHECKING
+from typing import Any, Literal, NamedTuple, TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.func import vmap
 
 from ..control.base import equal_times
-from ..problem import Batch
+from ..problem import Batch, Problem
 from ..solver import ExplicitRungeKutta
 from . import structure
 from .check import check_batch, check_bounds, own_value
@@ -88,24 +88,34 @@ class Transcription:
         way: How torch evaluates the functions at many points.
     """
 
+    invalid: dict[int, str]
+    problem: Problem
+    n: int
+    nx: int
+    nz: int
+    share: float
+    hold: float
+    shared: dict[str, Tensor]
+    own: dict[str, Tensor]
+
     def __init__(self, batch: Batch, solver: ExplicitRungeKutta):
         batch, self.invalid = without_invalid(batch)
         check_batch(batch)
         check_integer("The solver's n", solver.n, most=MOST_STEPS)
         problem, x0, target, parameters = batch
         self.problem, self.n = problem, solver.n
-        self.points = Points(problem, solver.tableau, (problem.t1 - problem.t0) / solver.n)
-        self.shape = problem.batch_shape(x0)
-        self.x0 = x0.reshape(math.prod(self.shape), -1)
+        self.points: Points = Points(problem, solver.tableau, (problem.t1 - problem.t0) / solver.n)
+        self.shape: torch.Size = problem.batch_shape(x0)
+        self.x0: Tensor = x0.reshape(math.prod(self.shape), -1)
         self.nx, self.nz = self.points.nx, self.points.nz
-        self.nu = math.prod(problem.control_shape or ())
-        self.s = self.x0.new_tensor(equal_times(problem.t0, problem.t1, self.n))
+        self.nu: int = math.prod(problem.control_shape or ())
+        self.s: Tensor = self.x0.new_tensor(equal_times(problem.t0, problem.t1, self.n))
         self.weight: float | None = None
         self.share, self.hold = 1.0, 0.0
-        self.room = 0.0
+        self.room: float = 0.0
         self.kernel: Kernel | None = None
-        self.anchor = self.x0.new_zeros(len(self.x0), self.nz - self.nx)
-        self.scale = self.x0.new_ones(len(self.x0))
+        self.anchor: Tensor = self.x0.new_zeros(len(self.x0), self.nz - self.nx)
+        self.scale: Tensor = self.x0.new_ones(len(self.x0))
         self.shared, self.own = self.sorted(parameters)
         self.target: Tensor | None = target
         if target is not None:
@@ -113,7 +123,7 @@ class Transcription:
         self.way: Way = "apart"
         self.set_bounds()
 
-    def sorted(self, parameters: dict[str, Tensor]) -> tuple[dict, dict]:
+    def sorted(self, parameters: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The parameters that all instances share, and those that each has of its own."""
         shared, own = {}, {}
         for name, value in parameters.items():
@@ -160,12 +170,12 @@ class Transcription:
             self.free = None if bool(rows.all()) else rows
             self.points.last = structure.of_states(reads, self.nz)
         _, psi, omega = self.first_rows()
-        self.n_psi = psi.shape[-1]
+        self.n_psi: int = psi.shape[-1]
         theta, any_u = torch.full_like(low, inf), torch.full_like(u_low, inf)
-        self.along = Inequalities(
+        self.along: Inequalities = Inequalities(
             torch.cat([-free, -theta, u_low]), torch.cat([free, theta, u_high]), g.shape[-1]
         )
-        self.end = Inequalities(
+        self.end: Inequalities = Inequalities(
             torch.cat([-free, low, -any_u]), torch.cat([free, high, any_u]), omega.shape[-1]
         )
 
@@ -314,7 +324,7 @@ class Transcription:
             path.append(z)
         return torch.stack(path)
 
-    def at_points(self, function: Callable, *args: Tensor) -> tuple[Tensor, ...]:
+    def at_points(self, function: Callable[..., Any], *args: Tensor) -> tuple[Tensor, ...]:
         """`function` at each point by itself, so that each has its time and its parameters."""
         lead, size = args[0].shape[:-2], args[0].shape[-2]
         of_points = [a.dim() - len(lead) for a in args]

@@ -16,7 +16,7 @@ from .._arguments import check_range
 Covariance = Callable[[Tensor], Tensor]
 """A stationary kernel `k(r)` of the distances `r >= 0`, with `k(0) = 1`; any function will do."""
 
-MATERN = {
+MATERN: dict[float, Callable[[Tensor], Tensor | float]] = {
     0.5: lambda z: 1,
     1.5: lambda z: 1 + z,
     2.5: lambda z: 1 + z + z.square() / 3,
@@ -41,7 +41,7 @@ class CovarianceKernel(abc.ABC):
 
     length_scale: float = 0.1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_range("length_scale", self.length_scale, "0 <", "< inf")
 
     @abc.abstractmethod
@@ -73,7 +73,7 @@ class Matern(CovarianceKernel):
 
     nu: float = 1.5
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check_range("nu", self.nu, "0 <", f"<= {SMOOTHEST}")
 

@@ -100,7 +100,7 @@ class Iid(Kind):
 
     distribution: Literal["uniform", "gaussian"] = "uniform"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.distribution not in ("uniform", "gaussian"):
             raise ValueError(
                 f'distribution must be "uniform" or "gaussian", but got {self.distribution!r}.'
@@ -160,7 +160,7 @@ class SmoothValues(Stationary):
 
     kernel: Covariance = field(default_factory=RBF)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_kernel(self.kernel)
 
     @property
@@ -183,7 +183,7 @@ class SmoothIncrements(Stationary):
 
     kernel: Covariance = field(default_factory=RBF)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_kernel(self.kernel)
 
     @property
@@ -222,7 +222,7 @@ class FractionalNoise(Stationary):
 
     H: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_range("H", self.H, "0 <", "< 1")
 
     @property
@@ -262,7 +262,7 @@ class Spline(Gaussian):
 
     n_knots: int = 8
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_count("n_knots", self.n_knots, least=4)
 
     @property

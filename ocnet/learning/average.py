@@ -33,10 +33,10 @@ class Average:
         for one in tensors:
             check_kind("Each of tensors", one, Tensor)
         self.decay = decay
-        self.updates = 0
+        self.updates: int = 0
         # A count of batches has no mean.
-        self.live = [p for p in tensors if p.is_floating_point()]
-        self.average = [p.detach().clone() for p in self.live]
+        self.live: list[Tensor] = [p for p in tensors if p.is_floating_point()]
+        self.average: list[Tensor] = [p.detach().clone() for p in self.live]
 
     @torch.no_grad()
     def update(self) -> None:

@@ -40,24 +40,26 @@ class Batches:
         check_count("batch_size", batch_size)
         check_generator(generator)
         self.problem = problem
-        self.batch_size = batch_size
-        self.generator = generator or torch.Generator().manual_seed(int(torch.randint(2**62, ())))
+        self.batch_size: int = batch_size
+        self.generator: torch.Generator = generator or torch.Generator().manual_seed(
+            int(torch.randint(2**62, ()))
+        )
         device = as_device(device)
         # What is augmented on an accelerator needs a generator of that device.
-        self.noise = self.generator
+        self.noise: torch.Generator = self.generator
         if device.type != "cpu":
             self.noise = torch.Generator(device).manual_seed(self.generator.initial_seed())
         data = problem.data("train")
         if data is not None:
             problem.check(data)
-        self.data = move(data, device)
-        self.per_epoch = None
+        self.data: Sample | None = move(data, device)
+        self.per_epoch: int | None = None
         if self.data is not None:
             self.batch_size = min(batch_size, len(self.data.x0))
             self.per_epoch = len(self.data.x0) // self.batch_size
         self.order: Tensor | None = None
-        self.order_state = self.generator.get_state()
-        self.step = 0
+        self.order_state: Tensor = self.generator.get_state()
+        self.step: int = 0
 
     @property
     def epoch(self) -> float | None:
@@ -108,7 +110,7 @@ class Batches:
             self.noise.set_state(state["noise"])
 
 
-def endless(data: Iterable, check: Callable[[Sample], None] | None = None) -> Iterator[Sample]:
+def endless(data: Iterable[Any], check: Callable[[Sample], None] | None = None) -> Iterator[Sample]:
     """The batches of `data`, again and again.
 
     Arguments:
@@ -127,7 +129,7 @@ def endless(data: Iterable, check: Callable[[Sample], None] | None = None) -> It
     return repeated(data, check)
 
 
-def repeated(data: Iterable, check: Callable[[Sample], None] | None) -> Iterator[Sample]:
+def repeated(data: Iterable[Any], check: Callable[[Sample], None] | None) -> Iterator[Sample]:
     """The generator behind `endless`, whose arguments it takes."""
     given = 0
     for epoch in itertools.count():

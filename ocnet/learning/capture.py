@@ -44,7 +44,7 @@ class CudaGraphs(Recorder):
     """CUDA graphs: one launch for all operations. Warm-up and recording are on a side stream."""
 
     def __init__(self, device: torch.device):
-        self.stream = torch.cuda.Stream(device)
+        self.stream: torch.cuda.Stream = torch.cuda.Stream(device)
 
     def warm_up(self, function: Callable[[], Tensor]) -> Tensor:
         self.stream.wait_stream(torch.cuda.current_stream())
@@ -81,6 +81,9 @@ class Captured:
         warm_up: How many calls come before the recording.
     """
 
+    replay: Callable[[], object]
+    result: Tensor
+
     def __init__(
         self,
         function: Callable[..., Any],
@@ -94,7 +97,7 @@ class Captured:
         self.follows = follows
         self.warm_up = warm_up
         self.kind: Sequence[object] | None = None
-        self.calls = 0
+        self.calls: int = 0
 
     def __call__(self, *arguments: Tensor | None) -> Tensor:
         kind: list[object] = [z if z is None else (z.shape, z.dtype, z.stride()) for z in arguments]
@@ -106,7 +109,7 @@ class Captured:
         if self.calls <= self.warm_up:
             return self.recorder.warm_up(functools.partial(self.function, *arguments))
         if self.calls == self.warm_up + 1:
-            self.buffers = [z if z is None else z.clone() for z in arguments]
+            self.buffers: list[Tensor | None] = [z if z is None else z.clone() for z in arguments]
             self.replay, self.result = self.recorder.record(
                 functools.partial(self.function, *self.buffers)
             )
@@ -152,11 +155,11 @@ def on_device(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
             state["step"] = state["step"].to(device)
 
 
-HOST = {"fused": None, "capturable": False}
+HOST: dict[str, bool | None] = {"fused": None, "capturable": False}
 """What `on_device` changed, as it was."""
 
 
-def on_host(state: dict) -> dict:
+def on_host(state: dict[str, Any]) -> dict[str, Any]:
     """An optimiser's state without what `on_device` changed, to go on from anywhere."""
     groups = [
         {**group, "lr": float(group["lr"]), **{k: v for k, v in HOST.items() if k in group}}

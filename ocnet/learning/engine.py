@@ -33,7 +33,7 @@ RECOMPILES = 16
 NARROW = 8
 """With fewer input channels a strided 1x1 convolution is not safe (`check_narrow_shortcuts`)."""
 
-AUTOCAST = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
+AUTOCAST: dict[str, torch.dtype | None] = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
 
 
 class MeanCost(nn.Module):
@@ -102,7 +102,7 @@ class Engine:
                               ("sharded", sharded), ("capture", capture)):  # fmt: skip
             check_kind(option, value, bool)
         check_kind("channels_last", channels_last, bool, type(None))
-        self.device = choose_device(device)
+        self.device: torch.device = choose_device(device)
         self.precision = precision
         self.compile = compile
         self.accumulate = accumulate
@@ -110,8 +110,10 @@ class Engine:
         self.sharded = sharded
         self.capture = capture
         on_gpu = self.device.type == "cuda"
-        self.channels_last = on_gpu if channels_last is None else channels_last
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "16")
+        self.channels_last: bool = on_gpu if channels_last is None else channels_last
+        self.scaler: torch.amp.GradScaler = torch.amp.GradScaler(
+            self.device.type, enabled=precision == "16"
+        )
         self.shards: MeanCost | None = None
 
     def place(self, problem: Problem, control: Control) -> None:

@@ -54,7 +54,9 @@ class LastGood:
         groups: dict[object, list[Tensor]] = {}
         for z in (*map(local, parameters), *statistics(tracking(module))):
             groups.setdefault((z.dtype, z.device), []).extend(vectors(z))
-        self.groups = [(group, torch.cat(group)) for group in groups.values()]
+        self.groups: list[tuple[list[Tensor], Tensor]] = [
+            (group, torch.cat(group)) for group in groups.values()
+        ]
 
     def keep(self) -> None:
         """Takes what is in place for good."""

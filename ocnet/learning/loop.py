@@ -4,6 +4,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import nn, Tensor
@@ -29,7 +30,7 @@ def train(
     *,
     n_steps: int,
     batch_size: int = 1,
-    data: Iterable | None = None,
+    data: Iterable[Any] | None = None,
     generator: torch.Generator | None = None,
     progress: bool = True,
     constraints: Constraints = "refuse",

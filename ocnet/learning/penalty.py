@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .._arguments import check_range
-from ..problem import Node, Problem, Sample
+from ..problem import Node, Problem, Projection, Sample
 from ..types import Cost, State, Time
 
 
@@ -49,16 +49,20 @@ class Penalised(Problem):
         weight: The weight of the penalty.
     """
 
+    t0: float
+    t1: float
+    n_steps: int
+
     def __init__(self, inner: Problem, weight: float):
         super().__init__()
         self.inner = inner
         self.weight = weight
         self.t0, self.t1, self.n_steps = inner.t0, inner.t1, inner.n_steps
-        self.state_shape = inner.state_shape
-        self.control_shape = inner.control_shape
-        self.projections = inner.projections
-        self.steps_at_once = inner.steps_at_once
-        self.is_along = bool({"path_constraint", "control_bounds"} & set(inner.constraints))
+        self.state_shape: tuple[int, ...] = inner.state_shape
+        self.control_shape: tuple[int, ...] | None = inner.control_shape
+        self.projections: Sequence[Projection] = inner.projections
+        self.steps_at_once: int | None = inner.steps_at_once
+        self.is_along: bool = bool({"path_constraint", "control_bounds"} & set(inner.constraints))
 
     @property
     def has_stage_cost(self) -> bool:

@@ -21,8 +21,8 @@ class Stopping:
         if patience is not None:
             check_count("patience", patience)
         self.patience = patience
-        self.best = math.inf
-        self.failures = 0
+        self.best: float = math.inf
+        self.failures: int = 0
 
     def improves(self, cost: float) -> bool:
         """Whether the cost is the least so far, which it counts from now on."""

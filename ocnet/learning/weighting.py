@@ -43,9 +43,9 @@ class GammaSchedule:
             )
         self.problem = problem
         self.schedule = schedule
-        self.gamma = problem.gamma
+        self.gamma: tuple[float, ...] = problem.gamma
         own = map(problem.readouts.own_parameters, range(problem.depth))
-        self.heads = {id(p) for head in own for p in head}
+        self.heads: set[int] = {id(p) for head in own for p in head}
 
     @contextmanager
     def applied(self, optimizer: torch.optim.Optimizer, step: int) -> Iterator[None]:

@@ -38,7 +38,7 @@ class Architecture:
     classes: int = 10
     bare: tuple[int, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_sequence("blocks", self.blocks)
         check_sequence("widths", self.widths)
         if not self.widths or len(self.blocks) != len(self.widths):

@@ -32,8 +32,8 @@ class Embedding(nn.Module):
             if values.shape != (channels,):
                 raise ValueError(f"Must have one {name} for each of {channels} channels.")
             self.register_buffer(name, values.to(torch.get_default_dtype())[:, None, None])
-        self.conv = nn.Conv2d(channels, width, 3, padding=1, bias=False)
-        self.bn = nn.BatchNorm2d(width)
+        self.conv: nn.Conv2d = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+        self.bn: nn.BatchNorm2d = nn.BatchNorm2d(width)
 
     def forward(self, images: Tensor) -> Tensor:
         if not images.is_floating_point():
@@ -54,10 +54,10 @@ class Branch(nn.Module):
 
     def __init__(self, old: int, new: int, stride: int = 1):
         super().__init__()
-        self.bn1 = nn.BatchNorm2d(old)
-        self.conv1 = nn.Conv2d(old, new, 3, stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(new)
-        self.conv2 = nn.Conv2d(new, new, 3, padding=1, bias=False)
+        self.bn1: nn.BatchNorm2d = nn.BatchNorm2d(old)
+        self.conv1: nn.Conv2d = nn.Conv2d(old, new, 3, stride, padding=1, bias=False)
+        self.bn2: nn.BatchNorm2d = nn.BatchNorm2d(new)
+        self.conv2: nn.Conv2d = nn.Conv2d(new, new, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv1(F.relu(self.bn1(x), inplace=True))
@@ -73,7 +73,7 @@ class NoBranch(nn.Module):
 
     def __init__(self, shape: Sequence[int] | None = None):
         super().__init__()
-        self.shape = None if shape is None else tuple(shape)
+        self.shape: tuple[int, ...] | None = None if shape is None else tuple(shape)
 
     def forward(self, x: Tensor) -> Tensor:
         shape = x.shape[1:] if self.shape is None else self.shape
@@ -96,9 +96,9 @@ class Head(nn.Module):
 
     def __init__(self, width: int, classes: int, skips: Sequence[nn.Conv2d] = ()):
         super().__init__()
-        self.skips = nn.Sequential(*skips)
-        self.bn = nn.BatchNorm2d(width)
-        self.fc = nn.Linear(width, classes)
+        self.skips: nn.Sequential = nn.Sequential(*skips)
+        self.bn: nn.BatchNorm2d = nn.BatchNorm2d(width)
+        self.fc: nn.Linear = nn.Linear(width, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.bn(self.skips(x)), inplace=True)

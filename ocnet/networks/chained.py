@@ -30,7 +30,9 @@ class ChainedReadOuts(ReadOuts):
     def __init__(self, n: int, backbone: Backbone, own: bool = False):
         super().__init__(n)
         self.own = own
-        self.chains = nn.ModuleList(copied(chain(backbone, k), own) for k in range(n))
+        self.chains: nn.ModuleList = nn.ModuleList(
+            copied(chain(backbone, k), own) for k in range(n)
+        )
 
     def observe(self, backbone: Backbone, k: int, x: State) -> Float[Tensor, "batch classes"]:
         for layer in self.chains[k].modules():

@@ -78,7 +78,7 @@ class GroupedReadOuts(ReadOuts):
     def __init__(self, architecture: Architecture):
         super().__init__(architecture.depth)
         self.architecture = architecture
-        self.eps = 1e-5
+        self.eps: float = 1e-5
         width = architecture.widths[-1]
         self.register_buffer("mean", torch.zeros(self.n, width))
         self.register_buffer("var", torch.ones(self.n, width))
@@ -203,7 +203,7 @@ class OwnReadOuts(GroupedReadOuts):
     def __init__(self, architecture: Architecture, backbone: Backbone):
         super().__init__(architecture)
         head: Any = backbone.head
-        self.own = nn.ModuleList()
+        self.own: nn.ModuleList = nn.ModuleList()
         for k in range(self.n):
             # The statistics are those of all states together, `mean` and `var`.
             bn = nn.BatchNorm2d(architecture.widths[-1], track_running_stats=False)

@@ -29,7 +29,7 @@ class CrossEntropy:
 
     smoothing: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_range("smoothing", self.smoothing, "0 <=", "< 1")
 
     def __call__(self, logits: Tensor, labels: Tensor | None) -> Tensor:

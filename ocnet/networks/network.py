@@ -45,7 +45,7 @@ class ResNet(nn.Module):
         check_kind("control", control, Layers)
         self.problem = problem
         self.control = control
-        self.solver = Euler(problem.n_steps)
+        self.solver: Euler = Euler(problem.n_steps)
         self.pruning: tuple[tuple[str, Any], ...] = ()
 
     @property

@@ -48,7 +48,7 @@ class ReadOuts(nn.Module, abc.ABC):
         super().__init__()
         self.n = n
         self.resting: frozenset[int] = frozenset()
-        self.momentum = 0.1
+        self.momentum: float = 0.1
         self.track_running_stats = True
         self.register_buffer("batches", torch.zeros(n, dtype=torch.long))
 

@@ -61,7 +61,7 @@ class TorchvisionBranch(nn.Module):
         pairs = [(block.conv1, block.bn1), (block.conv2, block.bn2)]
         if hasattr(block, "conv3"):
             pairs.append((block.conv3, block.bn3))
-        self.pairs = nn.ModuleList(nn.ModuleList(pair) for pair in pairs)
+        self.pairs: nn.ModuleList = nn.ModuleList(nn.ModuleList(pair) for pair in pairs)
 
     def forward(self, x: Tensor) -> Tensor:
         for i, (conv, bn) in enumerate(self.pairs):  # pyright: ignore

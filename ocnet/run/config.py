@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,13 +14,18 @@ from ..control import Control
 from ..errors import OcnetError
 from ..learning import ConstantSchedule, CosineSchedule, Schedule, StepSchedule
 from ..problem import Problem
-from ..solver import Euler, Heun, RK4, RK38, Solver, TorchDiffEq
+from ..solver import Euler, ExplicitRungeKutta, Heun, RK4, RK38, Solver, TorchDiffEq
 from .randomness import seed_everything
 
 
 LEARNING_RATE = {"sgd": 0.1, "adam": 0.01, "adamw": 0.001, "lbfgs": 1.0}
 SCHEDULES = ("constant", "cosine", "step")
-FIXED_STEP = {"euler": Euler, "heun": Heun, "rk4": RK4, "rk38": RK38}
+FIXED_STEP: dict[str, Callable[..., ExplicitRungeKutta]] = {
+    "euler": Euler,
+    "heun": Heun,
+    "rk4": RK4,
+    "rk38": RK38,
+}
 
 
 class ConfigError(OcnetError, ValueError):
@@ -87,7 +93,7 @@ class Config:
     seed: int = 0
     tensorboard: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.check_types()
         for name in ("steps", "epochs", "iterations", "patience", "evaluate_every"):
             if getattr(self, name) is not None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, IO
 
 from .._arguments import check_kind
 from .checkpoint import CheckpointError, load_checkpoint, PART, save_checkpoint, write_whole
@@ -36,12 +36,12 @@ class RunFolder:
 
     def __init__(self, path: Path | str):
         check_kind("path", path, str, Path)
-        self.path = Path(path)
-        self.checkpoints = self.path / "checkpoints"
-        self.metrics = self.path / "metrics.csv"
-        self.validation = self.path / "validation.csv"
-        self.best = self.path / "best.safetensors"
-        self.pictures = self.path / "pictures"
+        self.path: Path = Path(path)
+        self.checkpoints: Path = self.path / "checkpoints"
+        self.metrics: Path = self.path / "metrics.csv"
+        self.validation: Path = self.path / "validation.csv"
+        self.best: Path = self.path / "best.safetensors"
+        self.pictures: Path = self.path / "pictures"
 
     def create(self, config: Config, provenance: dict[str, Any]) -> None:
         """Makes the folder of a new run.
@@ -195,11 +195,11 @@ class Table:
         there = path.stat().st_size if path.exists() else 0
         if there < size:
             raise ValueError(f"{path} lost rows: it has {there} bytes, its checkpoint knew {size}.")
-        self.file = path.open("r+" if path.exists() else "w", newline="")
+        self.file: IO[str] = path.open("r+" if path.exists() else "w", newline="")
         self.file.truncate(size)
         self.file.seek(size)
-        self.writer = csv.writer(self.file, lineterminator="\n")
-        self.is_empty = size == 0
+        self.writer: Any = csv.writer(self.file, lineterminator="\n")
+        self.is_empty: bool = size == 0
 
     def row(self, values: dict[str, float | int | None]) -> None:
         """Adds a row; None leaves its cell empty."""

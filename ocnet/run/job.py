@@ -7,13 +7,14 @@ import torch
 from torch import nn, Tensor
 
 from .._arguments import check_kind
-from ..control import Layers
+from ..control import Control, Layers
 from ..cost import ControlEnergy
-from ..learning import Average, Batches, Engine, GammaSchedule, measure, Stopping
+from ..learning import Average, Batches, Engine, GammaSchedule, measure, Schedule, Stopping
 from ..learning.capture import on_host
 from ..learning.processes import is_shard, rank, whole
 from ..networks import ResidualProblem
 from ..problem import Problem, Sample
+from ..solver import Solver
 from .changes import origin
 from .checkpoint import CheckpointError
 from .config import Config
@@ -41,13 +42,15 @@ class Job:
         ValueError: If the configuration does not fit the problem.
     """
 
+    problem: Problem
+
     def __init__(self, config: Config, problem: Problem | None = None):
         check_kind("config", config, Config)
         check_kind("problem", problem, Problem, type(None))
         self.config = config
         seed_everything(config.seed)
         self.problem = problem = config.make_problem() if problem is None else problem
-        self.engine = Engine(
+        self.engine: Engine = Engine(
             config.device,
             precision=config.precision,
             compile=config.compile,
@@ -57,9 +60,11 @@ class Job:
             capture=config.capture,
             channels_last=config.channels_last,
         )
-        self.solver = config.make_solver(problem.n_steps)
+        self.solver: Solver = config.make_solver(problem.n_steps)
         n = problem.n_steps if config.steps is None else config.steps
-        self.control = problem.initial_control(n, torch.Generator().manual_seed(config.seed))
+        self.control: Control = problem.initial_control(
+            n, torch.Generator().manual_seed(config.seed)
+        )
         if config.sharded and config.gradient == "checkpoint" and isinstance(self.control, Layers):
             check_energy(problem)
         if isinstance(problem, ResidualProblem):
@@ -67,34 +72,34 @@ class Job:
             for parameter in problem.resting_parameters():
                 parameter.requires_grad_(False)
         self.engine.place(problem, self.control)
-        self.parameters = [
+        self.parameters: list[nn.Parameter] = [
             p for p in (*self.control.parameters(), *problem.parameters()) if p.requires_grad
         ]
-        self.optimizer = config.make_optimizer(problem, self.control)
+        self.optimizer: torch.optim.Optimizer = config.make_optimizer(problem, self.control)
 
-        self.obstacle = None
+        self.obstacle: str | None = None
         if config.capture:
             self.obstacle = self.engine.obstacle(self.control, self.solver, self.optimizer)
             self.engine.capture = self.obstacle is None
 
         generator = torch.Generator().manual_seed(config.seed)
-        self.batches = Batches(problem, config.batch_size, generator, self.engine.device)
-        self.iterations = iterations(config, self.batches.per_epoch)
-        self.schedule = config.make_schedule(self.iterations)
-        self.gamma_schedule = None
+        self.batches: Batches = Batches(problem, config.batch_size, generator, self.engine.device)
+        self.iterations: int = iterations(config, self.batches.per_epoch)
+        self.schedule: Schedule = config.make_schedule(self.iterations)
+        self.gamma_schedule: GammaSchedule | None = None
         if config.changes_gamma:
             share = config.make_gamma_schedule(self.iterations)
             self.gamma_schedule = GammaSchedule(problem, share)
         every = self.batches.per_epoch or max(self.iterations // 20, 1)
-        self.evaluate_every = config.evaluate_every or every
-        self.validation = self.validation_sample()
-        self.stopping = Stopping(config.patience)
+        self.evaluate_every: int = config.evaluate_every or every
+        self.validation: Sample | None = self.validation_sample()
+        self.stopping: Stopping = Stopping(config.patience)
         if self.validation is None and config.patience is not None:
             raise ValueError("patience needs validation data, but the problem has none.")
         tensors = [*self.parameters, *self.control.buffers(), *problem.buffers()]
         self.average = None if config.ema is None else Average(tensors, config.ema)
-        self.origin = origin(config, problem, self.batches.data, self.engine.device)
-        self.randomness = Randomness(problem, self.control, device=self.engine.device)
+        self.origin: dict[str, Any] = origin(config, problem, self.batches.data, self.engine.device)
+        self.randomness: Randomness = Randomness(problem, self.control, device=self.engine.device)
         # What a problem draws by numpy or Python is the same batch in all processes.
         seed_everything(config.seed)
         # What layers draw, such as dropout, must differ between processes.

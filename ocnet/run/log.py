@@ -24,12 +24,12 @@ class Log:
     def __init__(self, job: Job, folder: RunFolder, state: dict[str, Any] | None):
         self.job = job
         self.folder = folder
-        self.saved_at = time.monotonic()
+        self.saved_at: float = time.monotonic()
         self.tables: list[Table] = []
         if rank() == 0:
             sizes = (0, 0) if state is None else state["tables"]
             self.tables = [Table(folder.metrics, sizes[0]), Table(folder.validation, sizes[1])]
-        self.board = None
+        self.board: Any = None
         if self.tables and job.config.tensorboard:
             self.board = board(folder.path / "tensorboard", job.step)
 

@@ -39,7 +39,7 @@ class Randomness:
         self.device = device
         own = {n: s for module in modules for n, s in namespaces(type(module)).items()}
         roots: list[Any] = [*modules, *(own[name] for name in sorted(own))]
-        self.held = list(generators(roots, frozenset(own), set()))
+        self.held: list[Generator] = list(generators(roots, frozenset(own), set()))
 
     def of_process(self) -> dict[str, Tensor]:
         """The states of this process's global generators."""

@@ -27,7 +27,7 @@ class Interrupted(OcnetError):
         name = signal.Signals(number).name
         super().__init__(f"{name} at step {step}; the run is saved, and `ocnet resume` goes on.")
         self.step = step
-        self.exit_code = 128 + number
+        self.exit_code: int = 128 + number
 
 
 @contextmanager

@@ -36,6 +36,10 @@ class ScaledNetwork(Problem):
         TypeError, ValueError: Unless `L >= 2`, the sizes are positive and `beta` is finite.
     """
 
+    d: int
+    n_in: int
+    n_out: int
+
     slope: float
     """Of the activation for negative arguments: 0 is ReLU, 1 the identity."""
 
@@ -57,19 +61,23 @@ class ScaledNetwork(Problem):
         check_kind("kind", kind, Kind, type(None))
         check_generator(generator)
         self.n_steps = n_layers
-        self.kind = Iid() if kind is None else kind
+        self.kind: Kind = Iid() if kind is None else kind
         self.d, self.n_in, self.n_out = d, n_in, n_out
-        self.state_shape = (d,)
-        self.control_shape = self.weight_shape(d)
-        self.embedding = nn.Parameter(torch.randn(d, n_in, generator=generator) / math.sqrt(n_in))
-        self.head = nn.Parameter(torch.randn(n_out, d, generator=generator) / math.sqrt(d))
+        self.state_shape: tuple[int, ...] = (d,)
+        self.control_shape: tuple[int, ...] | None = self.weight_shape(d)
+        self.embedding: nn.Parameter = nn.Parameter(
+            torch.randn(d, n_in, generator=generator) / math.sqrt(n_in)
+        )
+        self.head: nn.Parameter = nn.Parameter(
+            torch.randn(n_out, d, generator=generator) / math.sqrt(d)
+        )
         self.set_beta(beta)
 
     def set_beta(self, beta: float) -> None:
         """The horizon that makes the step of `L` equal layers `L**-beta`."""
         check_range("beta", beta, "-inf <", "< inf")
-        self.beta = float(beta)
-        self.t1 = self.n_steps ** (1 - self.beta)
+        self.beta: float = float(beta)
+        self.t1: float = self.n_steps ** (1 - self.beta)
 
     def with_beta(self, beta: float) -> "ScaledNetwork":
         """The same network, its parameters shared, with another scaling."""
@@ -178,25 +186,25 @@ class Res1(OneMatrix):
     The activation satisfies `a |x| <= |sigma(x)| <= b |x|`, `1/sqrt 2 <= a <= b <= 1`.
     """
 
-    slope = 0.8
+    slope: float = 0.8
 
 
 class Linear(OneMatrix):
     """`h <- h + alpha_L V h`: res-1 with the identity for an activation."""
 
-    slope = 1.0
+    slope: float = 1.0
 
 
 class Res2(TwoMatrices):
     """`h <- h + alpha_L V sigma(W h)`, sigma the leaky ReLU of slope 0.8."""
 
-    slope = 0.8
+    slope: float = 0.8
 
 
 class Res3(TwoMatrices):
     """`h <- h + alpha_L V ReLU(W h)`."""
 
-    slope = 0.0
+    slope: float = 0.0
 
 
 MODELS: dict[str, type[ScaledNetwork]] = {"res-1": Res1, "res-2": Res2, "res-3": Res3}

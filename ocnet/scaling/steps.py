@@ -1,6 +1,7 @@
 """A training step of many networks on memory that stays where it is: one graph can hold it."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -34,9 +35,12 @@ class NetworkwiseAdam(torch.optim.Optimizer):
             not positive.
     """
 
+    betas: tuple[float, float]
+    eps: float
+
     def __init__(
         self,
-        groups: Sequence[dict],
+        groups: Sequence[dict[str, Any]],
         rates: Float[Tensor, " network"],
         *,
         betas: tuple[float, float] = (0.9, 0.999),
@@ -46,9 +50,9 @@ class NetworkwiseAdam(torch.optim.Optimizer):
         if not (rates > 0).all():
             raise ValueError(f"rates must be positive, but got {rates.tolist()}.")
         self.betas, self.eps = betas, eps
-        self.rates = rates.double().clone()
+        self.rates: Tensor = rates.double().clone()
         # In double precision: in single, 1 - b2^k has lost four digits at the first steps.
-        self.count = torch.zeros_like(self.rates[0])
+        self.count: Tensor = torch.zeros_like(self.rates[0])
         for group in self.param_groups:
             for p in group["params"]:
                 if p.shape[group["axis"]] != len(rates):
@@ -98,6 +102,10 @@ class SideBySideStep:
         total: The sum of the losses since the epoch began, shape `(network,)`.
     """
 
+    problem: Problem
+    control: PiecewiseConstant
+    optimizer: NetworkwiseAdam
+
     def __init__(
         self,
         problem: Problem,
@@ -108,12 +116,12 @@ class SideBySideStep:
     ):
         self.problem, self.control, self.optimizer = problem, control, optimizer
         self.data = data
-        self.solver = Euler(control.n_intervals)
+        self.solver: Euler = Euler(control.n_intervals)
         device = data.x0.device
-        self.order = torch.arange(len(data.x0), device=device)
-        self.batch = torch.arange(batch_size, device=device)
-        self.start = torch.zeros_like(self.batch[0])
-        self.total = torch.zeros(len(optimizer.rates), dtype=data.x0.dtype, device=device)
+        self.order: Tensor = torch.arange(len(data.x0), device=device)
+        self.batch: Tensor = torch.arange(batch_size, device=device)
+        self.start: Tensor = torch.zeros_like(self.batch[0])
+        self.total: Tensor = torch.zeros(len(optimizer.rates), dtype=data.x0.dtype, device=device)
 
     def begin_epoch(self, order: Int[Tensor, " sample"]) -> None:
         """The order in which the batches of an epoch are taken."""

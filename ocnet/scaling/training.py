@@ -54,6 +54,10 @@ class SideBySide(Problem):
         seed: Of embeddings, heads and weights; networks of the same kind get the same ones.
     """
 
+    kinds: tuple[Kind, ...]
+    d: int
+    seed: int
+
     def __init__(
         self,
         n_layers: int,
@@ -80,16 +84,16 @@ class SideBySide(Problem):
             )
         self.n_steps = n_layers
         self.kinds, self.d, self.seed = tuple(kinds), d, seed
-        self.state_shape = (d,)
-        self.control_shape = (d, d + 1)
+        self.state_shape: tuple[int, ...] = (d,)
+        self.control_shape: tuple[int, ...] | None = (d, d + 1)
         self.register_buffer(
             "T", torch.tensor([float(n_layers ** (1 - beta)) for beta in betas])[:, None, None]
         )
         generator = torch.Generator().manual_seed(seed)
         A = torch.randn(d, n_in, generator=generator) / math.sqrt(n_in)
         B = torch.randn(n_out, d, generator=generator) / math.sqrt(d)
-        self.embedding = nn.Parameter(A.repeat(len(betas), 1, 1))
-        self.head = nn.Parameter(B.repeat(len(betas), 1, 1))
+        self.embedding: nn.Parameter = nn.Parameter(A.repeat(len(betas), 1, 1))
+        self.head: nn.Parameter = nn.Parameter(B.repeat(len(betas), 1, 1))
 
     T: Tensor
 

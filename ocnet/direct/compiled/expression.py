@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ...errors import OcnetError
 
@@ -39,9 +39,12 @@ class Graph:
     of them. Node 0 is zero, so that a tensor of zeros is a tensor of expressions that are zero.
     """
 
+    zero: int
+    one: int
+
     def __init__(self):
-        self.nodes: list[tuple] = []
-        self.found: dict[tuple, int] = {}
+        self.nodes: list[tuple[Any, ...]] = []
+        self.found: dict[tuple[Any, ...], int] = {}
         self.zero, self.one = self.constant(0.0), self.constant(1.0)
 
     def node(self, *key: object) -> int:

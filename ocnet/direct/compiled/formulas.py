@@ -6,12 +6,12 @@ from typing import Any
 from .expression import Graph, Unsupported as Unsupported
 
 
-def scaled(sign: str) -> Callable:
+def scaled(sign: str) -> Callable[..., Any]:
     """`a + alpha b` or `a - alpha b`."""
     return lambda g, a, b, alpha=1: g.apply(sign, a, g.apply("mul", g.constant(alpha), b))
 
 
-def unary(name: str) -> Callable:
+def unary(name: str) -> Callable[..., Any]:
     """An operation of the graph."""
     return lambda g, *args: g.apply(name, *args)
 
@@ -57,7 +57,7 @@ def clamped(g: Graph, a: int, *, min: Any = None, max: Any = None) -> int:
     return a if max is None else at_most(g, a, g.constant(max))
 
 
-ELEMENTWISE: dict[str, Callable] = {
+ELEMENTWISE: dict[str, Callable[..., Any]] = {
     **{name: unary(name) for name in (
         "mul", "neg", "atan2", "exp", "expm1", "log", "log1p", "sqrt", "sin", "cos", "tan", "asin",
         "acos", "atan", "sinh", "cosh", "tanh", "erf", "abs", "floor", "ceil", "round",

@@ -38,9 +38,9 @@ class Kernel:
     """
 
     def __init__(self, source: Source):
-        self.library = library(source.text)
-        self.numbers = torch.tensor([source.numbers], dtype=torch.float64)
-        self.has_steps = source.has_steps
+        self.library: ctypes.CDLL = library(source.text)
+        self.numbers: Tensor = torch.tensor([source.numbers], dtype=torch.float64)
+        self.has_steps: bool = source.has_steps
 
     @staticmethod
     def of(nlp: Transcription, formulas: Formulas | None = None) -> "Kernel | None":
@@ -164,7 +164,7 @@ def unpacked(its: Tensor, like: Iterate) -> Iterate:
     return Iterate(*split(its.to(like.z.dtype), [(v.shape[0], v.shape[2]) for v in like]))
 
 
-known: OrderedDict[tuple, "Kernel"] = OrderedDict()
+known: OrderedDict[tuple[Any, ...], "Kernel"] = OrderedDict()
 """The kernels that were used last, by their formulas."""
 
 MOST_KERNELS = 32

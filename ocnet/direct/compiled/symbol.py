@@ -23,7 +23,7 @@ class Symbol(Tensor):
     graph: Graph
 
     @staticmethod
-    def __new__(cls: type, ids: Tensor, graph: Graph, dtype: torch.dtype) -> "Symbol":
+    def __new__(cls: type[Any], ids: Tensor, graph: Graph, dtype: torch.dtype) -> "Symbol":
         made = Tensor._make_wrapper_subclass(
             cls, ids.shape, strides=ids.stride(), storage_offset=ids.storage_offset(), dtype=dtype
         )  # pyright: ignore
@@ -35,7 +35,7 @@ class Symbol(Tensor):
 
     @classmethod
     def __torch_function__(
-        cls, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         # What is known by its name in Python is done at once: the first tensor that ever reaches
         # `__torch_dispatch__` makes torch import its whole library of distributed tensors.
@@ -51,12 +51,12 @@ class Symbol(Tensor):
 
     @classmethod
     def __torch_dispatch__(
-        cls, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         return carried_out(func, func.overloadpacket.__name__, args, kwargs or {})
 
 
-def carried_out(func: Any, name: str, args: tuple, kwargs: dict) -> Any:
+def carried_out(func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The result of one operation of torch on symbols."""
     symbols = symbols_in((*args, *kwargs.values()))
     like = next((v for v in symbols if v.dtype.is_floating_point), symbols[0])
@@ -93,7 +93,7 @@ def carried_out(func: Any, name: str, args: tuple, kwargs: dict) -> Any:
     return result
 
 
-def each(function: Callable, values: Any) -> Any:
+def each(function: Callable[..., Any], values: Any) -> Any:
     """Tuples, lists and dictionaries with the function of each entry that is none of these."""
     # Several times faster than torch's `tree_map`, and called for every operation.
     if isinstance(values, (tuple, list)):
@@ -104,7 +104,7 @@ def each(function: Callable, values: Any) -> Any:
     return function(values)
 
 
-def symbols_in(values: Iterable) -> list[Symbol]:
+def symbols_in(values: Iterable[Any]) -> list[Symbol]:
     """The symbols in tuples and lists."""
     found = []
     for value in values:
@@ -138,14 +138,14 @@ def entries(graph: Graph, value: Any) -> Tensor:
     return constants(graph, torch.as_tensor(value))
 
 
-def moved(func: Any, like: Symbol, args: tuple, kwargs: dict) -> Any:
+def moved(func: Any, like: Symbol, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """An operation that only moves entries, or fills with zeros, done on the nodes."""
     tensor = lambda v: entries(like.graph, v) if is_value(v) else v
     result = func(*each(tensor, args), **each(tensor, kwargs))
     return each(lambda ids: wrapped(like, ids, like.dtype), result)
 
 
-def check_index(name: str, args: tuple, kwargs: dict) -> None:
+def check_index(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Raises Unsupported for a lookup at a symbol, whose nodes are not the index."""
     index = [kwargs.get("index"), kwargs.get("indices"), *args[LOOKUPS.get(name, len(args)) :][:1]]
     if symbols_in(index):
@@ -158,7 +158,11 @@ def is_value(value: Any) -> bool:
 
 
 def elementwise(
-    like: Symbol, formula: Callable, args: tuple, kwargs: dict, kind: torch.dtype
+    like: Symbol,
+    formula: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    kind: torch.dtype,
 ) -> Symbol:
     """A function of corresponding entries."""
     graph = like.graph
@@ -259,7 +263,7 @@ COMPARISONS = frozenset(
     "bitwise_not".split()
 )
 
-REDUCTIONS: dict[str, Callable] = {
+REDUCTIONS: dict[str, Callable[..., Any]] = {
     "sum": total,
     "mean": mean,
     "linalg_vector_norm": norm,

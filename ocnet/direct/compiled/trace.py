@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -57,7 +57,7 @@ class Formulas(NamedTuple):
             start += like.numel()
         return found
 
-    def key(self) -> tuple:
+    def key(self) -> tuple[Any, ...]:
         """The formulas as a value that only the same formulas equal, numbers included."""
         outputs = tuple(map(tuple, (*self.stage, *self.end)))
         return (
