@@ -12,16 +12,10 @@ from types import ModuleType
 import pytest
 import torch
 
-import ocnet
+from .support.public import public_places
 
 
 ROOT = Path(__file__).parents[1]
-
-
-def public_places() -> list[str]:
-    """`ocnet`, its packages, and the modules next to them."""
-    found = pkgutil.iter_modules(ocnet.__path__)
-    return ["ocnet", *(f"ocnet.{m.name}" for m in found if not m.name.startswith("_"))]
 
 
 def imports(code: str) -> Iterator[tuple[str, list[str]]]:

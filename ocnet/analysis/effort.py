@@ -50,6 +50,10 @@ class Effort:
         with_memory: Whether to measure the memory too.
     """
 
+    problem: Problem
+    control: Control
+    sample: Sample
+
     def __init__(
         self, problem: Problem, control: Control, sample: Sample, repeats: int, with_memory: bool
     ):

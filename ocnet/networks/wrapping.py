@@ -37,6 +37,7 @@ class Residual(nn.Module):
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
+        """The next state, shape `(batch, channels, ...)`, from `x` of the same kind."""
         y = self.shortcut(x) + self.branch(x)
         return y if self.activation is None else self.activation(y)
 
