@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from ocnet import training
+from ocnet import SupervisedProblem, training
 from ocnet.learning import Average
 from ocnet.run import Config, Interrupted, Job, run_job, RunFolder
 
@@ -39,6 +39,7 @@ def sittings(folder: RunFolder) -> Job:
     """The run: Ctrl-C comes in its 40th step, then it is taken up from its folder."""
     folder.create(CONFIG, {})
     job = Job(CONFIG)
+    assert isinstance(job.problem, SupervisedProblem)
     augment = job.problem.augment
 
     def interrupting(*arguments: object) -> object:

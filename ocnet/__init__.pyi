@@ -59,7 +59,6 @@ from .problem import (
     Projection as Projection,
     Sample as Sample,
     SolvedProblem as SolvedProblem,
-    Split as Split,
 )
 from .solver import (
     Euler as Euler,
@@ -72,6 +71,7 @@ from .solver import (
     Tableau as Tableau,
     TorchDiffEq as TorchDiffEq,
 )
+from .supervised import Split as Split, SupervisedProblem as SupervisedProblem
 from .trajectory import Trajectory as Trajectory
 
 __all__ = [
@@ -126,6 +126,7 @@ __all__ = [
     "SolverError",
     "Split",
     "SuccessiveApproximation",
+    "SupervisedProblem",
     "Tableau",
     "TerminalLoss",
     "TerminalQuadratic",

@@ -1,8 +1,8 @@
 """Cost objects: stage and terminal costs that add and scale."""
 
 import abc
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from torch import nn, Tensor
 
@@ -14,6 +14,8 @@ __all__ = [
     "ControlEnergy",
     "CostTerm",
     "Loss",
+    "Node",
+    "ObservedStageCost",
     "PredictionLoss",
     "Quadratic",
     "ReadOut",
@@ -48,6 +50,71 @@ class StageCost(CostTerm):
     @abc.abstractmethod
     def forward(self, t: Time, x: State, u: Any, target: Tensor | None = None) -> Cost:
         """The cost, shape `(*batch,)` or one that broadcasts to it."""
+
+
+class Node(NamedTuple):
+    """One node of the quadrature of the running cost, `weight * l(t, x, u)`.
+
+    Attributes:
+        k: The index of the step, or of the control's interval; None if it is not known.
+        weight: The step's width times the method's weight.
+        time: The time as a Python float, which can be read without waiting for the device.
+        t: The same time as a tensor.
+        x: The state.
+        u: The control value.
+        y: What the cost observed of all that, if it is an `ObservedStageCost`.
+    """
+
+    k: int | None
+    weight: float
+    time: float
+    t: Time
+    x: State
+    u: Any
+    y: Any = None
+
+
+class ObservedStageCost(StageCost):
+    """A stage cost that looks at each state early, and that is cheaper for many states at once.
+
+    Such is the loss of what is read out of the states of a network. A solver calls `observe` as
+    soon as it has the state, which the processor's cache still holds. In the backward pass the
+    gradient through what was observed is then computed when that of the next state is, so that
+    few such gradients are in memory at a time.
+
+    Attributes:
+        steps_at_once: The nodes of how many steps `total` takes; None for about `sqrt(n)`. With
+            `gradient="checkpoint"` it is always that, and 1 with "reversible".
+    """
+
+    steps_at_once: int | None = None
+
+    @abc.abstractmethod
+    def observe(self, node: Node, target: Tensor | None) -> Any:
+        """What `total` will need of a node, as its `y`: something small.
+
+        Arguments:
+            node: The node, without its `y`.
+            target: What the stage cost compares with, or None.
+        """
+
+    @abc.abstractmethod
+    def total(self, nodes: Sequence[Node], target: Tensor | None) -> Cost:
+        """`sum_i w_i l(t_i, x_i, u_i)` over some nodes of a path, shape `(*batch,)`."""
+
+    def forward(self, t: Time, x: State, u: Any, target: Tensor | None = None) -> Cost:
+        return self.rate(None, t, x, u, target)
+
+    def rate(self, k: int | None, t: Time, x: State, u: Any, target: Tensor | None) -> Cost:
+        """`l(t, x, u)` in the `k`-th step, shape `(*batch,)`.
+
+        Arguments:
+            k: The index of the step, or of the control's interval; None if it is not known.
+            t, x, u: Where it is asked for.
+            target: What it compares with, or None.
+        """
+        node = Node(k, 1.0, float(t.detach()), t, x, u)
+        return self.total([node._replace(y=self.observe(node, target))], target)
 
 
 class TerminalCost(CostTerm):

@@ -24,6 +24,7 @@ from .checks.finding import FUNCTIONS
 from .direct import Solution, solve
 from .problem import check_state, Problem, SolvedProblem
 from .solver import RK4
+from .supervised import default_steps
 
 
 __all__ = ["check_problem"]
@@ -66,7 +67,7 @@ def check_problem(problem: Problem, *, n_steps: int | None = None, rtol: float =
             found += map(str, misspelt(problem))
             found += looked_at(problem)
             if not found and is_solved(problem):
-                found += solved(problem, n_steps or problem.n_steps, rtol)
+                found += solved(problem, n_steps or default_steps(problem), rtol)
     except (TypeError, ValueError) as error:
         found.append(str(error))
     if found:
@@ -96,7 +97,7 @@ def looked_at(problem: Problem) -> Iterator[str]:
         x0 = problem.embed(first.x0)
     check_state(problem, x0)
     yield from map(str, bounds_without_sense(problem))
-    n = problem.n_steps if problem.control_shape is None else min(problem.n_steps, 4)
+    n = default_steps(problem) if problem.control_shape is None else min(default_steps(problem), 4)
     control = problem.initial_control(n, torch.Generator().manual_seed(0))
     yield from map(str, mixing_in_training(problem, control, first))
     if problem.control_shape is None or problem.projections:

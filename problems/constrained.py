@@ -152,7 +152,6 @@ class Hypersensitive(SolvedProblem):
     """
 
     t1 = 10.0
-    n_steps = 1000
     state_shape = (1,)
     control_shape = (1,)
 

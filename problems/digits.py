@@ -10,14 +10,21 @@ from sklearn.model_selection import train_test_split
 from torch import nn, Tensor
 from torch.nn.functional import cross_entropy
 
-from ocnet import ControlEnergy, PiecewiseConstant, PredictionLoss, Problem, Sample, TerminalLoss
+from ocnet import (
+    ControlEnergy,
+    PiecewiseConstant,
+    PredictionLoss,
+    Sample,
+    Split,
+    SupervisedProblem,
+    TerminalLoss,
+)
 from ocnet.networks import accuracy
-from ocnet.problem import Split
 
 from .learning import affine, check_weights
 
 
-class Digits(Problem):
+class Digits(SupervisedProblem):
     """Recognise 8x8 scans of digits: `x' = tanh(W x + b)`, cross-entropy at the end and on the way.
 
     Control: `u = (W, b)`. Embedding and head are linear maps, trained with it. Cost:
@@ -31,7 +38,7 @@ class Digits(Problem):
         decay: The weight decay.
     """
 
-    n_steps = 16
+    depth = 16
 
     def __init__(self, width: int = 32, gamma: float = 0.1, decay: float = 1e-4):
         super().__init__()

@@ -96,7 +96,7 @@ class Brachistochrone(SolvedProblem):
     t1 = 1.0
     state_shape = (3,)
     control_shape = (1,)
-    control_angles = (0,)
+    control_units = ("rad",)
     final_time_bounds = (0.1, 20.0)
 
     def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
@@ -175,7 +175,7 @@ class OrbitRaising(SolvedProblem):
     t1 = 3.32
     state_shape = (3,)
     control_shape = (1,)
-    control_angles = (0,)
+    control_units = ("rad",)
 
     def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
         r, w, v = x.unbind(-1)

@@ -76,7 +76,7 @@ class _Images(ResidualProblem):
         self._splits: dict[Split, Sample] = {}
 
     def initial_control(self, n: int, generator: torch.Generator | None = None) -> Layers:
-        if n != self.n_steps:
+        if n != max(self.depth, 1):
             raise ValueError(f"A network of depth {self.depth} takes as many steps, but got n={n}.")
         return layers(self.architecture, generator)
 

@@ -7,10 +7,17 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad, softplus
 
-from ocnet import ControlEnergy, PiecewiseConstant, PredictionLoss, Problem, Sample, TerminalLoss
+from ocnet import (
+    ControlEnergy,
+    PiecewiseConstant,
+    PredictionLoss,
+    Sample,
+    SupervisedProblem,
+    TerminalLoss,
+)
 
 
-class _Layered(Problem):
+class _Layered(SupervisedProblem):
     """`x' = tanh(W x + b)` with control `u = (W, b)`; inputs fill up with zeros to the width.
 
     The prediction is the last coordinate of the state. Cost: the loss of the prediction at the
@@ -18,7 +25,7 @@ class _Layered(Problem):
     """
 
     t1 = 5.0
-    n_steps = 20
+    depth = 20
 
     def __init__(self, width: int, gamma: float, decay: float):
         super().__init__()

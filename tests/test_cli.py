@@ -13,13 +13,13 @@ from ocnet.cli import build
 OWN = '''
 """A problem of a user's own."""
 import torch
-from ocnet import Problem, Sample
+from ocnet import SupervisedProblem, Problem, Sample
 
-class Decay(Problem):
+class Decay(SupervisedProblem):
     """Brake."""
     state_shape = (1,)
     control_shape = (1,)
-    n_steps = 4
+    depth = 4
 
     def __init__(self, weight: float = 1.0):
         super().__init__()

@@ -23,10 +23,12 @@ from ocnet import (
     RK4,
     Sample,
     solve,
+    SupervisedProblem,
     train,
 )
 from ocnet.analysis.measurement import compare
 from ocnet.checks import mixing_for_solve, mixing_in_training, ProblemError
+from ocnet.supervised import default_steps
 
 
 Extra = Callable[[Tensor, Tensor], Tensor]
@@ -182,12 +184,12 @@ class Norm(nn.Module):
         return x - x.mean(0)
 
 
-class Net(Problem):
+class Net(SupervisedProblem):
     """Four layers on vectors; a projection between the second and the third."""
 
     state_shape = (3,)
     t1 = 4.0
-    n_steps = 4
+    depth = 4
 
     def __init__(self, layers: list[nn.Module]):
         super().__init__()
@@ -212,7 +214,7 @@ def layers(last: nn.Module) -> list[nn.Module]:
 
 
 def train_one_step(problem: Problem) -> None:
-    control = problem.initial_control(problem.n_steps)
+    control = problem.initial_control(default_steps(problem))
     optimizer = torch.optim.SGD([*problem.parameters(), *control.parameters()], lr=1e-3)
     train(problem, control, Euler(4), optimizer, n_steps=1, batch_size=6, progress=False)
 

@@ -20,6 +20,7 @@ from ocnet import (
     SolvedProblem,
 )
 from ocnet.catalogue import problems_of
+from ocnet.supervised import default_steps
 
 
 PROBLEMS = problems_of()
@@ -66,7 +67,7 @@ def test_shapes_and_dtype(
     target = sample.target
     if target is not None and target.is_floating_point():
         target = target.to(dtype)
-    n = 2 if problem.control_shape is not None else problem.n_steps
+    n = 2 if problem.control_shape is not None else default_steps(problem)
     control = problem.initial_control(n, generator).to(dtype)
     t, x = torch.tensor(problem.t0, dtype=dtype), problem.embed(sample.x0.to(dtype))
     assert x.shape == (batch, *problem.state_shape)

@@ -9,6 +9,7 @@ import torch
 from ocnet import Euler, ExplicitRungeKutta, PiecewiseConstant, Problem, Sample, Tableau, training
 from ocnet.analysis.bounds import objective_bound
 from ocnet.run.config import Config
+from ocnet.supervised import parameter_groups
 
 
 class Plain(Problem):
@@ -54,9 +55,9 @@ def test_clip(clip: float) -> None:
 def test_weight_decay_and_rate(value: float) -> None:
     control = PiecewiseConstant(0, 1, 4, 1)
     with pytest.raises(ValueError, match=f"weight_decay={value}"):
-        Plain().parameter_groups(control, 0.1, value)
+        parameter_groups(Plain(), control, 0.1, value)
     with pytest.raises(ValueError, match=f"lr={value}"):
-        Plain().parameter_groups(control, value)
+        parameter_groups(Plain(), control, value)
     with pytest.raises(ValueError, match=f"weight_decay={value}"):
         Config("problems.digits:Digits", weight_decay=value)
 

@@ -18,6 +18,7 @@ from ocnet.learning.processes import is_shard
 from ocnet.learning.sharding import shard
 from ocnet.networks import Architecture, homogeneous, ResNet, resnet
 from ocnet.networks.blocks import NoBranch
+from ocnet.supervised import default_steps
 
 
 LAYOUTS = [
@@ -110,7 +111,7 @@ def test_torchdiffeq_takes_the_same_steps(layout: dict) -> None:
     network.eval()
     sample = Sample(images, labels)
     cost, trajectory = evaluate(network.problem, network.control, network.solver, sample)
-    solver = TorchDiffEq("euler", network.problem.n_steps)
+    solver = TorchDiffEq("euler", default_steps(network.problem))
     cost2, trajectory2 = evaluate(network.problem, network.control, solver, sample)
     torch.testing.assert_close(cost, cost2)
     torch.testing.assert_close(trajectory.states[-1], trajectory2.states[-1])

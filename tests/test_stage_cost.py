@@ -24,7 +24,7 @@ from ocnet.networks import (
 )
 from ocnet.networks.chained import ChainedReadOuts
 from ocnet.networks.grouped import OwnReadOuts
-from ocnet.solver.stages import Nodes
+from ocnet.solver.running_cost import RunningCost
 
 from .test_resnet import batch, plain_norm, small
 
@@ -189,11 +189,12 @@ def test_running_cost_is_the_sum_of_stage_costs() -> None:
     network = small(depth=6, widths=(3, 4, 5), gamma=0.3)
     images, labels = batch(network)
     xs = network.trajectory(images).states[:-1]
-    nodes = Nodes(network.problem, labels)
+    running = RunningCost(network.problem, labels)
     for k, x in enumerate(xs):
-        nodes.add(0.5 + k, float(k), torch.tensor(float(k)), x, network.control.layers[k])
-    together = network.problem.running_cost(nodes, labels)
-    alone = sum(w * network.problem.stage_cost(t, x, u, labels) for w, _, t, x, u, _ in nodes)
+        running.add(k, 0.5 + k, float(k), torch.tensor(float(k)), x, network.control.layers[k])
+    together = running.total()
+    l = network.problem.stage_cost
+    alone = sum(w * l(t, x, u, labels) for _, w, _, t, x, u, _ in running.nodes)
     torch.testing.assert_close(together, alone)
 
 
@@ -201,8 +202,8 @@ def test_running_cost_is_the_sum_of_stage_costs() -> None:
     ("solver", "read"),
     [
         (RK4(6), "it at t=0.5"),
-        (Heun(6), "it at t=6"),
-        (Euler(3), "them at t=0, 2, 4"),
+        (Heun(6), "it at t=1 in step 0"),
+        (Euler(3), "it at t=2 in step 1"),
         (TorchDiffEq("dopri5"), "it at t=0."),
     ],
     ids=repr,

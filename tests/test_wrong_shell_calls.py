@@ -15,11 +15,11 @@ from ocnet.run import Config, RunFolder
 
 OWN = """
 import torch
-from ocnet import Problem, Sample
+from ocnet import SupervisedProblem, Problem, Sample
 
-class Decay(Problem):
+class Decay(SupervisedProblem):
     state_shape = control_shape = (1,)
-    n_steps = 4
+    depth = 4
     def __init__(self, weight: float = 1.0):
         super().__init__()
         if weight <= 0:

@@ -13,6 +13,7 @@ from ..control import Control, OpenLoop
 from ..origin import provenance
 from ..problem import check_not_empty, Problem, Sample
 from ..solver import Euler, Solver
+from ..supervised import samples
 from .comparison import Comparison
 from .effort import Effort
 from .rows import Measurement, without_states
@@ -71,7 +72,7 @@ def compare(
     if sample is not None:
         check_kind("sample", sample, Sample)
     if sample is None:
-        sample = problem.data("test") or problem.sample(256, generator)
+        sample = samples(problem, "test") or problem.sample(256, generator)
     check_not_empty(sample)
     # On copies, and not in training mode: comparing leaves no trace in running statistics.
     problem, control = copy.deepcopy(problem).eval(), copy.deepcopy(control).eval()

@@ -11,6 +11,7 @@ from ..certificate import Measured, Order, Path
 from ..certificate.judgement import order_of
 from ..certificate.measured import identity
 from ..solver import ExplicitRungeKutta, Solver, SolverError, TorchDiffEq
+from ..supervised import scores
 from .comparison import Curve, Difference, Row, WorkPoint
 from .effort import Effort
 
@@ -45,7 +46,7 @@ class Measurement:
         try:
             path = exact.path(solver)
             with torch.no_grad():
-                scores = exact.problem.score(path.final, exact.sample.target)
+                scored = scores(exact.problem, path.final, exact.sample.target)
             time, held = self.effort.seconds(solver), self.effort.memory(solver)
         except SolverError as error:
             return Row.without_figures(name, f"stops at t={error.time:.3g}")
@@ -64,7 +65,7 @@ class Measurement:
             evaluations=path.evaluations,
             seconds=time,
             memory=held,
-            scores={score: value.mean().item() for score, value in scores.items()},
+            scores={score: value.mean().item() for score, value in scored.items()},
             is_reference=self.is_reference(solver),
         )
         yardstick = self.yardstick(solver)

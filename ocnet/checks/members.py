@@ -12,6 +12,7 @@ from torch import nn
 
 from .._blame import at_line
 from ..problem import Problem, SolvedProblem
+from ..supervised import SupervisedProblem
 from .finding import code_of, Finding
 
 
@@ -34,9 +35,15 @@ OTHER_WORDS = {
     "final_cost": "terminal_cost", "end_cost": "terminal_cost",
     "lagrangian": "stage_cost", "path_cost": "stage_cost", "mayer": "terminal_cost",
     "parameter_bounds": "static_parameters", "initial_guess": "initial_control",
+    "n_steps": "depth of a SupervisedProblem", "steps": "depth of a SupervisedProblem",
+    "running_cost": "stage_cost", "observe": "stage_cost, an ObservedStageCost",
+    "control_angles": 'control_units, "rad"',
     "t_final": "t1", "tf": "t1", "t_end": "t1", "final_time": "t1", "horizon": "t1",
 }  # fmt: skip
 """What other texts call the members; ocnet reads none of these names."""
+
+OF_LEARNING = ("data", "check", "augment", "score", "parameter_groups")
+"""Methods that only a `SupervisedProblem` has."""
 
 
 def misspelt(problem: Problem) -> list[Finding]:
@@ -60,11 +67,18 @@ def misspelt(problem: Problem) -> list[Finding]:
 def of_kind(kind: type) -> tuple[Finding, ...]:
     """The misspelt members that a class itself defines."""
     names = {name for name in vars(kind) if not name.startswith("_")}
-    return tuple(
+    found = [
         finding(kind, name, meant)
         for name in sorted(names)
         if (meant := nearest(name)) is not None and meant not in names and not reads(kind, name)
-    )
+    ]
+    if not issubclass(kind, SupervisedProblem):
+        found += [
+            finding(kind, name, f"{name} of a SupervisedProblem, to derive from")
+            for name in OF_LEARNING
+            if inspect.isfunction(vars(kind).get(name)) and not reads(kind, name)
+        ]
+    return tuple(found)
 
 
 def finding(kind: type, name: str, meant: str) -> Finding:
@@ -98,9 +112,13 @@ def flat(name: str) -> str:
     return name.replace("_", "").lower()
 
 
+OWN = (Problem, SolvedProblem, SupervisedProblem)
+"""ocnet's own classes."""
+
+
 def own_kinds(kind: type[Problem]) -> list[type]:
     """The user's classes that a problem is made of."""
-    return [k for k in kind.__mro__ if issubclass(k, Problem) and k not in (Problem, SolvedProblem)]
+    return [k for k in kind.__mro__ if issubclass(k, Problem) and k not in OWN]
 
 
 @functools.cache
@@ -150,6 +168,9 @@ INNER = frozenset(vars(nn.Module()))
 """What every module holds."""
 
 KNOWN = frozenset(
-    name for name in (*dir(SolvedProblem), *Problem.__annotations__) if not name.startswith("_")
+    name
+    for kind in (Problem, SolvedProblem, SupervisedProblem)
+    for name in (*dir(kind), *kind.__annotations__)
+    if not name.startswith("_")
 )
 """The members that ocnet reads, those of modules included."""

@@ -12,6 +12,7 @@ from ..learning.history import Record
 from ..problem import Problem, Sample
 from ..run.config import Config
 from ..solver import Euler
+from ..supervised import samples
 
 
 MOST_STEPS = 30
@@ -23,7 +24,7 @@ OPTIMAL = 1e-4
 
 def is_classical(problem: Problem) -> bool:
     """Whether every sample is the same, so that there is one cost to minimise exactly."""
-    if problem.data("train") is not None:
+    if samples(problem, "train") is not None:
         return False
     one, other = (problem.sample(1, torch.Generator().manual_seed(s)).x0 for s in (0, 1))
     return torch.equal(one, other)
@@ -32,7 +33,7 @@ def is_classical(problem: Problem) -> bool:
 def held_out(problem: Problem, seed: int, device: torch.device) -> Sample:
     """What to compare on: the test data, or fresh samples."""
     fresh = torch.Generator().manual_seed(seed + 1)
-    sample = problem.data("test")
+    sample = samples(problem, "test")
     sample = sample or problem.sample(1 if is_classical(problem) else 256, fresh)
     target = sample.target
     return Sample(sample.x0.to(device), None if target is None else target.to(device))
@@ -102,7 +103,7 @@ class Fit:
 
     def epochs(self, count: int) -> int:
         """How many training steps make so many epochs; 1,000 where there is no data set."""
-        data = self.problem.data("train")
+        data = samples(self.problem, "train")
         return 1000 if data is None else max(1, count * len(data.x0) // self.batch_size)
 
 

@@ -10,6 +10,7 @@ from ..networks import collect_statistics, ResidualProblem, ResNet
 from ..problem import Sample
 from ..run import Config, Job, load_checkpoint, RunFolder
 from ..run.changes import differing
+from ..supervised import samples
 from . import checks
 
 
@@ -73,7 +74,7 @@ class TrainedNetwork:
 
     def data(self, split: str) -> Sample:
         """A split of the problem's data, on the device of the network."""
-        sample = self.job.problem.data(split)  # pyright: ignore[reportArgumentType]
+        sample = samples(self.job.problem, split)  # pyright: ignore[reportArgumentType]
         assert sample is not None, "images come as data sets"
         device = self.job.engine.device
         return Sample(*(None if value is None else value.to(device) for value in sample))  # pyright: ignore

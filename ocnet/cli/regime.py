@@ -57,9 +57,7 @@ def regime_command(
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     problem = problem_from(spec, settings)
-    if steps is not None:
-        problem.n_steps = steps
-    found = diagnose(problem, beta=beta, draws=draws, generator=generator)
+    found = diagnose(problem, n=steps, beta=beta, draws=draws, generator=generator)
     typer.echo(found.text())
     if out is not None:
         folder = new_folder(out)

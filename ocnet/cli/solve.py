@@ -12,6 +12,7 @@ from tabulate import tabulate
 from ..certificate import Certificate
 from ..direct import Adam, InteriorPoint, LBFGS, Method, Solution, solve, SuccessiveApproximation
 from ..solver import Euler, ExplicitRungeKutta, Heun, RK4, RK38
+from ..supervised import default_steps
 from . import checks
 from .options import (
     default_dtype,
@@ -72,7 +73,7 @@ def solve_command(
     target = device_from(device)
     with default_dtype(torch.float64):
         problem = problem_from(spec, settings).to(target)
-        n = problem.n_steps if steps is None else steps
+        n = default_steps(problem) if steps is None else steps
         if out is not None:
             out = new_folder(out)
         found = solve(problem, method=METHODS[method](), solver=SOLVERS[solver](n))

@@ -13,6 +13,7 @@ from ..learning import History
 from ..learning.history import Record
 from ..problem import Problem, Sample, SolvedProblem
 from ..run import Job, load_checkpoint, RunFolder
+from ..supervised import default_steps
 from .fit import Fit, held_out, trained
 from .networks import tell_changes
 from .options import default_dtype, problem_from, wrong_problem
@@ -65,7 +66,7 @@ def subject_of_run(path: Path, seed: int, device: torch.device) -> Subject:
         raise FileNotFoundError(f"{path} has no checkpoint yet: `ocnet resume {path}` first.")
     job.load_model(state.get("job", state))
     tell_changes(path, state, job)
-    n = job.problem.n_steps if config.steps is None else config.steps
+    n = default_steps(job.problem) if config.steps is None else config.steps
     sample = held_out(job.problem, seed, device)
     return Subject(job.problem, job.control, sample, n, None, {"the run": history(folder.metrics)})
 
@@ -108,7 +109,7 @@ def subject_of_spec(
         generator = torch.Generator().manual_seed(seed)
         make = lambda spec, given: trainable(spec, construct(kind, dict(map(parse_setting, given))))
         problem = problem_from(spec, list(settings), make).to(device)
-        n = problem.n_steps if steps is None else steps
+        n = default_steps(problem) if steps is None else steps
         check(n)
         how = fit(problem, generator)
         control, coarse_cost = trained(how, n)

@@ -8,6 +8,7 @@ from torch import nn, Tensor
 from .._arguments import check_kind
 from ..checks import misspelt, mixing_for_solve, moving_the_start, refuse
 from ..problem import Batch, check_state, Problem
+from ..solver.running_cost import parts
 
 
 def check_batch(batch: Batch) -> None:
@@ -19,6 +20,12 @@ def check_batch(batch: Batch) -> None:
         raise TypeError(f"solve needs controls that are tensors, but {name} takes layers.")
     if len(problem.projections) > 0:
         raise ValueError(f"solve knows no projections, but {name} has {len(problem.projections)}.")
+    observed = parts(problem.stage_cost)[1]
+    if observed:
+        raise ValueError(
+            "solve takes the stage cost of one state at a time, but "
+            f"{name}.stage_cost observes states: {type(observed[0][1]).__name__}."
+        )
     if x0.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"solve computes in float32 or float64, but x0 is {x0.dtype}.")
     if x0.numel() == 0:

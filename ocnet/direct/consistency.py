@@ -11,7 +11,8 @@ from ..checks.finding import named
 from ..control.base import constants
 from ..problem import Problem
 from ..solver import ExplicitRungeKutta
-from ..solver.stages import Nodes, slope, Stage
+from ..solver.running_cost import RunningCost
+from ..solver.stages import slope, Stage
 from .iterate import Iterate, largest, Linearisation
 from .method import Outcome
 from .optimality import step_width
@@ -210,9 +211,9 @@ def evaluated(nlp: Transcription, solver: ExplicitRungeKutta, it: Iterate, shift
             Stage(of_stage[k], t[k], lambda x, u=u_k: u)
             for of_stage, t in zip(times, ts, strict=True)
         ]
-        nodes = Nodes(view, target)
-        slopes.append(slope(view, tableau, h, stages, x_k, nodes)[1])
-        costs.append(nodes.cost())
+        running = RunningCost(view, target)
+        slopes.append(slope(view, tableau, k, h, stages, x_k, running)[1])
+        costs.append(running.total())
         if nlp.along.rows:
             rows.append(view.path_constraint(ts[0][k], x_k, u_k))
     c = [torch.as_tensor(cost).to(x).expand(lead).reshape(size, 1) for cost in costs]

@@ -10,6 +10,7 @@ from ..checks import differentiating, moving_the_start, naming, refuse, sampled
 from ..control.base import equal_times
 from ..problem import Batch, Problem
 from ..solver import ExplicitRungeKutta, RK4
+from ..supervised import default_steps
 from ..trajectory import Trajectory
 from .check import check_start
 from .compiled import Formulas, Kernel, kernel_of, traced, Unsupported
@@ -50,7 +51,7 @@ def solve(
         problem: A problem, whose one initial state `problem.sample` draws, or
             `problem.batch(x0, ...)`: many instances, each with a status of its own.
         method: How to solve it; `InteriorPoint()` by default.
-        solver: The steps; `RK4(problem.n_steps)` by default.
+        solver: The steps; `RK4(100)` by default.
         start: A solution of a similar problem to start from, on any grid.
         starts: From how many starts each instance is solved, as one batch: the cold one, and
             others with random controls, final time and static parameters. The best is the
@@ -77,7 +78,7 @@ def solve(
     method = InteriorPoint() if method is None else method
     check_kind("problem", batch.problem, Problem)
     check_kind("parameters", batch.parameters, dict)
-    solver = RK4(batch.problem.n_steps) if solver is None else solver
+    solver = RK4(default_steps(batch.problem)) if solver is None else solver
     if not isinstance(solver, ExplicitRungeKutta):
         raise TypeError(
             f"solver must be an explicit Runge-Kutta method, but got {type(solver).__name__}."

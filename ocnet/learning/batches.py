@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .._arguments import as_device, check_count, check_generator, check_kind, shown
 from ..problem import Problem, Sample
+from ..supervised import augmented, check_sample, samples
 
 
 class Batches:
@@ -49,9 +50,9 @@ class Batches:
         self.noise: torch.Generator = self.generator
         if device.type != "cpu":
             self.noise = torch.Generator(device).manual_seed(self.generator.initial_seed())
-        data = problem.data("train")
+        data = samples(problem, "train")
         if data is not None:
-            problem.check(data)
+            check_sample(problem, data)
         self.data: Sample | None = move(data, device)
         self.per_epoch: int | None = None
         if self.data is not None:
@@ -84,7 +85,7 @@ class Batches:
         x0, target = self.data
         index = index.to(x0.device)
         batch = Sample(x0[index], None if target is None else target[index])
-        return self.problem.augment(batch, self.noise)
+        return augmented(self.problem, batch, self.noise)
 
     def shuffled(self, n: int) -> Tensor:
         """A random order of `n` samples."""

@@ -19,6 +19,7 @@ from ..control import Control, Layers
 from ..evaluation import evaluate
 from ..problem import check_not_empty, Problem, Sample
 from ..solver import Solver
+from ..supervised import scores
 from .capture import Captured, CudaGraphs, obstacle, on_device, Recorder
 from .norms import synchronise
 from .processes import mean, rank, world_size
@@ -52,7 +53,7 @@ class MeanCost(nn.Module):
     def measures(self, solver: Solver, sample: Sample) -> dict[str, Tensor]:
         """The cost and the scores of each sample."""
         costs, trajectory = evaluate(self.problem, self.control, solver, sample)
-        return {"cost": costs, **self.problem.score(trajectory.states[-1], sample.target)}
+        return {"cost": costs, **scores(self.problem, trajectory.states[-1], sample.target)}
 
     def first_non_finite(self, solver: Solver, sample: Sample) -> tuple[int, float] | None:
         """The index and the time of the first state that is not finite, or None if all are."""

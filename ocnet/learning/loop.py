@@ -4,6 +4,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from .._arguments import check_count, check_generator, check_kind, check_range, 
 from ..control import Control
 from ..problem import Problem, Sample
 from ..solver import Solver, SolverError
+from ..supervised import check_sample
 from .batches import Batches, endless
 from .engine import Engine
 from .failure import LastGood, non_finite, non_finite_gradient, total_norm
@@ -65,9 +67,10 @@ def train(
     check_training(problem, control, solver, optimizer)
     check_generator(generator)
     say_untrained(problem, control, optimizer)
-    batches = (
-        Batches(problem, batch_size, generator) if data is None else endless(data, problem.check)
-    )
+    if data is None:
+        batches = Batches(problem, batch_size, generator)
+    else:
+        batches = endless(data, partial(check_sample, problem))
     steps = training(problem, control, solver, optimizer, batches, constraints=constraints)
     records = []
     # Two a second at most: a bar must not slow down a step of a millisecond.

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from .._arguments import check_range
-from ..problem import Node, Problem, Projection, Sample
+from ..cost import CostTerm, StageCost
+from ..problem import Problem, Projection, Sample
+from ..supervised import scores, SupervisedProblem
 from ..types import Cost, State, Time
 
 
@@ -41,7 +43,7 @@ Constraints = Penalty | Literal["refuse", "ignore"]
 PENALISED = ("path_constraint", "terminal_constraint", "terminal_inequality", "control_bounds")
 
 
-class Penalised(Problem):
+class Penalised(SupervisedProblem):
     """A problem whose cost contains the penalty, and which has no constraints any more.
 
     Arguments:
@@ -57,12 +59,14 @@ class Penalised(Problem):
         super().__init__()
         self.inner = inner
         self.weight = weight
-        self.t0, self.t1, self.n_steps = inner.t0, inner.t1, inner.n_steps
+        self.t0, self.t1 = inner.t0, inner.t1
         self.state_shape: tuple[int, ...] = inner.state_shape
         self.control_shape: tuple[int, ...] | None = inner.control_shape
         self.projections: Sequence[Projection] = inner.projections
-        self.steps_at_once: int | None = inner.steps_at_once
         self.is_along: bool = bool({"path_constraint", "control_bounds"} & set(inner.constraints))
+        # A cost object may observe states, which a method would hide.
+        if isinstance(inner.stage_cost, CostTerm):
+            self.stage_cost = inner.stage_cost + Along(self)
 
     @property
     def has_stage_cost(self) -> bool:
@@ -73,12 +77,6 @@ class Penalised(Problem):
 
     def stage_cost(self, t: Time, x: State, u: Any, target: Tensor | None) -> Cost:
         return self.inner.stage_cost(t, x, u, target) + self.along(t, x, u)
-
-    def running_cost(self, nodes: Sequence[Node], target: Tensor | None) -> Cost:
-        total = self.inner.running_cost(nodes, target)
-        for weight, _, t, x, u, _ in nodes:
-            total = total + weight * self.along(t, x, u)
-        return total
 
     def along(self, t: Time, x: State, u: Any) -> Cost:
         """The penalty per unit of time."""
@@ -95,9 +93,6 @@ class Penalised(Problem):
         beyond = squares(self.inner.terminal_inequality(x, target).clamp(min=0))
         return self.inner.terminal_cost(x, target) + self.weight * (missed + beyond)
 
-    def observe(self, node: Node, target: Tensor | None) -> Any:
-        return self.inner.observe(node, target)
-
     def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Sample:
         return self.inner.sample(batch_size, generator)
 
@@ -105,7 +100,25 @@ class Penalised(Problem):
         return self.inner.embed(x0)
 
     def score(self, x: State, target: Tensor | None) -> dict[str, Cost]:
-        return self.inner.score(x, target)
+        return scores(self.inner, x, target)
+
+
+class Along(StageCost):
+    """The penalty along the path, as a cost object.
+
+    Arguments:
+        problem: The problem with the penalty.
+    """
+
+    problem: Penalised
+
+    def __init__(self, problem: Penalised):
+        super().__init__()
+        # Not a submodule: the problem is what this cost is a part of.
+        object.__setattr__(self, "problem", problem)
+
+    def forward(self, t: Time, x: State, u: Any, target: Tensor | None = None) -> Cost:
+        return self.problem.along(t, x, u)
 
 
 def squares(rows: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from .._arguments import check_count, check_function, check_generator, check_kin
 from ..control import Layers
 from ..cost import Loss
 from ..solver import Euler
+from ..supervised import default_steps
 from ..trajectory import Trajectory
 from .architecture import Architecture, stages
 from .blocks import initialise, NoBranch
@@ -45,7 +46,7 @@ class ResNet(nn.Module):
         check_kind("control", control, Layers)
         self.problem = problem
         self.control = control
-        self.solver: Euler = Euler(problem.n_steps)
+        self.solver: Euler = Euler(default_steps(problem))
         self.pruning: tuple[tuple[str, Any], ...] = ()
 
     @property

@@ -2,7 +2,6 @@
 
 import abc
 import copy
-import functools
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -13,13 +12,13 @@ from torch import nn, Tensor
 
 from .._arguments import as_number, check_function, check_kind, check_sequence
 from ..control import Control
-from ..control.base import constants
 from ..cost import Loss
-from ..problem import check_rates, Node, Problem, Projection, Sample
-from ..solver.stages import Nodes
+from ..problem import Problem, Projection, Sample
+from ..supervised import check_rates, SupervisedProblem
 from ..types import Cost, State, Time
 from .loss import accuracy, check_cheaply, check_labels, CrossEntropy
 from .readouts import Backbone, ReadOuts
+from .stage_cost import OutputLoss
 
 
 Gamma = float | int | Sequence[float] | Callable[[int], float]
@@ -42,7 +41,7 @@ class Parts(NamedTuple):
     readouts: ReadOuts
 
 
-class ResidualProblem(Problem, abc.ABC):
+class ResidualProblem(SupervisedProblem, abc.ABC):
     r"""Minimise over the branches `F_0, ..., F_{N-1}` (and the embedding, skips and head)
 
     $$ J_N = \sum_{k<N} \gamma_k L(\hat y_k, y) + L(\hat y, y), \quad
@@ -84,17 +83,21 @@ class ResidualProblem(Problem, abc.ABC):
         embedding, skips, head, readouts = parts
         self.depth = readouts.n
         self.t1 = float(max(self.depth, 1))
-        self.n_steps = max(self.depth, 1)
-        # What is observed of a state is small, so all may wait for one evaluation of the loss.
-        self.steps_at_once = self.n_steps
         self.state_shape = state_shape
         self.image_shape = image_shape
         self.embedding = embedding
         self.projections = [Projection(float(k), float(k + 1), skip) for k, skip in skips.items()]
         self.head = head
+        self._n_classes: int | None = None
         self.readouts = readouts
         self.loss = CrossEntropy() if loss is None else loss
         self.gamma = gamma
+        if type(self).stage_cost is not Problem.stage_cost:
+            raise TypeError(
+                f"{type(self).__name__}.stage_cost is a method, which hides the losses of the "
+                "intermediate outputs: add a cost object to self.stage_cost in the constructor."
+            )
+        self.stage_cost = OutputLoss(self)
 
     @property
     def gamma(self) -> tuple[float, ...]:
@@ -124,49 +127,6 @@ class ResidualProblem(Problem, abc.ABC):
                 f"got {tuple(x0.shape)}."
             )
         return self.embedding(x0)
-
-    def stage_cost(self, t: Time, x: State, u: Any, target: Tensor | None) -> Cost:
-        nodes = Nodes(self, target)
-        nodes.add(1.0, float(t.detach()), t, x, u)
-        return self.running_cost(nodes, target)
-
-    def running_cost(self, nodes: Sequence[Node], target: Tensor | None) -> Cost:
-        x = nodes[0].x
-        if target is None or not any(self.gamma):
-            return x.new_zeros(x.shape[0])
-        check_cheaply(target, self.n_classes)
-        ks = [self.layer(node.time) for node in nodes]
-        if ks != list(range(ks[0], ks[0] + len(ks))):
-            raise ValueError(
-                f"The stage cost is of the states x_k one after the other: take Euler({self.depth})"
-                f", not a solver that reads them at t={', '.join(str(k) for k in ks)}."
-            )
-        weights = [node.weight * self.gamma[k] for node, k in zip(nodes, ks, strict=True)]
-        losses = self.losses(
-            self.readouts.logits(self.backbone, ks, [node.y for node in nodes]), target
-        )
-        # No matrix product, which half precision would round.
-        return (constants(weights, losses.dtype, losses.device)[:, None] * losses).sum(0)
-
-    def observe(self, node: Node, target: Tensor | None) -> Any:
-        if target is None or not any(self.gamma):
-            return None
-        return self.readouts.observe(self.backbone, self.layer(node.time), node.x)
-
-    def layer(self, time: float) -> int:
-        """The index `k < N` of the state `x_k` at a time.
-
-        Raises:
-            ValueError: If no state that is read out lies there.
-        """
-        k = round(time)
-        # torchdiffeq moves a time by one unit in the last place of the state's precision.
-        if not (0 <= k < self.depth and abs(time - k) < 0.01):
-            raise ValueError(
-                f"The stage cost is of the states at t = 0, 1, ..., {self.depth - 1}: take "
-                f"Euler({self.depth}), not a solver that reads it at t={time:g}."
-            )
-        return k
 
     def losses(self, logits: Tensor, target: Tensor) -> Tensor:
         """The loss of the logits of several states, shape `(state, batch)`."""
@@ -227,10 +187,12 @@ class ResidualProblem(Problem, abc.ABC):
             x = shaped(skip, x) if j < k else x
         return x
 
-    @functools.cached_property
+    @property
     def n_classes(self) -> int:
         """How many logits the head gives."""
-        return shaped(self.head, self.zero_state(self.depth)).shape[-1]
+        if self._n_classes is None:
+            self._n_classes = shaped(self.head, self.zero_state(self.depth)).shape[-1]
+        return self._n_classes
 
     def check(self, sample: Sample) -> None:
         if sample.target is not None:

@@ -27,7 +27,7 @@ def solution(found: Solution, instance: int = 0) -> Figure:
         value.detach().cpu().reshape(len(value), size, -1)[:, instance].clone()
         for value in (found.x, found.u, found.costates)
     )
-    angles = list(found.batch.problem.control_angles)
+    angles = [i for i, unit in enumerate(found.batch.problem.control_units) if unit == "rad"]
     u[:, angles] = unwrapped(u[:, angles])
     H = found.hamiltonian.detach().cpu().reshape(n, size)[:, instance]
     figure = Figure(figsize=(9, 5.6), layout="constrained")

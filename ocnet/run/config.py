@@ -15,6 +15,7 @@ from ..errors import OcnetError
 from ..learning import ConstantSchedule, CosineSchedule, Schedule, StepSchedule
 from ..problem import Problem
 from ..solver import Euler, ExplicitRungeKutta, Heun, RK4, RK38, Solver, TorchDiffEq
+from ..supervised import parameter_groups
 from .randomness import seed_everything
 
 
@@ -185,7 +186,7 @@ class Config:
         """The optimiser of a problem's parameter groups."""
         lr = LEARNING_RATE[self.optimizer] if self.lr is None else self.lr
         decay = self.weight_decay
-        groups = trainable(problem.parameter_groups(control, lr, decay))
+        groups = trainable(parameter_groups(problem, control, lr, decay))
         if self.optimizer == "sgd":
             return torch.optim.SGD(groups, lr, momentum=0.9)
         if self.optimizer in ("adam", "adamw"):

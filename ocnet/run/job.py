@@ -15,6 +15,7 @@ from ..learning.processes import is_shard, rank, whole
 from ..networks import ResidualProblem
 from ..problem import Problem, Sample
 from ..solver import Solver
+from ..supervised import check_sample, default_steps, samples
 from .changes import origin
 from .checkpoint import CheckpointError
 from .config import Config
@@ -60,8 +61,8 @@ class Job:
             capture=config.capture,
             channels_last=config.channels_last,
         )
-        self.solver: Solver = config.make_solver(problem.n_steps)
-        n = problem.n_steps if config.steps is None else config.steps
+        self.solver: Solver = config.make_solver(default_steps(problem))
+        n = default_steps(problem) if config.steps is None else config.steps
         self.control: Control = problem.initial_control(
             n, torch.Generator().manual_seed(config.seed)
         )
@@ -125,9 +126,9 @@ class Job:
     def validation_sample(self) -> Sample | None:
         """The validation data; drawn if the problem draws its training data, too."""
         if self.batches.data is not None:
-            data = self.problem.data("validation")
+            data = samples(self.problem, "validation")
             if data is not None:
-                self.problem.check(data)
+                check_sample(self.problem, data)
             return data
         # Not the seed of the batches, whose first samples these would be.
         generator = torch.Generator().manual_seed(self.config.seed + 1)

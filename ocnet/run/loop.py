@@ -12,6 +12,7 @@ from .._arguments import check_kind
 from ..learning import choose_device, NonFiniteCost, training
 from ..learning.processes import agree, is_lost_process, processes, rank, wait, world_size
 from ..origin import provenance
+from ..supervised import samples
 from .checkpoint import load_checkpoint
 from .config import Config, ConfigError
 from .folder import RunFolder
@@ -242,11 +243,11 @@ def conclude(job: Job, folder: RunFolder) -> dict[str, Any]:
         job.load_model(best)
         result["best_step"] = best["step"]
         average = None
-    samples = {"validation": job.validation}
+    splits = {"validation": job.validation}
     if job.batches.data is not None:
-        samples["test"] = job.problem.data("test")
+        splits["test"] = samples(job.problem, "test")
     with nullcontext() if average is None else average.applied():
-        for split, sample in samples.items():
+        for split, sample in splits.items():
             if sample is not None:
                 result[split] = job.validate(sample)
     if rank() == 0:

@@ -18,6 +18,7 @@ from ..control import Control
 from ..evaluation import objective
 from ..problem import Problem, Sample
 from ..solver import Euler
+from ..supervised import default_steps, SupervisedProblem
 from ..types import ControlValue, State
 from .limits import exponent
 from .propagation import norm, Overflow, overflow_of
@@ -79,6 +80,7 @@ def diagnose(
     problem: Problem,
     control: Control | None = None,
     *,
+    n: int | None = None,
     depths: Sequence[int] | None = None,
     beta: float | None = None,
     draws: int = 4,
@@ -95,10 +97,12 @@ def diagnose(
     Arguments:
         problem: The problem.
         control: A control to take as it is; several are drawn if not given.
-        depths: The depths to draw; by default from an eighth of `problem.n_steps` to all of it,
+        n: The number of steps that the problem's horizon is meant for; the control's, or the
+            problem's own depth, if None.
+        depths: The depths to draw; by default from an eighth of `n` to all of it,
             or up to eight times as deep if that is shallow.
         beta: The exponent of the scaling; by default the one that the step `h` means at the
-            problem's own depth, `h = n_steps**-beta`.
+            problem's own depth, `h = depth**-beta`.
         draws: How many controls to draw at each depth.
         samples: How many inputs to send through each.
         generator: Makes inputs and controls reproducible.
@@ -118,8 +122,11 @@ def diagnose(
         check_sequence("depths", depths)
         for L in depths:
             check_count("depths", L, least=2)
-    n = problem.n_steps if control is None else control.n_intervals
-    check_count("n_steps", n, least=2)
+    if n is None:
+        n = default_steps(problem) if control is None else control.n_intervals
+    check_count("n", n, least=2)
+    if control is not None and control.n_intervals != n:
+        raise ValueError(f"Must have n={control.n_intervals}, as the control has, but got {n=}.")
     if beta is None:
         beta = math.log(n / (problem.t1 - problem.t0)) / math.log(n)
     if control is not None or problem.projections:
@@ -129,7 +136,7 @@ def diagnose(
     tracks = []
     for L in depths:
         check_count("depths", L, least=2)
-        network = problem if L == n else at_depth(problem, L, beta)
+        network = at_depth(problem, n, L, beta)
         controls = (
             [network.initial_control(L, generator) for _ in range(draws)]
             if control is None
@@ -296,9 +303,19 @@ def default_depths(n: int) -> tuple[int, ...]:
     return tuple(deepest // 2**k for k in (3, 2, 1, 0))
 
 
-def at_depth(problem: Problem, L: int, beta: float) -> Problem:
-    """The problem on the horizon where `L` steps have a width ~ `L**-beta`; parameters shared."""
+def at_depth(problem: Problem, n: int, L: int, beta: float) -> Problem:
+    """The problem on the horizon where `L` steps have a width ~ `L**-beta`; parameters shared.
+
+    Arguments:
+        problem: The problem.
+        n: The number of steps that its horizon is meant for.
+        L: The number of steps.
+        beta: The exponent.
+    """
+    if L == n:
+        return problem
     deep = copy.copy(problem)
-    deep.n_steps = L
-    deep.t1 = problem.t0 + (problem.t1 - problem.t0) * (L / problem.n_steps) ** (1 - beta)
+    if isinstance(deep, SupervisedProblem):
+        deep.depth = L
+    deep.t1 = problem.t0 + (problem.t1 - problem.t0) * (L / n) ** (1 - beta)
     return deep

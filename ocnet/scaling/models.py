@@ -12,11 +12,12 @@ from torch.nn.functional import leaky_relu
 from .._arguments import check_count, check_generator, check_kind, check_range
 from ..control import PiecewiseConstant
 from ..init import fill_, Iid, Kind
-from ..problem import Problem, Sample
+from ..problem import Sample
+from ..supervised import SupervisedProblem
 from ..types import Cost, State, Time
 
 
-class ScaledNetwork(Problem):
+class ScaledNetwork(SupervisedProblem):
     r"""A residual network whose branches are scaled by $\alpha_L = L^{-\beta}$:
 
         h_0 = A x,   h_{k+1} = h_k + alpha_L g(h_k, u_k),   F(x) = B h_L
@@ -60,7 +61,7 @@ class ScaledNetwork(Problem):
             check_count(name, size)
         check_kind("kind", kind, Kind, type(None))
         check_generator(generator)
-        self.n_steps = n_layers
+        self.depth = n_layers
         self.kind: Kind = Iid() if kind is None else kind
         self.d, self.n_in, self.n_out = d, n_in, n_out
         self.state_shape: tuple[int, ...] = (d,)
@@ -77,7 +78,7 @@ class ScaledNetwork(Problem):
         """The horizon that makes the step of `L` equal layers `L**-beta`."""
         check_range("beta", beta, "-inf <", "< inf")
         self.beta: float = float(beta)
-        self.t1: float = self.n_steps ** (1 - self.beta)
+        self.t1: float = self.depth ** (1 - self.beta)
 
     def with_beta(self, beta: float) -> "ScaledNetwork":
         """The same network, its parameters shared, with another scaling."""
@@ -133,8 +134,8 @@ class ScaledNetwork(Problem):
         Arguments: as of `Kind.draw`.
         """
         shape = (count, *self.weight_shape(self.d))
-        unit = self.kind.draw(self.n_steps, math.prod(shape), generator, dtype, device, out)
-        return unit.div_(math.sqrt(self.d)).reshape(self.n_steps, *shape)
+        unit = self.kind.draw(self.depth, math.prod(shape), generator, dtype, device, out)
+        return unit.div_(math.sqrt(self.d)).reshape(self.depth, *shape)
 
     def control(self, weights: Float[Tensor, "layer ..."]) -> PiecewiseConstant:
         """A control that holds the stacked weights themselves: no copy, and no new draw.

@@ -72,14 +72,14 @@ def measure(
     for beta in betas:
         check_range("betas", beta, "-inf <", "< inf")
     columns = inputs * len(betas)
-    alpha = torch.tensor([network.n_steps**-beta for beta in betas], dtype=torch.float64)
+    alpha = torch.tensor([network.depth**-beta for beta in betas], dtype=torch.float64)
     alpha = alpha.to(dtype).to(device).repeat(inputs).unsqueeze(-1)
 
     vectors = 2 * columns * network.d
     matrices = math.prod(network.weight_shape(network.d))
-    per_network = network.n_steps * (vectors + matrices) * dtype.itemsize
+    per_network = network.depth * (vectors + matrices) * dtype.itemsize
     chunk = min(repeats, max(1, memory // per_network))
-    numbers = torch.empty(network.n_steps * chunk * matrices, dtype=dtype, device=device)
+    numbers = torch.empty(network.depth * chunk * matrices, dtype=dtype, device=device)
     parts = []
     for start in range(0, repeats, chunk):
         count = min(chunk, repeats - start)
@@ -88,7 +88,7 @@ def measure(
         B = normal(count, network.n_out, network.d) / math.sqrt(network.d)
         h_0 = normal(count, inputs, network.n_in) @ A.mT
         p_L = normal(count, inputs, network.n_out) @ B
-        out = numbers[: network.n_steps * count * matrices].view(network.n_steps, -1)
+        out = numbers[: network.depth * count * matrices].view(network.depth, -1)
         weights = network.draw(count, generator, dtype, device, out).unsqueeze(2)
         h_0, p_L = (v.repeat_interleave(len(betas), dim=1) for v in (h_0, p_L))
         parts.append(propagate(network, weights, h_0, p_L, alpha, log_domain=log_domain))

@@ -21,8 +21,9 @@ from ..control import PiecewiseConstant
 from ..init import fill_, Kind
 from ..learning.capture import CudaGraphs
 from ..learning.engine import compile_regions
-from ..problem import Problem, Sample
+from ..problem import Sample
 from ..solver import Euler
+from ..supervised import SupervisedProblem
 from ..types import Cost, State, Time
 from .datasets import Images
 from .models import product, Res1
@@ -36,7 +37,7 @@ CPU_MEMORY = 2**29
 """How many bytes the networks of a chunk may take on a CPU: more would be no faster."""
 
 
-class SideBySide(Problem):
+class SideBySide(SupervisedProblem):
     r"""Classifiers of res-1 with biases, each with a scaling of its own, as one system.
 
         h_0 = A x,   h' = T (V sigma(h) + b) on [0, 1],   T = L^{1 - beta},   F(x) = B h(1)
@@ -82,7 +83,7 @@ class SideBySide(Problem):
             raise ValueError(
                 f"Must have as many betas as kinds, but got {len(betas)} and {len(kinds)}."
             )
-        self.n_steps = n_layers
+        self.depth = n_layers
         self.kinds, self.d, self.seed = tuple(kinds), d, seed
         self.state_shape: tuple[int, ...] = (d,)
         self.control_shape: tuple[int, ...] | None = (d, d + 1)
@@ -284,7 +285,7 @@ def accuracy(
     assert y is not None, "images have labels"
     right, finite = 0.0, True
     for part, labels in zip(x.split(batch_size), y.split(batch_size), strict=True):
-        final = Euler(problem.n_steps).solve(problem, control, problem.embed(part)).states[-1]
+        final = Euler(problem.depth).solve(problem, control, problem.embed(part)).states[-1]
         right = right + problem.score(final, labels)["accuracy"].sum(1)
         finite = finite & torch.isfinite(problem.logits(final)).flatten(1).all(1)
     return torch.where(finite, right / len(x), math.nan)  # pyright: ignore

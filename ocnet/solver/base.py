@@ -3,13 +3,13 @@
 import abc
 import copy
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn, Tensor
 
 from .._arguments import as_number, check_count
-from .._blame import blame, blamed, called, EXPLAINED
+from .._blame import blame, called, EXPLAINED
 from ..control.base import check_resolved, Control, equal_times, time_slack
 from ..errors import OcnetError
 from ..problem import check_state, Problem, Projection
@@ -178,30 +178,6 @@ def vector_field(problem: Problem, t: Time, x: State, u: ControlValue, shape: tu
         )
     # What a formula joins to the time may have become double precision.
     return f.to(x.dtype) if f.dtype == torch.float64 else f
-
-
-def stage_cost(problem: Problem, t: Time, x: State, u: ControlValue, target: Tensor | None) -> Cost:
-    """`l(t, x, u)`; an error inside of it names the user's line.
-
-    Arguments:
-        problem: The problem.
-        t, x, u: Where it is asked for.
-        target: What it compares with, or None.
-    """
-    with blamed(called(problem, "stage_cost")):
-        cost = problem.stage_cost(t, x, u, target)
-    return as_cost("stage_cost", cost, x)
-
-
-def as_cost(name: str, cost: Any, x: State) -> Cost:
-    """What a cost returned, in the state's precision if it took that of the time.
-
-    Raises:
-        TypeError: If it is not a tensor.
-    """
-    if not isinstance(cost, Tensor):
-        raise TypeError(f"{name} must return a tensor, but got {type(cost).__name__}.")
-    return cost.to(x.dtype) if cost.dtype == torch.float64 else cost
 
 
 def project(problem: Problem, projection: Projection, t: Time, x: State, u: ControlValue) -> State:

@@ -13,9 +13,10 @@ from ..control.base import as_times, unbound
 from ..problem import Problem
 from ..trajectory import Trajectory
 from ..types import Cost, State
-from .base import check_control_value, check_running_cost, Grid, project, segments, stage_cost
+from .base import check_control_value, check_running_cost, Grid, project, segments
 from .linearisation import linearise, LinearisedDynamics
 from .recompute import once_differentiable
+from .running_cost import RunningCost
 from .sweep import advance, compiled, retreat
 from .tableau import Tableau
 
@@ -105,8 +106,9 @@ def solve_by_costate(
     for start, end, projection in segments(grid):
         if projection is not None:
             time, value = t[0][start], u[0][start]
-            if problem.has_stage_cost:
-                cost = cost.add(stage_cost(problem, time, x, value, target), alpha=h[start])
+            running = RunningCost(problem, target)
+            running.add(start, h[start], starts[start], time, x, value)
+            cost = cost + running.total()
             x = project(problem, projection, time, x, value)
             states.append(x)
             evaluations += 1
@@ -117,7 +119,7 @@ def solve_by_costate(
         x, *X = Recursion.apply(steps, x, *us, *linear.parameters)
         once_differentiable("costate", x, *X)
         if problem.has_stage_cost:
-            cost = cost + running_cost(steps, X, us, target)
+            cost = cost + running_cost(steps, start, starts[start:end], X, us, target)
         states += [*unbound(X[0])[1:], x]
         evaluations += len(tableau.b) * (end - start)
     check_running_cost(problem, cost, x)
@@ -126,14 +128,30 @@ def solve_by_costate(
 
 
 def running_cost(
-    steps: Steps, X: Sequence[Tensor], u: Sequence[Tensor], target: Tensor | None
+    steps: Steps,
+    start: int,
+    times: Sequence[float],
+    X: Sequence[Tensor],
+    u: Sequence[Tensor],
+    target: Tensor | None,
 ) -> Cost:
-    """`sum h b_i l(t_i, X_i, u_i)`, all steps at once."""
-    l = torch.vmap(lambda t, x, u: stage_cost(steps.problem, t, x, u, target))
+    """`sum h b_i l(t_i, X_i, u_i)`, all steps at once.
+
+    Arguments:
+        steps: The steps.
+        start: The index of the first.
+        times: Where each begins.
+        X: The states of each stage, shape `(step, *batch, ...)`.
+        u: The control values of each stage, shape `(step, ...)`.
+        target: What the stage cost compares with, or None.
+    """
+    running = RunningCost(steps.problem, target)
     total = X[0].new_zeros(())
-    for b_i, t_i, X_i, u_i in zip(steps.tableau.b, steps.t, X, u, strict=True):
-        weights = b_i * X_i.new_tensor(steps.h)
-        total = total + torch.tensordot(weights, l(t_i, X_i, u_i), dims=1)
+    tableau = steps.tableau
+    for b, c, t, X_i, u_i in zip(tableau.b, tableau.c, steps.t, X, u, strict=True):
+        weights = [h * b for h in steps.h]
+        at = [time + c * h for time, h in zip(times, steps.h, strict=True)]
+        total = total + running.over_steps(start, weights, at, t, X_i, u_i)
     return total
 
 

@@ -1,6 +1,5 @@
 """A horizon that requires a gradient: the same problem on a horizon of numbers."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,8 +7,9 @@ from torch import Tensor
 
 from .._arguments import as_number
 from ..control import Control, Feedback
-from ..problem import Node, Problem, Sample
+from ..problem import Problem, Sample
 from ..types import Cost, State, Time
+from .running_cost import parts
 
 
 class ScaledTime(Problem):
@@ -33,7 +33,6 @@ class ScaledTime(Problem):
         self.t0, self.t1 = as_number("t0", inner.t0), as_number("t1", inner.t1)
         self.state_shape = inner.state_shape
         self.control_shape = inner.control_shape
-        self.steps_at_once = inner.steps_at_once
 
     @property
     def has_stage_cost(self) -> bool:
@@ -53,13 +52,6 @@ class ScaledTime(Problem):
 
     def stage_cost(self, t: Time, x: State, u: Any, target: Tensor | None) -> Cost:
         return self.rate.to(x) * self.inner.stage_cost(self.time(t), x, u, target)
-
-    def running_cost(self, nodes: Sequence[Node], target: Tensor | None) -> Cost:
-        nodes = [node._replace(t=self.time(node.t)) for node in nodes]
-        return self.rate.to(nodes[0].x) * self.inner.running_cost(nodes, target)
-
-    def observe(self, node: Node, target: Tensor | None) -> Any:
-        return self.inner.observe(node._replace(t=self.time(node.t)), target)
 
     def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Sample:
         return self.inner.sample(batch_size, generator)
@@ -89,6 +81,8 @@ def on_numbers(problem: Problem, control: Control, gradient: str) -> Problem:
         obstacle = "a Feedback control"
     if problem.projections:
         obstacle = "a problem with projections"
+    if parts(problem.stage_cost)[1]:
+        obstacle = "a stage cost that observes states"
     if obstacle is not None:
         value = as_number(name, getattr(problem, name))
         raise ValueError(

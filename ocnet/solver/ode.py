@@ -22,13 +22,13 @@ from .base import (
     project,
     Solver,
     SolverError,
-    stage_cost,
     uniform_grid,
     vector_field,
 )
 from .first_look import first_look
 from .horizon import on_numbers
 from .recompute import frozen, once_differentiable, random_state, refuse_random, tracking
+from .running_cost import RunningCost
 
 
 ADAPTIVE = ("dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")
@@ -241,7 +241,7 @@ class AugmentedField:
     ):
         self.problem = problem
         self.control = control
-        self.target = target
+        self.running = RunningCost(problem, target)
         self.dtype = dtype
         self.pieces = control.pieces()
         # At a knot time arrives moved by one unit in the last place to its left or right.
@@ -281,9 +281,9 @@ class AugmentedField:
         x, cost = state[0].to(self.dtype), state[1]
         u = self.pieces[k](t, x)
         f = vector_field(self.problem, t, x, u, x.shape).to(cost.dtype)
-        if not self.problem.has_stage_cost:
+        if self.running.is_zero:
             return f, torch.zeros_like(cost)
-        rate = stage_cost(self.problem, t, x, u, self.target).to(cost.dtype)
+        rate = self.running.rate(k, t, x, u).to(cost.dtype)
         check_running_cost(self.problem, cost + rate, x)
         return f, rate.expand_as(cost)
 
@@ -295,10 +295,11 @@ class AugmentedField:
         """State and running cost behind a projection."""
         t = as_times((projection.start,), x.device)[0]
         self.evaluations += 1
-        u = self.pieces[self.control.intervals([projection.start])[0]](t, x)
-        if self.problem.has_stage_cost:
+        k = self.control.intervals([projection.start])[0]
+        u = self.pieces[k](t, x)
+        if not self.running.is_zero:
             h = projection.end - projection.start
-            cost = cost + h * stage_cost(self.problem, t, x, u, self.target)
+            cost = cost + h * self.running.rate(k, t, x, u)
         return project(self.problem, projection, t, x, u), cost
 
 

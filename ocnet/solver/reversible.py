@@ -35,7 +35,8 @@ from ..types import Cost, State
 from .base import check_control_value, check_running_cost, Grid, project, segments, Watch
 from .first_look import first_look
 from .recompute import frozen, once_differentiable, random_state, refuse_random, tracking
-from .stages import Nodes, slope, Stage
+from .running_cost import RunningCost
+from .stages import slope, Stage
 from .tableau import Tableau
 
 
@@ -108,9 +109,11 @@ class Scheme(NamedTuple):
         """All stages, those of `Psi_h` first."""
         return [*self.ahead, *self.back]
 
-    def increment(self, h: float, stages: Sequence[Stage], x: State, nodes: Nodes | None) -> Tensor:
-        """`Psi_h(t, x)`."""
-        return h * slope(self.problem, self.tableau, h, stages, x, nodes)[1]
+    def increment(
+        self, k: int, h: float, stages: Sequence[Stage], x: State, running: RunningCost | None
+    ) -> Tensor:
+        """`Psi_h(t, x)` of the `k`-th step, whose nodes are added to `running`."""
+        return h * slope(self.problem, self.tableau, k, h, stages, x, running)[1]
 
     def looking(
         self, stages: Sequence[Stage], states: Sequence[State], known: Sequence[Tensor]
@@ -160,9 +163,9 @@ def solve_reversibly(
     for start, end, projection in segments(grid):
         if projection is not None:
             time, t, law = ahead[0].times[start], ahead[0].t[start], ahead[0].law(start)
-            u, nodes = law(x), Nodes(problem, target)
-            nodes.add(h[start], time, t, x, u)
-            cost = cost + nodes.cost()
+            u, running = law(x), RunningCost(problem, target)
+            running.add(start, h[start], time, t, x, u)
+            cost = cost + running.total()
             x = project(problem, projection, t, x, u)
             evaluations += 1
         else:
@@ -226,16 +229,16 @@ class Reversible(torch.autograd.Function):
         for k in scheme.steps:
             us = [None if value is None else value[k] for value in values]
             stages = [c.stage(k, u) for c, u in zip(scheme.columns, us, strict=True)]
-            nodes = Nodes(scheme.problem, scheme.target)
+            running = RunningCost(scheme.problem, scheme.target)
             watch = is_kept and k == scheme.steps[0]
             own = [z, *(u for u in us if u is not None)]
             with scheme.looking(stages, own, tensors) if watch else nullcontext():
-                ahead = scheme.increment(scheme.h[k], stages[:m], z, nodes)
+                ahead = scheme.increment(k, scheme.h[k], stages[:m], z, running)
             y = torch.lerp(z, y, scheme.coupling) + ahead
-            z = z - scheme.increment(-scheme.h[k], stages[m:], y, None)
+            z = z - scheme.increment(k, -scheme.h[k], stages[m:], y, None)
             if scheme.watch is not None:
                 scheme.watch(k + 1, y)
-            cost = cost + nodes.cost()
+            cost = cost + running.total()
         if is_kept and not torch.equal(drawn, random_state(x.device)):
             raise refuse_random("reversible")
         ctx.scheme = scheme
@@ -313,15 +316,15 @@ class WayBack:
             x = x.detach().requires_grad_()
             us = [value[k].detach().requires_grad_() for value in self.values[own]]
             stages = [c.stage(k, *us[i : i + 1]) for i, c in enumerate(scheme.columns[own])]
-            # The increment backwards has no running cost: without a target, nothing is observed.
-            nodes = Nodes(scheme.problem, None if grad_cost is None else scheme.target)
-            psi = scheme.increment(h, stages, x, nodes)
+            # The increment backwards has no running cost: without a target, none is observed.
+            running = RunningCost(scheme.problem, None if grad_cost is None else scheme.target)
+            psi = scheme.increment(k, h, stages, x, running)
             outputs, weights = [psi], [grad]
-            if grad_cost is not None and scheme.problem.has_stage_cost:
-                cost = scheme.problem.running_cost(nodes, scheme.target)
+            if grad_cost is not None and not running.is_zero:
+                cost = torch.as_tensor(running.total())
                 outputs.append(cost.expand_as(grad_cost))
                 weights.append(grad_cost)
-        layers = [u for node in nodes if isinstance(u := node.u, nn.Module)]
+        layers = [u for node in running.nodes if isinstance(u := node.u, nn.Module)]
         parameters = self.used_by(layers) if layers else self.parameters
         found = [(z, w) for z, w in zip(outputs, weights, strict=True) if z.requires_grad]
         grads = torch.autograd.grad(

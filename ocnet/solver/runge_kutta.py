@@ -30,7 +30,8 @@ from .first_look import first_look
 from .horizon import on_numbers
 from .recompute import frozen, tracking
 from .reversible import solve_reversibly
-from .stages import Nodes, slope, Stage
+from .running_cost import RunningCost
+from .stages import slope, Stage
 from .tableau import check_tableau, EULER, HEUN, KUTTA, KUTTA_38, Tableau as Tableau
 
 
@@ -38,8 +39,9 @@ Gradient = Literal["backprop", "checkpoint", "costate", "reversible"]
 
 
 class Step(NamedTuple):
-    """One step: its width, its stages, and the projection that it crosses, if any."""
+    """One step: its index, its width, its stages, and the projection that it crosses, if any."""
 
+    k: int
     h: float
     stages: Sequence[Stage]
     projection: Projection | None
@@ -103,8 +105,9 @@ class ExplicitRungeKutta(Solver):
         steps = self.steps(grid, control, x0)
         check_control_value(problem, steps[0].stages[0].law(x0))
         segment = math.isqrt(len(steps) - 1) + 1
-        if self.gradient == "backprop" and problem.steps_at_once is not None:
-            segment = problem.steps_at_once
+        asked = RunningCost(problem, target).steps_at_once
+        if self.gradient == "backprop" and asked is not None:
+            segment = asked
         norms = tracking(problem, control) if self.gradient == "checkpoint" else []
 
         t = as_times(grid.times, x0.device)
@@ -158,7 +161,7 @@ class ExplicitRungeKutta(Solver):
         """The steps on a grid; the control is looked up once for each node of the tableau."""
         steps = self.steps_over(list(pairwise(grid.times)), control, x0)
         for k, projection in grid.projections.items():
-            steps[k] = Step(steps[k].h, steps[k].stages[:1], projection)
+            steps[k] = steps[k]._replace(stages=steps[k].stages[:1], projection=projection)
         return steps
 
     def steps_over(
@@ -174,32 +177,35 @@ class ExplicitRungeKutta(Solver):
             t = as_times(ts, x0.device)
             stages[c] = list(map(Stage, ts, t.unbind(), laws))
         by_node = [stages[c] for c in self.tableau.c]
-        return [Step(h, of_step, None) for h, *of_step in zip(widths, *by_node, strict=True)]
+        return [
+            Step(k, h, of_step, None)
+            for k, (h, *of_step) in enumerate(zip(widths, *by_node, strict=True))
+        ]
 
     def advance(
         self, problem: Problem, steps: Sequence[Step], x: State, cost: Cost, target: Tensor | None
     ) -> tuple[list[ControlValue], list[State], State, Cost]:
         """Several steps: their controls and states, the last state and the running cost there."""
-        controls, states, nodes = [], [], Nodes(problem, target)
+        controls, states, running = [], [], RunningCost(problem, target)
         for step in steps:
-            u, x = self.step(problem, step, x, nodes)
+            u, x = self.step(problem, step, x, running)
             controls.append(u)
             states.append(x)
-        return controls, states, x, cost + nodes.cost()
+        return controls, states, x, cost + running.total()
 
     def step(
-        self, problem: Problem, step: Step, x: State, nodes: Nodes | None
+        self, problem: Problem, step: Step, x: State, running: RunningCost | None
     ) -> tuple[ControlValue, State]:
         """The control at the start of a step and the state at its end; adds the step's nodes."""
         h = step.h
         if step.projection is not None:
             (time, t, law), *_ = step.stages
             u = law(x)
-            if nodes is not None:
-                nodes.add(h, time, t, x, u)
+            if running is not None:
+                running.add(step.k, h, time, t, x, u)
             return u, project(problem, step.projection, t, x, u)
 
-        u, k = slope(problem, self.tableau, h, step.stages, x, nodes)
+        u, k = slope(problem, self.tableau, step.k, h, step.stages, x, running)
         return u, x.add(k, alpha=h)
 
 

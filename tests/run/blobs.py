@@ -8,13 +8,13 @@ import torch
 from torch import nn, Tensor
 from torch.nn.functional import cross_entropy
 
-from ocnet import Control, ControlEnergy, Layers, Problem, Sample, TerminalLoss
+from ocnet import Control, ControlEnergy, Layers, Sample, SupervisedProblem, TerminalLoss
 
 
-class Blobs(Problem):
+class Blobs(SupervisedProblem):
     """Three clouds in the plane, to be told apart by a residual network of width `width`."""
 
-    n_steps = 3
+    depth = 3
     t1 = 3.0
 
     def __init__(
@@ -128,12 +128,12 @@ class Dying(Blobs):
         return super().data(split)
 
 
-class Drawn(Problem):
+class Drawn(SupervisedProblem):
     """`x' = u` from random points to zero: a classical problem that draws its samples."""
 
     state_shape = (2,)
     control_shape = (2,)
-    n_steps = 5
+    depth = 5
 
     def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
         return u.expand_as(x)

@@ -235,11 +235,11 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
 OWN = """
 import torch
 from helpers_of_own import SCALE
-from ocnet import Problem, Sample
+from ocnet import Sample, SupervisedProblem
 
-class Own(Problem):
+class Own(SupervisedProblem):
     state_shape = control_shape = (1,)
-    n_steps = 3
+    depth = 3
     def dynamics(self, t, x, u):
         return SCALE * u + 0 * x
     def stage_cost(self, t, x, u, target):

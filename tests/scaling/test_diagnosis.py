@@ -6,7 +6,16 @@ import pytest
 import torch
 from torch import nn, Tensor
 
-from ocnet import Control, Euler, init, Layers, PiecewiseConstant, Problem, Projection, Sample
+from ocnet import (
+    Control,
+    Euler,
+    init,
+    Layers,
+    PiecewiseConstant,
+    Projection,
+    Sample,
+    SupervisedProblem,
+)
 from ocnet.scaling import diagnose, Diagnosis, regime, Res1, Res3
 from ocnet.scaling.diagnosis import at_depth, longest_stage, track
 from problems.digits import Digits
@@ -59,9 +68,9 @@ def test_exponents(
 def test_networks_of_other_depths_keep_the_scaling() -> None:
     for beta in (0.0, 0.3, 1.0):
         network = Res3(100, beta, d=4, n_in=3)
-        deep = at_depth(network, 400, beta)
+        deep = at_depth(network, 100, 400, beta)
         assert (deep.t1 - deep.t0) / 400 == pytest.approx(400**-beta)
-        assert deep.embedding is network.embedding and network.n_steps == 100
+        assert deep.embedding is network.embedding and network.depth == 100
 
 
 def test_tracks_hold_states_and_costates(generator: torch.Generator) -> None:
@@ -81,14 +90,14 @@ def test_tracks_hold_states_and_costates(generator: torch.Generator) -> None:
     assert (found.backward[20] == -math.inf).all()
 
 
-class Blocks(Problem):
+class Blocks(SupervisedProblem):
     """A user's network of layers, `x' = layer(x)` with step 1, and a stage twice as wide."""
 
     control_shape = None
 
     def __init__(self, n: int = 32, scale: float = 1.0, width: int = 24, widen: bool = False):
         super().__init__()
-        self.n_steps, self.t1, self.scale = n, float(n), scale
+        self.depth, self.t1, self.scale = n, float(n), scale
         self.state_shape = (width,)
         if widen:
             self.projections = [Projection(8.0, 9.0, nn.Linear(width, 2 * width))]

@@ -1,0 +1,39 @@
+"""Projection maps: where the state goes from one space to the next."""
+
+import math
+
+from torch import nn
+
+from .._arguments import as_number, check_kind
+from ..types import State
+
+
+class Projection(nn.Module):
+    """A projection map `S`: it takes the state from one space to the next between two times.
+
+    Every solver crosses `[start, end]` in one step, `x(end) = S(x(start)) + (end - start) f`, with
+    `f = dynamics(start, x(start), u(start))` already a vector of the new space. On a residual
+    network this is the layer where the stage changes.
+
+    Arguments:
+        start: The time at which the layer reads the old state.
+        end: The time at which the new state is reached.
+        map: The projection, a module `(*batch, *old_shape) -> (*batch, *new_shape)`.
+
+    Raises:
+        ValueError: Unless `start < end`.
+    """
+
+    def __init__(self, start: float, end: float, map: nn.Module):
+        super().__init__()
+        start, end = as_number("start", start), as_number("end", end)
+        if not -math.inf < start < end < math.inf:
+            raise ValueError(f"Must have start < end, but got {start=} and {end=}.")
+        check_kind("map", map, nn.Module)
+        self.start = start
+        self.end = end
+        self.map = map
+
+    def forward(self, x: State) -> State:
+        """The projected state `S(x)`."""
+        return self.map(x)
