@@ -10,7 +10,7 @@ from torch import nn, Tensor
 
 from ocnet import Control, Euler, Problem, RK4, Sample
 from ocnet.direct import Solution, solve
-from ocnet.direct.compiled import build, Formulas, kernel
+from ocnet.direct.compiled import build, Formulas, kernel_of
 
 
 compiles = pytest.mark.skipif(build.compiler() is None, reason="needs a C compiler")
@@ -63,7 +63,7 @@ class Pinned(Driven):
 def stale(monkeypatch: pytest.MonkeyPatch, problem: Problem, **changes: float) -> Solution:
     """A solution by a kernel that was made before the changes: the fault that is planted."""
     monkeypatch.setattr(Formulas, "key", lambda self: ("stale",))
-    monkeypatch.setattr(sys.modules[kernel.__module__], "known", OrderedDict())
+    monkeypatch.setattr(sys.modules[kernel_of.__module__], "known", OrderedDict())
     assert solve(problem, solver=Euler(20), compile=True).status == "converged"
     CHANGED.update(changes)
     return solve(problem, solver=Euler(20), compile=True)
@@ -95,7 +95,7 @@ def test_only_the_instances_that_are_wrong_are_inconsistent(
 ) -> None:
     batch = Driven().batch(torch.tensor([[0.0], [-3.0]], dtype=torch.float64))
     monkeypatch.setattr(Formulas, "key", lambda self: ("stale",))
-    monkeypatch.setattr(sys.modules[kernel.__module__], "known", OrderedDict())
+    monkeypatch.setattr(sys.modules[kernel_of.__module__], "known", OrderedDict())
     assert solve(batch, solver=Euler(20), compile=True).status == "converged"
     CHANGED["limit"] = 1.5
     found = solve(batch, solver=Euler(20), compile=True)
@@ -222,7 +222,7 @@ def test_an_instance_with_everything_of_its_own_is_found_out(
     weight = torch.tensor([1.0, 2.0, 0.5], dtype=torch.float64)
     batch = Weighted().batch(x0, 2 + x0, weight=weight)
     monkeypatch.setattr(Formulas, "key", lambda self: ("stale",))
-    monkeypatch.setattr(sys.modules[kernel.__module__], "known", OrderedDict())
+    monkeypatch.setattr(sys.modules[kernel_of.__module__], "known", OrderedDict())
     assert solve(batch, solver=RK4(10), compile=True).status == "converged"
     CHANGED["wind"] = 0.01
     found = solve(batch, solver=RK4(10), compile=True)
