@@ -509,7 +509,7 @@ RESULTS = {
     "Propagation", "Pruning", "Record", "Regime", "Removal", "Repeated", "Residual",
     "ResidualProblem", "Row", "RunRecord", "RunWarning", "ScaledNetwork", "Schedule", "Size",
     "Solution", "SolverError", "Split", "Stationary", "Study", "SupervisedProblem", "Trained", "Trajectory",
-    "Turnpike",
+    "Turnpike", "UnsafeCache", "Unsupported",
 }  # fmt: skip
 """What nobody calls: errors, results, base classes, and what takes nothing or any module."""
 
