@@ -505,10 +505,12 @@ RESULTS = {
     "CheckpointError", "Comparison", "ConfigError", "Covariance", "CovarianceKernel", "Curve",
     "DATA", "DepthProfile", "Diagnosis", "Difference", "ExitPrediction", "FORWARD", "FolderInUse",
     "Gamma", "Heads", "Images", "Interrupted", "Kind", "LimitComparison", "LiveMemory", "MODELS",
-    "Memory", "Method", "NonFiniteCost", "OcnetError", "Overflow", "Point", "Prediction", "ProblemError",
+    "Memory", "Method", "NonFiniteCost", "OcnetError", "Overflow", "Point", "Prediction",
+    "ProblemError",
     "Propagation", "Pruning", "Record", "Regime", "Removal", "Repeated", "Residual",
     "ResidualProblem", "Row", "RunRecord", "RunWarning", "ScaledNetwork", "Schedule", "Size",
-    "Solution", "SolverError", "Split", "Stationary", "Study", "SupervisedProblem", "Trained", "Trajectory",
+    "Solution", "SolverError", "Split", "Stationary", "Study", "SupervisedProblem", "Trained",
+    "Trajectory",
     "Turnpike", "UnsafeCache", "Unsupported",
 }  # fmt: skip
 """What nobody calls: errors, results, base classes, and what takes nothing or any module."""
