@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from .public_api import PublicApi
 from .support.source import Sources
 
 
@@ -46,6 +47,8 @@ def measured(sources: Sources) -> dict[str, str]:
         "functions over 60 lines": str(len(sources.long_functions())),
         "classes": str(sum(map(len, sources.classes().values()))),
         "abstract classes": str(len(sources.abstract_classes())),
+        "longest line of inheritance": str(max(sources.inheritance().values(), default=0)),
+        "public names": str(len(PublicApi(sources).public)),
         "class names that stand twice": str(len(sources.classes_twice())),
         "import circles": str(len(circles)),
         "files in import circles": str(sum(map(len, circles))),
@@ -60,6 +63,7 @@ def details(sources: Sources) -> list[str]:
         *(f"twice: {name} in {', '.join(at)}" for name, at in sources.classes_twice().items()),
         *(f"circle: {', '.join(circle)}" for circle in sources.circles()),
         *(f"abstract: {name}" for name in sources.abstract_classes()),
+        *(f"descends from {n}: {name}" for name, n in sources.inheritance().items() if n > 2),
     ]
 
 

@@ -28,6 +28,15 @@ def test_a_class_name_that_stands_twice_is_found(tmp_path: Path) -> None:
     assert Sources(tmp_path).classes_twice() == {"Point": ["ocnet.a", "ocnet.b"]}
 
 
+def test_inheritance_is_counted_within_the_package(tmp_path: Path) -> None:
+    package = tmp_path / "ocnet"
+    package.mkdir()
+    (package / "a.py").write_text(
+        "class A(nn.Module): ...\nclass B(A): ...\nclass C(x.B[int]): ...\n"
+    )
+    assert Sources(tmp_path).inheritance() == {"A": 0, "B": 1, "C": 2}
+
+
 @pytest.mark.slow
 def test_importing_it_adds_little_to_importing_torch() -> None:
     # 0.01 s were measured where 0.1 s is the aim; a machine that others use may be slower.

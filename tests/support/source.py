@@ -97,6 +97,21 @@ class Sources:
                     found.append(f"{module.name}.{node.name}")
         return found
 
+    def inheritance(self) -> dict[str, int]:
+        """How many classes of the package each class descends from, in the longest line."""
+        nodes = [node for module in self.modules.values() for node in module.tree.body]
+        bases = {
+            node.name: [ast.unparse(base).split("[")[0].split(".")[-1] for base in node.bases]
+            for node in nodes
+            if isinstance(node, ast.ClassDef)
+        }
+
+        def depth(name: str, below: frozenset[str] = frozenset()) -> int:
+            known = [base for base in bases[name] if base in bases and base not in below | {name}]
+            return max((1 + depth(base, below | {name}) for base in known), default=0)
+
+        return {name: depth(name) for name in bases}
+
     def imports(self, *, skip: frozenset[tuple[str, str]] = frozenset()) -> dict[str, set[str]]:
         """Which modules of the package each module imports.
 
