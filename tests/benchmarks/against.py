@@ -1,0 +1,131 @@
+"""The time of Euler against another checkout of ocnet, such as an older one.
+
+    python -m tests.benchmarks.against /path/to/other [--rounds 40] [--n 200] [--dtype float64]
+
+Forward plus backward pass of `x' = tanh(x W(t) + b(t))`, d = 32, batch 64, with stage cost, written
+with the public names alone. Each checkout has a process of its own; the two take turns, in an order
+that changes every round, and a ratio is taken within its round, so that whatever else the machine
+does meets both. One thread and its processor time, which other processes leave alone.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+
+WORKER = """
+import sys, time
+import torch, ocnet
+
+n, dtype = int(sys.argv[1]), getattr(torch, sys.argv[2])
+torch.set_num_threads(1)
+torch.set_default_dtype(dtype)
+
+class Tanh(ocnet.Problem):
+    state_shape, control_shape = (32,), (33, 32)
+    def dynamics(self, t, x, u):
+        W, b = u.split((32, 1))
+        return torch.tanh(x @ W + b)
+    def stage_cost(self, t, x, u, target):
+        return 5e-4 * u.square().sum()
+    def terminal_cost(self, x, target):
+        return (x - target).square().sum(-1)
+    def sample(self, batch_size, generator=None):
+        return ocnet.Sample(*torch.randn(2, batch_size, 32, generator=generator))
+
+problem, solver = Tanh(), ocnet.Euler(n)
+sample = problem.sample(64, torch.Generator().manual_seed(0))
+control = ocnet.PiecewiseConstant(0.0, 1.0, n, (33, 32))
+with torch.no_grad():
+    control.path.normal_(generator=torch.Generator().manual_seed(1)).div_(6)
+
+def run():
+    cost, _ = ocnet.evaluate(problem, control, solver, sample)
+    return torch.autograd.grad(cost.mean(), control.path)[0]
+
+first = run()
+print(float(first.abs().sum()), ocnet.__file__, flush=True)
+for line in sys.stdin:
+    start = time.process_time()
+    for _ in range(int(line)):
+        run()
+    print(time.process_time() - start, flush=True)
+"""
+
+
+class Worker:
+    """A process that takes steps with one checkout.
+
+    Arguments:
+        root: The checkout.
+        options: The options of the benchmark.
+    """
+
+    def __init__(self, root: Path, options: argparse.Namespace):
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(options.n), options.dtype],
+            env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+            cwd=root, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        total, file = self.answer().split(maxsplit=1)
+        assert Path(file.strip()).is_relative_to(root.resolve()), f"{file} is not of {root}"
+        self.gradient = float(total)
+
+    def answer(self) -> str:
+        """A line that the process printed."""
+        assert self.process.stdout is not None, "it is a pipe"
+        return self.process.stdout.readline()
+
+    def seconds(self, times: int) -> float:
+        """The processor time of so many steps."""
+        assert self.process.stdin is not None, "it is a pipe"
+        self.process.stdin.write(f"{times}\n")
+        self.process.stdin.flush()
+        return float(self.answer())
+
+    def end(self) -> None:
+        """Ends the process."""
+        self.process.stdin and self.process.stdin.close()
+        self.process.wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("other", type=Path, help="the other checkout")
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=5, help="steps of a turn (5)")
+    parser.add_argument("--n", type=int, default=200, help="layers (200)")
+    parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
+    parser.add_argument("--out", type=Path, help="a JSON file for the result")
+    options = parser.parse_args()
+    workers = [Worker(root.resolve(), options) for root in (Path.cwd(), options.other)]
+    try:
+        mine, others = workers
+        assert abs(mine.gradient / others.gradient - 1) < 1e-5, "the gradients must be the same"
+        for worker in workers:
+            worker.seconds(options.steps)
+        ratios, times = [], []
+        for k in range(options.rounds):
+            order = workers if k % 2 else workers[::-1]
+            taken = {id(worker): worker.seconds(options.steps) for worker in order}
+            ratios.append(taken[id(mine)] / taken[id(others)])
+            times.append([1e3 * taken[id(worker)] / options.steps for worker in workers])
+    finally:
+        for worker in workers:
+            worker.end()
+    lower, median, upper = statistics.quantiles(ratios, n=4)
+    least = [min(column) for column in zip(*times, strict=True)]
+    result = {"n": options.n, "dtype": options.dtype, "rounds": options.rounds, "lower": lower,
+              "median": median, "upper": upper, "of minima": least[0] / least[1],
+              "ms here": least[0], "ms there": least[1]}  # fmt: skip
+    print(json.dumps(result))
+    if options.out is not None:
+        options.out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
