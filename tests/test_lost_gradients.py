@@ -2,8 +2,10 @@
 
 import copy
 import math
+import random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn, Tensor
@@ -218,6 +220,38 @@ def test_random_numbers_that_cannot_be_drawn_again(solver: Solver, own: bool) ->
     generator = torch.Generator().manual_seed(0) if own else None
     with pytest.raises(ValueError, match="must draw no random numbers"):
         solved(Dropping(generator), solver)
+
+
+class Elsewhere(Growth):
+    """`x' = -m x + u`, with a mask that is not drawn by torch."""
+
+    def __init__(self, source: str):
+        super().__init__()
+        self.source, self.own = source, np.random.default_rng(0)
+
+    def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
+        draw = {
+            "numpy": np.random.rand, "python": random.random, "of its own": self.own.random,
+            "of its file": FILES.random, "old": OLD.random_sample,
+        }  # fmt: skip
+        return u - x * float(draw[self.source]() > 0.5)
+
+
+FILES, OLD = random.Random(0), np.random.RandomState(0)
+
+
+@pytest.mark.parametrize("source", ["numpy", "python", "of its own", "of its file", "old"])
+@pytest.mark.parametrize(
+    "solver", [mode for mode in MODES if "gradient" in repr(mode) or "adjoint" in repr(mode)],
+    ids=repr,
+)  # fmt: skip
+def test_random_numbers_from_elsewhere_cannot_be_drawn_again(solver: Solver, source: str) -> None:
+    with pytest.raises(ValueError, match="random numbers"):
+        solved(Elsewhere(source), solver.with_steps(5))
+    with torch.no_grad():
+        solved(Elsewhere(source), RK4(5))
+    x, _ = solved(Elsewhere(source), RK4(5))
+    assert x.requires_grad
 
 
 def test_checkpointing_refuses_a_generator_and_repeats_the_default_one() -> None:

@@ -25,6 +25,7 @@ from .base import (
     uniform_grid,
     vector_field,
 )
+from .draws import drawing_nothing
 from .first_look import first_look
 from .horizon import on_numbers
 from .recompute import frozen, once_differentiable, random_state, refuse_random, tracking
@@ -177,7 +178,8 @@ class TorchDiffEq(Solver):
                 params = (*field.control.parameters(), *field.problem.parameters())
                 params = tuple(p for p in params if p.requires_grad)
                 drawn = random_state(x.device)
-                found = odeint_adjoint(field, start, ts, adjoint_params=params, **settings)
+                with drawing_nothing(field.problem, field.control, x, "adjoint"):
+                    found = odeint_adjoint(field, start, ts, adjoint_params=params, **settings)
                 if not torch.equal(drawn, random_state(x.device)):
                     raise refuse_random("adjoint")
                 once_differentiable("adjoint", *found)  # pyright: ignore[reportArgumentType]

@@ -26,6 +26,7 @@ from .base import (
     Watch,
 )
 from .costate import solve_by_costate
+from .draws import drawing_nothing
 from .first_look import first_look
 from .horizon import on_numbers
 from .recompute import frozen, tracking
@@ -96,6 +97,15 @@ class ExplicitRungeKutta(Solver):
         self, problem: Problem, control: Control, x0: State, target: Tensor | None = None
     ) -> Trajectory:
         check_solve(problem, control, x0)
+        if self.gradient != "backprop" and torch.is_grad_enabled():
+            with drawing_nothing(problem, control, x0, self.gradient):
+                return self.solved(problem, control, x0, target)
+        return self.solved(problem, control, x0, target)
+
+    def solved(
+        self, problem: Problem, control: Control, x0: State, target: Tensor | None
+    ) -> Trajectory:
+        """`solve`, whose arguments fit together."""
         problem = on_numbers(problem, control, self.gradient)
         grid = uniform_grid(problem, self.n)
         if self.gradient == "costate" and torch.is_grad_enabled():
