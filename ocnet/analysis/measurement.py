@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from .._arguments import as_number, check_count, check_generator, check_kind, check_sequence
 from ..certificate import certify, FINE_STEPS, Measured, Optima
+from ..certificate.terms import extrapolated
 from ..checks import misspelt, mixing_in_training, refuse
 from ..control import Control, OpenLoop
 from ..origin import provenance
@@ -27,7 +28,7 @@ def compare(
     sample: Sample | None = None,
     generator: torch.Generator | None = None,
     reference: Solver | None = None,
-    coarse_cost: float | None = None,
+    coarse_costs: Sequence[float] = (),
     repeats: int = 5,
     memory: bool = False,
     fine_steps: int = FINE_STEPS,
@@ -46,7 +47,8 @@ def compare(
         sample: The inputs; the problem's test data or 256 samples if None.
         generator: Makes the draws reproducible.
         reference: The first reference; Dormand and Prince at rtol 1e-9 if None.
-        coarse_cost: The optimal cost at half as many Euler steps, to estimate the optimum.
+        coarse_costs: The optimal costs at a quarter and at half as many Euler steps, to estimate
+            the optimum in continuous time.
         repeats: How often to time each solver.
         memory: Whether to measure the memory too, which takes much longer than the rest.
         fine_steps: At least how many steps the second reference takes over the horizon.
@@ -67,8 +69,9 @@ def compare(
     check_generator(generator)
     check_count("repeats", repeats)
     check_count("fine_steps", fine_steps)
-    if coarse_cost is not None:
-        as_number("coarse_cost", coarse_cost)
+    check_sequence("coarse_costs", coarse_costs)
+    for cost in coarse_costs:
+        as_number("Each of coarse_costs", cost)
     if sample is not None:
         check_kind("sample", sample, Sample)
     if sample is None:
@@ -89,7 +92,8 @@ def compare(
     known = None if optimum is None else optimum(measured.sample.x0).mean().item()
     certificate = None
     if network is not None:
-        optima = None if coarse_cost is None else between_depths(network, measured, coarse_cost)
+        is_known = len(coarse_costs) and isinstance(network, Euler)
+        optima = between_depths(network, measured, coarse_costs) if is_known else None
         certificate = certify(measured, network, optima=optima, known=known)
     device = next((p.device for p in control.parameters()), torch.device("cpu"))
     return Comparison(
@@ -111,8 +115,8 @@ def network_among(solvers: Sequence[Solver]) -> Solver | None:
     return next((solver for solver in [*is_euler, *solvers] if solver.is_fixed), None)
 
 
-def between_depths(network: Solver, measured: Measured, coarse_cost: float) -> Optima:
-    """The estimate of the optimum from those at `n / 2` and `n` steps of a network.
+def between_depths(network: Solver, measured: Measured, coarse_costs: Sequence[float]) -> Optima:
+    """What the optima at `n / 4`, `n / 2` and `n` steps say of that in continuous time.
 
     The control is admissible in continuous time, so that the optimum there costs no more than it:
     an estimate above that is none.
@@ -120,18 +124,20 @@ def between_depths(network: Solver, measured: Measured, coarse_cost: float) -> O
     Arguments:
         network: The network, whose control is optimal for its steps.
         measured: The problem and its references.
-        coarse_cost: The optimal cost at half as many steps.
+        coarse_costs: The optimal costs at fewer steps, each at twice as many as the one before.
     """
-    fine = measured.path(network).cost.mean().item()
-    rate = 2**network.order
-    estimate, note = (rate * fine - coarse_cost) / (rate - 1), "two depths"
+    costs = (*coarse_costs, measured.path(network).cost.mean().item())
+    steps = tuple(network.n // 2**k for k in reversed(range(len(costs))))
     first = measured.first
-    if first is not None:
-        ode_cost, scale = first.cost.mean().item(), measured.cost_scale.mean().item()
-        if not estimate <= ode_cost + 1e-3 * scale:
-            above = f"{estimate:.6g} is more than what this control costs in the ODE"
-            estimate, note = None, f"not asymptotic yet: {above}"
-    return Optima((network.n // 2, network.n), (coarse_cost, fine), estimate, note)
+    if first is None or len(costs) < 3:
+        reason = "unknown: it takes optima at three depths, of n a multiple of 4"
+        return Optima(steps, costs, None, reason)
+    scale = measured.cost_scale.mean().item()
+    estimate, note = extrapolated(costs[-3:], scale)
+    if estimate is not None and not estimate <= first.cost.mean().item() + 1e-3 * scale:
+        note = f"not asymptotic yet: {estimate:.6g} is more than this control costs in the ODE"
+        estimate = None
+    return Optima(steps, costs, estimate, note)
 
 
 @torch.no_grad()

@@ -114,7 +114,7 @@ class Measurement:
         settings = {
             identity(setting): (family(solver), setting)
             for solver in solvers
-            for setting in settings_of(solver)
+            for setting in settings_of(solver, self.exact)
         }
         for name, setting in settings.values():
             try:
@@ -152,11 +152,17 @@ def family(solver: Solver) -> str:
     return name if gradient == "backprop" else f"{name}, {gradient}"
 
 
-def settings_of(solver: Solver) -> list[Solver]:
-    """The solver with other steps, or tolerances."""
+def settings_of(solver: Solver, exact: Measured) -> list[Solver]:
+    """The solver with other steps, or tolerances.
+
+    Fewer steps only where these miss no more of the control's knots than the solver's own do: what
+    they lose there is not what the method loses.
+    """
     if solver.is_fixed:
-        depths = {max(1, solver.n // 4), max(1, solver.n // 2), solver.n, 2 * solver.n}
-        return [solver.with_steps(n) for n in sorted(depths)]
+        n, missed = solver.n, exact.missed_knots(solver.n)
+        fewer = {k for k in (n // 4, n // 2) if k and exact.missed_knots(k) <= missed}
+        depths = sorted({*fewer, n, 2 * n} | (set() if fewer else {4 * n}))
+        return [solver.with_steps(depth) for depth in depths]
     if not isinstance(solver, TorchDiffEq):
         return [solver]
     found = list[Solver]()

@@ -117,9 +117,10 @@ def compare_command(
 ) -> None:
     """Train a control under Euler, or take a trained one, and compare Euler with ODE solvers.
 
-    A control of a SPEC is trained at half the steps first, refined, and trained at all of them: on
-    classical problems the two optima give an estimate of the continuous optimum. With --out the
-    report (report.html), its data (comparison.json) and its pictures are written there.
+    A control of a SPEC is trained at a quarter of the steps first, refined, and trained at twice as
+    many, and so again: on classical problems the three optima give an estimate of the continuous
+    optimum. With --out the report (report.html), its data (comparison.json) and its pictures are
+    written there.
     """
     if out is None and show:
         raise typer.BadParameter("--open needs a report: give --out too.")
@@ -149,7 +150,7 @@ def compare_command(
             subject.control,
             solvers,
             sample=subject.sample,
-            coarse_cost=subject.coarse_cost,
+            coarse_costs=subject.coarse_costs,
             memory=memory,
             seed=seed,
             progress=True,
@@ -185,7 +186,7 @@ def write(out: Path, comparison: Comparison, histories: dict[str, History]) -> N
             plot.differences(comparison),
             "How far each solver is from the reference along the path, relative to the path's "
             "range. The line is the worst sample; where there are several, the shade reaches from "
-            "the median to the 95% quantile. The dotted line is 5%.",
+            "the median to the 95% quantile. In the grey the two references disagree.",
         ),
         "trajectories": (
             plot.trajectories(comparison),

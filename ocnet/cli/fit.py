@@ -124,31 +124,37 @@ def has_costates(problem: Problem, control: Control, n: int, device: torch.devic
     return all(map(torch.allclose, *found))
 
 
-def trained(fit: Fit, n: int) -> tuple[Control, float | None]:
-    """A control trained at `n` Euler steps from one at `n / 2`, and the optimal cost there.
+def trained(fit: Fit, n: int) -> tuple[Control, tuple[float, ...]]:
+    """A control trained at `n / 4`, `n / 2` and `n` Euler steps, and the first two optimal costs.
 
-    The coarse cost counts only where training reaches an optimum at both depths, as it can on
-    classical problems.
+    Fewer depths where `n` is not a multiple of 4. The costs count only where training reaches an
+    optimum at each depth, as it can on classical problems.
     """
-    coarse = n // 2 if n % 2 == 0 else n
-    control = fit.problem.initial_control(coarse, fit.generator).to(fit.device)
-    first = fit.run(control, coarse)
-    if coarse == n:
-        return control, None
-    coarse_cost = None
-    if is_classical(fit.problem):
-        with torch.no_grad():
-            sample = held_out(fit.problem, fit.generator.initial_seed(), fit.device)
-            cost, _ = evaluate(fit.problem, control, Euler(coarse), sample)
-        coarse_cost = cost.mean().item()
-    control = control.refine()
-    last = fit.run(control, n)
-    left = max(history.records[-1].grad_norm for history in (first, last))
-    if coarse_cost is not None and not left <= OPTIMAL * first.records[0].grad_norm:
+    depths = [n // k for k in (4, 2, 1) if n % k == 0]
+    control = fit.problem.initial_control(depths[0], fit.generator).to(fit.device)
+    costs, found = list[float](), list[History]()
+    for depth in depths:
+        if found:
+            control = control.refine()
+        found.append(fit.run(control, depth))
+        costs.append(final_cost(fit, control, depth))
+    if not is_classical(fit.problem):
+        return control, ()
+    left = max(history.records[-1].grad_norm for history in found)
+    first = found[0].records[0].grad_norm
+    if not left <= OPTIMAL * first:
         typer.echo(
-            f"training stopped before an optimum (gradient {left:.1e}, at first "
-            f"{first.records[0].grad_norm:.1e}): no estimate of the continuous optimum",
+            f"training stopped before an optimum (gradient {left:.1e}, at first {first:.1e}): "
+            "no estimate of the continuous optimum",
             err=True,
         )
-        return control, None
-    return control, coarse_cost
+        return control, ()
+    return control, tuple(costs[:-1])
+
+
+@torch.no_grad()
+def final_cost(fit: Fit, control: Control, n: int) -> float:
+    """The mean cost of a trained control."""
+    sample = held_out(fit.problem, fit.generator.initial_seed(), fit.device)
+    cost, _ = evaluate(fit.problem, control, Euler(n), sample)
+    return cost.mean().item()

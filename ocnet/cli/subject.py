@@ -30,7 +30,7 @@ class Subject:
         problem, control: The two.
         sample: What to compare on: the test data, or fresh samples.
         n: The steps that the control was trained at.
-        coarse_cost: The optimal cost at half as many steps, or None.
+        coarse_costs: The optimal costs at a quarter and at half as many steps, if they are known.
         histories: What training measured, by name.
     """
 
@@ -38,7 +38,7 @@ class Subject:
     control: Control
     sample: Sample
     n: int
-    coarse_cost: float | None
+    coarse_costs: tuple[float, ...]
     histories: dict[str, History]
 
 
@@ -68,7 +68,7 @@ def subject_of_run(path: Path, seed: int, device: torch.device) -> Subject:
     tell_changes(path, state, job)
     n = default_steps(job.problem) if config.steps is None else config.steps
     sample = held_out(job.problem, seed, device)
-    return Subject(job.problem, job.control, sample, n, None, {"the run": history(folder.metrics)})
+    return Subject(job.problem, job.control, sample, n, (), {"the run": history(folder.metrics)})
 
 
 def history(path: Path) -> History:
@@ -112,9 +112,9 @@ def subject_of_spec(
         n = default_steps(problem) if steps is None else steps
         check(n)
         how = fit(problem, generator)
-        control, coarse_cost = trained(how, n)
+        control, coarse_costs = trained(how, n)
         sample = held_out(problem, seed, device)
-    return Subject(problem, control, sample, n, coarse_cost, how.histories)
+    return Subject(problem, control, sample, n, coarse_costs, how.histories)
 
 
 def class_from(spec: str) -> type[Problem]:

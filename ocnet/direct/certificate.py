@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..certificate import Certificate, certify as certify_depth, FINE_STEPS, Measured, Optima
+from ..certificate.terms import extrapolated
 from ..control import Control, PiecewiseConstant
 from ..problem import Problem, Sample
 from ..solver import Euler, ExplicitRungeKutta, RK4
@@ -69,25 +70,6 @@ def optima(solution: "Solution", scale: float) -> Optima:
     best, note = (None, bad[0]) if bad else extrapolated(costs, scale)
     by_euler = euler.cost.mean().item() if euler.status == "converged" else math.nan
     return Optima(steps, costs, best, note, by_euler, steps.index(n), scale)
-
-
-def extrapolated(costs: tuple[float, ...], scale: float) -> tuple[float | None, str]:
-    """Richardson's estimate from three grids, each twice as fine; None if they do not fit an order.
-
-    Arguments:
-        costs: The optimal costs, the coarsest first.
-        scale: What counts as large: changes below 1e-9 of it are rounding.
-    """
-    first, second = costs[0] - costs[1], costs[1] - costs[2]
-    if not all(map(math.isfinite, costs)):
-        return None, "not all of the optima are finite"
-    if abs(second) <= 1e-9 * scale:
-        return costs[2], "does not change any more"
-    ratio = first / second
-    order = math.log2(ratio) if ratio > 0 else -math.inf
-    if not 0.5 <= order <= 4.7:
-        return None, f"not asymptotic yet: it changes by {-first:.2g}, then by {-second:.2g}"
-    return costs[2] - second / (2.0 ** round(order) - 1), f"order {order:.2f}"
 
 
 def with_steps(solver: ExplicitRungeKutta, n: int) -> ExplicitRungeKutta:

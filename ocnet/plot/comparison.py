@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .._arguments import check_all, check_kind
@@ -10,6 +11,10 @@ from ..analysis.comparison import Comparison
 from ..certificate import CLOSE
 from ..learning import History
 from .style import axes, COLORS, legend_below, look, plain_log_ticks
+
+
+NOISE = 1e-13
+"""What is below this share of a path's range is rounding."""
 
 
 def trajectories(comparison: Comparison) -> Figure | None:
@@ -63,7 +68,7 @@ def work_precision(comparison: Comparison) -> Figure:
             effort = [1e3 * p.seconds if position == 1 else p.evaluations for p in own]
             style: dict[str, Any] = {"marker": "osD^vPX*"[i % 8], "ms": 5, "lw": 1.2, **look(i)}
             ax.plot(effort, [p.path_gap for p in own], label=name, **style)
-        ax.axhline(CLOSE, color="0.5", lw=0.9, ls=":")
+        close_line(ax)
         ax.set(xscale="log", yscale="log", xlabel=label)
         ax.margins(0.1)
         plain_log_ticks(ax.xaxis)
@@ -84,16 +89,31 @@ def differences(comparison: Comparison) -> Figure | None:
     figure = Figure(figsize=(8.4, 3.8), layout="constrained")
     ax = axes(figure)
     drawable = lambda values: [v if 0 < v < math.inf else math.nan for v in values]
+    doubt = comparison.certificate and comparison.certificate.disagreement
+    references = {row.solver for row in comparison.rows if row.is_reference}
     for i, difference in enumerate(shown):
         worst, most, median = map(drawable, (difference.worst, difference.most, difference.median))
-        ax.plot(difference.t, worst, lw=1.4, label=difference.solver, **look(i))
+        label = difference.solver + " *" * (difference.solver in references)
+        ax.plot(difference.t, worst, lw=1.4, label=label, **look(i))
         if worst != median:
             color = COLORS[i % len(COLORS)]
             ax.fill_between(difference.t, median, most, color=color, alpha=0.15, lw=0)
-    ax.axhline(CLOSE, color="0.5", lw=0.9, ls=":")
+    close_line(ax)
     ax.set(yscale="log", xlabel="time $t$", ylabel="gap / range of the path")
+    if doubt and NOISE < doubt < math.inf:
+        ax.axhspan(NOISE, doubt, color="0.93", lw=0, label="the references disagree", zorder=0)
+    ax.set_ylim(bottom=max(NOISE, ax.get_ylim()[0]))
     legend_below(figure)
     return figure
+
+
+def close_line(ax: Axes) -> None:
+    """The line below which a gap counts as close."""
+    ax.axhline(CLOSE, color="0.5", lw=0.9, ls=":")
+    ax.annotate(
+        f"{CLOSE:.0%}", (1, CLOSE), xycoords=("axes fraction", "data"), xytext=(-2, 2),
+        textcoords="offset points", ha="right", fontsize=8, color="0.4",
+    )  # fmt: skip
 
 
 def histories(histories: dict[str, History]) -> Figure:
@@ -106,7 +126,8 @@ def histories(histories: dict[str, History]) -> Figure:
         ax.plot(measured.cost, lw=1.4, label=label, **look(i))
     ax.set_xlabel("training step")
     ax.set_ylabel("cost $J$")
-    if min(min(measured.cost) for measured in histories.values()) > 0:
+    costs = [cost for measured in histories.values() for cost in measured.cost]
+    if costs and min(costs) > 0:
         ax.set_yscale("log")
     if len(histories) > 1:
         ax.legend(frameon=False, fontsize=8, title="Euler")
