@@ -65,6 +65,7 @@ def certify(
         extrapolated_cost=extrapolated.item() if order.is_asymptotic else None,
         path_gap=Spread.of(gap.path),
         cost_gap=Spread.of(gap.cost),
+        times=measured.m,
         samples=len(gap.path),
         beyond=int((gap.either > CLOSE).sum()),
         worst_time=time,

@@ -26,6 +26,7 @@ class Certificate:
         extrapolated_cost: The same, estimated from the network at `n` and `2 n` steps; None where
             the error does not fall as it should.
         path_gap, cost_gap: The gaps, over the samples.
+        times: At how many times after the first the paths are compared.
         samples, beyond: How many samples there are, and how many are off by more than 5%.
         worst_time, worst_component: Where the path of the worst sample is off most.
         disagreement: How far the two references are apart, of the worst sample.
@@ -47,6 +48,7 @@ class Certificate:
     extrapolated_cost: float | None = None
     path_gap: Spread | None = None
     cost_gap: Spread | None = None
+    times: int = 0
     samples: int = 0
     beyond: int = 0
     worst_time: float | None = None
@@ -138,6 +140,10 @@ class Certificate:
         if self.disagreement is not None and self.outcome != "could not be estimated":
             if not self.disagreement <= 0.1 * CLOSE:
                 found.append(f"The two references disagree by {told(self.disagreement)}.")
+        if 0 < self.times < 2 * self.n:
+            found.append(
+                f"The states are so large that the paths are compared at {self.times} times only."
+            )
         if self.missed_knots:
             found.append(
                 f"The steps miss {self.missed_knots} of the control's {self.knots} knots, which "
