@@ -1,4 +1,4 @@
-"""`ocnet compare` and `ocnet solve`: what is run, how often, and that nothing drops without a word."""
+"""`ocnet compare` and `ocnet solve`: what is run, how often, and what is told."""
 
 import json
 import re
