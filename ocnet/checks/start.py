@@ -73,6 +73,8 @@ def moving_the_start(
         names: Parameters or buffers.
         drawn: Whether the initial state is one that the problem itself draws.
     """
+    if not names:
+        return []
     module, found = Start(problem, drawn), []
     values = dict((*problem.named_parameters(), *problem.named_buffers()))
     before = module()

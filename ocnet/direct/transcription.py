@@ -162,21 +162,22 @@ class Transcription:
 
         free = self.x0.new_full((self.nx,), inf)
         u_low, u_high = self.u_bounds
-        g, _, _ = self.first_rows()
+        g, psi, omega = self.first_rows()
         self.free: Tensor | None = None
         if g.shape[-1] > 0:
             reads = structure.of_stage(self, g.shape[-1])
             rows = structure.influenced(reads, self.n, self.nx)
             self.free = None if bool(rows.all()) else rows
             self.points.last = structure.of_states(reads, self.nz)
-        _, psi, omega = self.first_rows()
         self.n_psi: int = psi.shape[-1]
         theta, any_u = torch.full_like(low, inf), torch.full_like(u_low, inf)
         self.along: Inequalities = Inequalities(
             torch.cat([-free, -theta, u_low]), torch.cat([free, theta, u_high]), g.shape[-1]
         )
         self.end: Inequalities = Inequalities(
-            torch.cat([-free, low, -any_u]), torch.cat([free, high, any_u]), omega.shape[-1]
+            torch.cat([-free, low, -any_u]),
+            torch.cat([free, high, any_u]),
+            omega.shape[-1] + len(self.points.last),
         )
 
     def imposed(self, g: Tensor) -> Tensor:
