@@ -91,9 +91,8 @@ def main() -> None:
             [old[0] for old, _ in rounds], [new[1] for _, new in rounds],
             [new[2] for _, new in rounds],
         )]  # fmt: skip
-        print(
-            f"| {case} | {least[0]:.1f} | {whole:.2f} | {rest:.2f} | {least[1]:.1f} | {least[2]:.1f} |"
-        )
+        row = [f"{least[0]:.1f}", f"{whole:.2f}", f"{rest:.2f}", *(f"{v:.1f}" for v in least[1:])]
+        print(f"| {' | '.join([case, *row])} |")
     for checkout in both:
         checkout.process.terminate()
 
