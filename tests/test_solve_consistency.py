@@ -60,6 +60,25 @@ class Pinned(Driven):
         return x.new_zeros(x.shape[:-1])
 
 
+class Closing(Driven):
+    """A path constraint of two rows, of which `x <= cap` holds from t=.97 on: at the last node."""
+
+    def path_constraint(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
+        return torch.cat([u - 200, torch.where(t > 0.97, x - CHANGED["cap"], x - 300)], -1)
+
+
+class ClosingLate(Closing):
+    """The same with a final time that is free to be 1 at most, and no other row at the end."""
+
+    final_time_bounds = (0.5, 1.0)
+
+    def path_constraint(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
+        return torch.where(t > 0.97, x - CHANGED["cap"], x - 300)
+
+    def terminal_inequality(self, x: Tensor, target: Tensor | None) -> Tensor:
+        return x[..., :0]
+
+
 def stale(monkeypatch: pytest.MonkeyPatch, problem: Problem, **changes: float) -> Solution:
     """A solution by a kernel that was made before the changes: the fault that is planted."""
     monkeypatch.setattr(Formulas, "key", lambda self: ("stale",))
@@ -76,6 +95,9 @@ def stale(monkeypatch: pytest.MonkeyPatch, problem: Problem, **changes: float) -
         (Driven, {"limit": 0.5}, r"stage_cost differs at step \d+, t=0\.\d+"),
         (Driven, {"wind": 0.1}, r"dynamics differs at step 0, t=0:"),
         (Driven, {"cap": 0.5}, r"path_constraint differs at step 0, t=0: "),
+        (Closing, {"cap": 1.0}, r"path_constraint\[1\] differs at step 20, t=1: "),
+        (ClosingLate, {"cap": 1.0}, r"path_constraint\[0\] differs at step 20, t=1: "),
+        (Closing, {"floor": 0.3}, r"terminal_inequality\[0\] differs at step 20, t=1: "),
         (Driven, {"goal": 1.0}, r"terminal_cost differs at step 20, t=1: "),
         (Driven, {"floor": 0.3}, r"terminal_inequality differs at step 20, t=1: "),
         (Pinned, {"goal": 1.9}, r"terminal_constraint differs at step 20, t=1: "),
