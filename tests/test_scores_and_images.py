@@ -94,9 +94,10 @@ LABELS = np.array([3, 1, 4, 1, 5, 9], np.uint8)
         {"x_train": IMAGES[..., None].astype(np.float32), "y_train": LABELS.astype(np.int64)},
     ],
 )
-def test_archives_from_elsewhere(arrays: dict[str, np.ndarray], tmp_path: Path) -> None:
-    np.savez(tmp_path / "mnist.npz", **arrays)  # pyright: ignore[reportArgumentType]
-    images, labels = stored("MNIST", tmp_path, train=True)
+@pytest.mark.parametrize("name", ["MNIST", "FashionMNIST"])
+def test_archives_from_elsewhere(arrays: dict[str, np.ndarray], name: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / f"{name.lower()}.npz", **arrays)  # pyright: ignore[reportArgumentType]
+    images, labels = stored(name, tmp_path, train=True)
     assert images.dtype == np.uint8 and np.array_equal(images, IMAGES)
     assert labels.dtype == np.int64 and labels.tolist() == LABELS.tolist()
 

@@ -39,6 +39,7 @@ def read_run(path: Path) -> RunRecord:
 
     Raises:
         FileNotFoundError: If the folder is no run.
+        ValueError: Naming the file in it that does not hold what it should.
     """
     folder = RunFolder(path)
     return RunRecord(
@@ -46,22 +47,40 @@ def read_run(path: Path) -> RunRecord:
         folder.config(),
         columns(folder.metrics),
         columns(folder.validation),
-        folder.read_json("result.json"),
+        folder.measures(),
         folder.read_json("provenance.json") or {},
     )
 
 
 def columns(path: Path) -> dict[str, list[float]]:
-    """The columns of a table of numbers, without a last row that is still being written."""
+    """The columns of a table of numbers, without a last row that is still being written.
+
+    Raises:
+        ValueError: Naming the file, if it is not such a table.
+    """
     if not path.is_file():
         return {}
-    lines = path.read_text().split("\n")[:-1]
-    rows = [row for row in csv.DictReader(lines)]
+    try:
+        lines = path.read_text("utf-8").split("\n")[:-1]
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not a table of numbers: it is not text.") from None
+    rows = list(csv.DictReader(lines))
+    names = lines[0].split(",") if lines else ["step", "cost"]
+    if not {"step", "cost"} <= set(names):
+        raise ValueError(f"{path} must have the columns step and cost, but has {lines[0]!r:.80}.")
     if not rows:
         return {}
     # An empty column, such as the epoch where there is no data set, is left out.
     names = [name for name in rows[0] if all(row[name] for row in rows)]
-    return {name: [float(row[name]) for row in rows] for name in names}
+    return {name: [as_cell(path, k, row[name]) for k, row in enumerate(rows)] for name in names}
+
+
+def as_cell(path: Path, k: int, text: str) -> float:
+    """The number in a cell of the `k`-th row; raises a ValueError that names the file if none."""
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{path}: row {k} must hold numbers, but holds {text!r:.40}.") from None
 
 
 def table(runs: Sequence[RunRecord], tablefmt: str = "simple") -> str:

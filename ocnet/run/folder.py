@@ -14,6 +14,9 @@ from .config import Config
 from .lock import LOCK, OWNER
 
 
+COUNTS = ("steps", "best_step", "iterations")
+"""What the final measures name beside costs and scores."""
+
 KEEP = 2
 """How many checkpoints to go on from are kept."""
 
@@ -114,7 +117,7 @@ class RunFolder:
         if not path.is_file():
             return None
         try:
-            values = json.loads(path.read_text())
+            values = json.loads(path.read_text("utf-8"))
         except ValueError as error:
             raise ValueError(f"{path} is not JSON: {error}.") from None
         if not isinstance(values, dict):
@@ -123,8 +126,20 @@ class RunFolder:
 
     def result(self, iterations: int) -> dict[str, Any] | None:
         """The final measures, or None if the run has not done so many iterations or ended early."""
+        result = self.measures()
+        return None if result is None or result["iterations"] != iterations else result
+
+    def measures(self) -> dict[str, Any] | None:
+        """The final measures, or None while there are none.
+
+        Raises:
+            ValueError: If the file does not hold them.
+        """
         result = self.read_json("result.json")
-        return None if result is None or result.get("iterations") != iterations else result
+        missing = [name for name in COUNTS if result is not None and name not in result]
+        if missing:
+            raise ValueError(f"{self.path / 'result.json'} must hold {missing[0]!r}, but does not.")
+        return result
 
     def save(self, step: int, state: Any) -> None:
         """Writes the checkpoint of a step, then removes those that are no longer needed.

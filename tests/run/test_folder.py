@@ -59,3 +59,14 @@ def test_a_folder_in_use_is_refused_at_once(tmp_path: Path) -> None:
 
 def test_what_the_library_was_is_noted_in_sixteen_digits() -> None:
     assert re.fullmatch("[0-9a-f]{16}", library())
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_run_without_a_checkpoint_starts_over(tmp_path: Path, there: bool) -> None:
+    folder = RunFolder(tmp_path)
+    folder.create(Config("", device="cpu"), {"was": 1})
+    if there:
+        folder.best.write_bytes(b"of the last attempt")
+    folder.start_over(Config("", device="cpu", seed=1), {"was": 2})
+    assert not folder.best.exists() and folder.config().seed == 1
+    assert folder.read_json("provenance.json") == {"was": 2}
