@@ -36,7 +36,9 @@ class Measurement:
     def __init__(self, exact: Measured, effort: Effort, reference: Solver | None):
         self.exact = exact
         self.effort = effort
-        self.method = getattr(reference, "method", "dopri5" if reference is None else None)
+        self.method: str | None = getattr(
+            reference, "method", "dopri5" if reference is None else None
+        )
         self.differences: list[Difference] = []
         self.curves: list[Curve] = []
 

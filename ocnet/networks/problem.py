@@ -81,23 +81,26 @@ class ResidualProblem(SupervisedProblem, abc.ABC):
         if loss is not None:
             check_function("loss", loss)
         embedding, skips, head, readouts = parts
-        self.depth = readouts.n
-        self.t1 = float(max(self.depth, 1))
+        self.depth: int = readouts.n
+        self.t1: float = float(max(self.depth, 1))
         self.state_shape = state_shape
         self.image_shape = image_shape
         self.embedding = embedding
-        self.projections = [Projection(float(k), float(k + 1), skip) for k, skip in skips.items()]
+        self.projections: Sequence[Projection] = [
+            Projection(float(k), float(k + 1), skip) for k, skip in skips.items()
+        ]
         self.head = head
         self._n_classes: int | None = None
         self.readouts = readouts
-        self.loss = CrossEntropy() if loss is None else loss
+        self.loss: CrossEntropy | Loss = CrossEntropy() if loss is None else loss
         self.gamma = gamma
         if type(self).stage_cost is not Problem.stage_cost:
             raise TypeError(
                 f"{type(self).__name__}.stage_cost is a method, which hides the losses of the "
                 "intermediate outputs: add a cost object to self.stage_cost in the constructor."
             )
-        self.stage_cost = OutputLoss(self)
+        # A cost object in the place of the method.
+        self.stage_cost: OutputLoss = OutputLoss(self)  # pyright: ignore[reportIncompatibleMethodOverride]
 
     @property
     def gamma(self) -> tuple[float, ...]:

@@ -157,7 +157,9 @@ def segments(grid: Grid) -> Iterator[Segment]:
         yield Segment(start, len(grid.times) - 1, None)
 
 
-def vector_field(problem: Problem, t: Time, x: State, u: ControlValue, shape: tuple) -> State:
+def vector_field(
+    problem: Problem, t: Time, x: State, u: ControlValue, shape: tuple[int, ...]
+) -> State:
     """`f(t, x, u)`, checked to be a vector of the space that has `shape`.
 
     Raises:

@@ -62,7 +62,7 @@ class Steps(NamedTuple):
             chunk = slice(start, start + size)
             yield chunk, (h if start + size <= n else self.h)[chunk]
 
-    def run(self, recursion: Callable, h: Sequence[float] | Tensor, *args: Any) -> Any:
+    def run(self, recursion: Callable[..., Any], h: Sequence[float] | Tensor, *args: Any) -> Any:
         """`advance` or `retreat`, in compiled code if the widths of the steps are a tensor."""
         function = partial(recursion, self.tableau, self.linear)
         if not isinstance(h, Tensor):

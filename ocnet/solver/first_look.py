@@ -52,7 +52,7 @@ def first_look(
     states: Iterable[Tensor],
     gradient: str = "",
     known: Sequence[Tensor] | None = None,
-) -> AbstractContextManager:
+) -> AbstractContextManager[Any]:
     """The context of a problem's first steps, in which its formulas are watched.
 
     Layers do not see the time, and compiled dynamics are not looked into.
@@ -87,9 +87,9 @@ class Look(TorchFunctionMode):
         super().__init__()
         self.problem = problem
         self.gradient = gradient
-        self.known = None if known is None else {id(z) for z in known}
+        self.known: set[int] | None = None if known is None else {id(z) for z in known}
         # An identity is one tensor's only as long as that tensor lives.
-        self.outside = own_functions()
+        self.outside: int = own_functions()
         times, states = list(times), list(states)
         self.alive: list[Tensor] = [*times, *states]
         self.origins: dict[int, Origin | None] = {id(t): Origin(True, False) for t in times}
@@ -101,7 +101,11 @@ class Look(TorchFunctionMode):
             LOOKED.add(self.problem)
 
     def __torch_function__(
-        self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "").strip("_")

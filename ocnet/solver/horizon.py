@@ -27,12 +27,15 @@ class ScaledTime(Problem):
         inner: The problem, whose `t0` or `t1` is a tensor that requires a gradient.
     """
 
+    t0: float
+    t1: float
+
     def __init__(self, inner: Problem):
         super().__init__()
         self.inner = inner
         self.t0, self.t1 = as_number("t0", inner.t0), as_number("t1", inner.t1)
-        self.state_shape = inner.state_shape
-        self.control_shape = inner.control_shape
+        self.state_shape: tuple[int, ...] = inner.state_shape
+        self.control_shape: tuple[int, ...] | None = inner.control_shape
 
     @property
     def has_stage_cost(self) -> bool:

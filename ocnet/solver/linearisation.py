@@ -143,7 +143,11 @@ class OperationRecorder(TorchDispatchMode):
         return name
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         check_operation(func, args)
         needs: set[str] = set()
@@ -239,7 +243,7 @@ def source(inputs: list[str], body: list[RecordedOperation], result: str) -> str
     return "\n    ".join(lines)
 
 
-def defined(text: str, constants: dict[str, Any]) -> Callable:
+def defined(text: str, constants: dict[str, Any]) -> Callable[..., Any]:
     """The function that a source defines."""
     namespace = dict(constants)
     exec(code(text), namespace)
@@ -257,14 +261,14 @@ def listed(names: list[str]) -> str:
     return f"({', '.join(names)}{',' if names else ''})"
 
 
-def fastest(func: Any, args: tuple, kwargs: dict | None) -> Any:
+def fastest(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Any:
     """The same operation under `torch`, if plain arguments mean the same: it is called faster."""
     builtin = getattr(torch, func._opname, None)
     plain = not kwargs and all(isinstance(arg, (Tensor, int, float)) for arg in args)
     return builtin if plain and isinstance(builtin, BuiltinFunctionType) else func
 
 
-def check_operation(func: Any, args: tuple) -> None:
+def check_operation(func: Any, args: tuple[Any, ...]) -> None:
     """Raises a ValueError for an operation that a recording cannot repeat."""
     if torch.Tag.nondeterministic_seeded in func.tags:
         raise ValueError(

@@ -7,11 +7,11 @@ from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import nn, Tensor
 
 from .._arguments import check_count
 from ..control import Layers
-from ..control.base import as_times, Control, time_dtype, time_slack, unbound
+from ..control.base import as_times, Control, Piece, time_dtype, time_slack, unbound
 from ..problem import Problem, Projection
 from ..trajectory import Trajectory
 from ..types import State
@@ -102,11 +102,11 @@ class TorchDiffEq(Solver):
             raise ValueError(f'norm must be "sample" or "joint", but got {norm!r}.')
         self.norm = norm
         self.method = method
-        self.order = ORDER[method]
-        self.is_fixed = method in FIXED
-        self.n = 1 if n is None else n
-        self.rtol = float(rtol)
-        self.atol = float(atol)
+        self.order: int = ORDER[method]
+        self.is_fixed: bool = method in FIXED
+        self.n: int = 1 if n is None else n
+        self.rtol: float = float(rtol)
+        self.atol: float = float(atol)
         self.gradient = gradient
         self.max_steps = max_steps
 
@@ -198,7 +198,7 @@ class TorchDiffEq(Solver):
         error: AssertionError,
         times: Sequence[float],
         start: tuple[State, Tensor],
-        settings: dict,
+        settings: dict[str, Any],
     ) -> SolverError:
         """The error that tells where an adaptive method gave up, with the trajectory up to there.
 
@@ -243,17 +243,19 @@ class AugmentedField:
     ):
         self.problem = problem
         self.control = control
-        self.running = RunningCost(problem, target)
+        self.running: RunningCost = RunningCost(problem, target)
         self.dtype = dtype
-        self.pieces = control.pieces()
+        self.pieces: Sequence[Piece] = control.pieces()
         # At a knot time arrives moved by one unit in the last place to its left or right.
-        self.inner = control.knots[1:-1]
+        self.inner: list[float] = control.knots[1:-1]
         self.has_adjoint = has_adjoint
-        self.is_watched = torch.is_grad_enabled()
+        self.is_watched: bool = torch.is_grad_enabled()
         # What follows statistics where the field is evaluated, in each interval.
         parts = control.layers if isinstance(control, Layers) else [control]
-        self.norms = [tracking(problem, part) for part in parts] if has_adjoint else []
-        self.evaluations = 0
+        self.norms: list[list[nn.Module]] = (
+            [tracking(problem, part) for part in parts] if has_adjoint else []
+        )
+        self.evaluations: int = 0
         self.reached: list[float] = []
 
     def interval(self, t: float) -> int:

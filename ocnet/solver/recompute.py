@@ -1,6 +1,7 @@
 """What computing a layer a second time must leave alone: the statistics that it follows."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import nn, Tensor
@@ -28,9 +29,9 @@ class frozen:
     """
 
     def __init__(self, modules: Sequence[nn.Module]):
-        self.norms = [m for m in modules if isinstance(m, _NormBase)]
-        self.others = [m for m in modules if not isinstance(m, _NormBase)]
-        self.kept: list[list[tuple]] = []
+        self.norms: list[_NormBase] = [m for m in modules if isinstance(m, _NormBase)]
+        self.others: list[nn.Module] = [m for m in modules if not isinstance(m, _NormBase)]
+        self.kept: list[list[tuple[Any, ...]]] = []
 
     def __enter__(self) -> None:
         self.kept.append([(m.momentum, m.num_batches_tracked) for m in self.norms])

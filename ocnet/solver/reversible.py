@@ -117,7 +117,7 @@ class Scheme(NamedTuple):
 
     def looking(
         self, stages: Sequence[Stage], states: Sequence[State], known: Sequence[Tensor]
-    ) -> AbstractContextManager:
+    ) -> AbstractContextManager[Any]:
         """The context of the first step, in which formulas that drop a gradient are found."""
         times = [stage.t for stage in stages]
         return first_look(self.problem, times, states, "reversible", known)
@@ -274,10 +274,10 @@ class WayBack:
     def __init__(self, scheme: Scheme, tensors: Sequence[Tensor]):
         self.scheme = scheme
         n = sum(c.values is not None for c in scheme.columns)
-        self.parameters = tensors[n:]
+        self.parameters: Sequence[Tensor] = tensors[n:]
         self.grads: dict[int, Tensor] = {}
-        self.values = [v.unbind() for v in tensors[:n]]
-        self.value_grads = [torch.zeros_like(v) for v in tensors[:n]]
+        self.values: list[tuple[Tensor, ...]] = [v.unbind() for v in tensors[:n]]
+        self.value_grads: list[Tensor] = [torch.zeros_like(v) for v in tensors[:n]]
 
     @property
     def gradients(self) -> list[Tensor | None]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
-from typing import get_args, Literal, NamedTuple
+from typing import Any, get_args, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -83,7 +83,7 @@ class ExplicitRungeKutta(Solver):
         if compile and gradient != "costate":
             raise ValueError(f'compile=True needs gradient="costate", but got {gradient!r}.')
         self.tableau = tableau
-        self.order = tableau.order
+        self.order: int = tableau.order
         self.n = n
         self.gradient = gradient
         self.compile = compile
@@ -144,7 +144,9 @@ class ExplicitRungeKutta(Solver):
         t = t[kept] if self.gradient == "checkpoint" else t
         return Trajectory(t, tuple(states), tuple(controls), cost, evaluations)
 
-    def looking(self, problem: Problem, steps: Sequence[Step], x: State) -> AbstractContextManager:
+    def looking(
+        self, problem: Problem, steps: Sequence[Step], x: State
+    ) -> AbstractContextManager[Any]:
         """The context of the first steps, in which formulas that drop a gradient are found."""
         if not torch.is_grad_enabled():
             return nullcontext()

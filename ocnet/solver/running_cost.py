@@ -24,11 +24,14 @@ class RunningCost:
         is_zero: Whether the problem has no stage cost.
     """
 
+    plain: Any
+    observed: list[tuple[float | Tensor, ObservedStageCost]]
+
     def __init__(self, problem: Problem, target: Tensor | None):
         self.problem = problem
         self.target = target
         self.nodes: list[Node] = []
-        self.is_zero = not problem.has_stage_cost
+        self.is_zero: bool = not problem.has_stage_cost
         self.plain, self.observed = parts(problem.stage_cost)
 
     @property

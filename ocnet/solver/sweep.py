@@ -139,7 +139,7 @@ COMPILED: dict[Hashable, Compiled] = {}
 """The compiled functions of this process."""
 
 
-def compiled(function: Callable, key: Hashable, *args: Any) -> Any:
+def compiled(function: Callable[..., Any], key: Hashable, *args: Any) -> Any:
     """`function(*args)` by compiled code, kept for every later call with the same key and shapes.
 
     Arguments:
@@ -162,7 +162,7 @@ def compiled(function: Callable, key: Hashable, *args: Any) -> Any:
     return tree_unflatten(run(*inputs, *of_steps(inputs, stacked)), returned)
 
 
-def compile_anew(function: Callable, args: Sequence[Any]) -> Compiled:
+def compile_anew(function: Callable[..., Any], args: Sequence[Any]) -> Compiled:
     """`function`, compiled for arguments like these."""
     # It takes a second to import.
     import torch._inductor
