@@ -104,6 +104,33 @@ def test_solve_names_dynamics_that_mix(name: str, dtype: torch.dtype) -> None:
         solve(Spring(MIXING[name]), solver=RK4(20))
 
 
+def test_solve_looks_again_at_what_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A member, a function of the class, a function of the instance: each after a good answer."""
+
+    def good() -> Spring:
+        problem = Spring()
+        assert solve(problem, solver=Euler(2)).status == "converged"
+        return problem
+
+    problem = good()
+    problem.extra = MIXING["norm"]
+    with pytest.raises(ProblemError, match=r"^dynamics .* mixes"):
+        solve(problem, solver=Euler(2))
+    problem = good()
+    problem.terminal_cost = lambda x, target: x.norm()  # pyright: ignore
+    with pytest.raises(ProblemError, match=r"^terminal_cost .*must return shape"):
+        solve(problem, solver=Euler(2))
+    problem = good()
+    problem.control_bound = (-1.0, 1.0)  # pyright: ignore
+    with pytest.raises(ProblemError, match="did you mean control_bounds"):
+        solve(problem, solver=Euler(2))
+    problem = good()
+    cost = lambda self, t, x, u, target: (x**2).sum() + (u**2).sum(-1)
+    monkeypatch.setattr(Spring, "stage_cost", cost)
+    with pytest.raises(ProblemError, match=r"^stage_cost .* mixes"):
+        solve(problem, solver=Euler(2))
+
+
 def test_own_norm_is_solved() -> None:
     solution = solve(Spring(APART["norm"]), solver=RK4(20))
     assert solution.status == "converged"
