@@ -27,7 +27,7 @@ from ocnet import (
     train,
 )
 from ocnet.analysis.measurement import compare
-from ocnet.checks import mixing_for_solve, mixing_in_training, ProblemError
+from ocnet.checks import chance, mixing_for_solve, mixing_in_training, ProblemError
 from ocnet.supervised import default_steps
 
 
@@ -308,6 +308,14 @@ def test_random_numbers_that_cannot_be_watched() -> None:
         assert "another value each time" in str(error)
     else:
         assert solution.status != "converged"
+
+
+@pytest.mark.parametrize("name", [name for name in RANDOM if name != "numpy's own"])
+def test_generators_are_watched_and_not_values(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second draw may agree by chance with the first: here none is compared."""
+    monkeypatch.setattr(chance, "REPETITIONS", 0)
+    problem = Spring(RANDOM[name])
+    assert mixing_in_training(problem, control_for(problem), problem.sample(3)) == []
 
 
 def test_functional_dropout_trains() -> None:

@@ -79,6 +79,27 @@ INPUTS: dict[str, tuple[Callable[[], Any], str]] = {
         r"control_bounds .*shape \(1,\), but one has \(4, 1\); .*path_constraint",
     ),
     "three bounds": (lambda: variant(control_bounds=(0, 1, 2)), "control_bounds must be a pair"),
+    "three final times": (
+        lambda: variant(final_time_bounds=(0.5, 1.0, 2.0)),
+        r"final_time_bounds must be a pair of numbers, but got \(0.5, 1.0, 2.0\)",
+    ),
+    "final time before the start": (
+        lambda: variant(final_time_bounds=(-1.0, 1.0)),
+        r"final_time_bounds .* not before t0=0.0, but got \(-1.0, 1.0\)",
+    ),
+    "equal final times": (
+        lambda: variant(final_time_bounds=(1.0, 1.0)),
+        r"final_time_bounds .* first before the second .* \(1.0, 1.0\)",
+    ),
+    "wider numbers": (
+        lambda: Batch(
+            variant(dynamics=lambda self, t, x, u: x * torch.ones(2, dtype=torch.float64)),
+            torch.ones(2, dtype=torch.float32),
+            None,
+            {},
+        ),
+        rf"^dynamics {PLACE} must return torch.float32 .*but got torch.float64; .*to\(x\)",
+    ),
     "numpy": (
         lambda: variant(dynamics=lambda self, t, x, u: torch.as_tensor(np.sin(x))),
         rf"^dynamics {PLACE} fails: .*use torch's functions in place of numpy's",
@@ -158,6 +179,17 @@ def test_methods_and_starts() -> None:
     start = solve(Bounded(), solver=Euler(4))
     with pytest.raises(ValueError, match="only one of Good and Bounded has a path_constraint"):
         solve(Good(), solver=Euler(4), start=start)
+    late = type("Late", (Good,), {"terminal_constraint": lambda self, x, target: x - 0.5})
+    half = type("Half", (Good,), {"terminal_constraint": lambda self, x, target: x[..., :1]})
+    for compile in (None, False):
+        start = solve(late(), solver=Euler(4), compile=compile)
+        with pytest.raises(ValueError, match="terminal_constraint rows: .* has 1, .* start has 2"):
+            solve(half(), solver=Euler(4), start=start, compile=compile)
+    shifted = Shifted()
+    with pytest.raises(ValueError, match=r"static parameters: .* has {'a': \(\)}, .* start has {}"):
+        solve(shifted, solver=Euler(4), start=other)
+    with pytest.raises(TypeError, match="compile must be True, False or None, but got .lbfgs."):
+        solve(Good(), solver=Euler(4), compile=method)
     with pytest.raises(TypeError, match="start must be an ocnet.Solution, but got str"):
         solve(Good(), solver=Euler(4), start=method)
 
@@ -194,6 +226,13 @@ class Movable(Problem):
 
     def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Sample:
         return Sample(torch.zeros(batch_size, 1))
+
+
+class Shifted(Movable):
+    """`y = x - a` starts at 0."""
+
+    def terminal_cost(self, x: Tensor, target: Tensor | None) -> Tensor:
+        return (x[..., 0] + self.a - 2) ** 2
 
 
 def test_static_parameters_that_move_the_start() -> None:
@@ -278,12 +317,7 @@ def test_static_parameters_that_change_nothing(compile: bool | None, way: str) -
 
 
 def test_the_same_parameter_in_the_dynamics_is_solved() -> None:
-    """`y = x - a` starts at 0: the same problem, with `a` where it may act."""
-
-    class Shifted(Movable):
-        def terminal_cost(self, x: Tensor, target: Tensor | None) -> Tensor:
-            return (x[..., 0] + self.a - 2) ** 2
-
+    """The same problem, with `a` where it may act."""
     solution = solve(Shifted(), solver=Euler(4))
     assert solution.status == "converged"
     torch.testing.assert_close(solution.cost, torch.tensor(0.5), rtol=1e-6, atol=0)

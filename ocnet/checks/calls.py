@@ -47,6 +47,12 @@ def called(problem: Problem, name: str, at: Point) -> Tensor:
         raise wrong(problem, name, f"must return a tensor, but got {type(value).__name__}.")
     if not value.is_floating_point():
         raise wrong(problem, name, f"must return floating point numbers, but got {value.dtype}.")
+    if torch.promote_types(value.dtype, at.x.dtype) != at.x.dtype:
+        raise wrong(
+            problem, name,
+            f"must return {at.x.dtype} for a state of that type, but got {value.dtype}; make "
+            "numbers by x.new_tensor, or convert them with .to(x).",
+        )  # fmt: skip
     check_shape(problem, name, at, value)
     return value
 

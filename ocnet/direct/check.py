@@ -34,6 +34,7 @@ def check_batch(batch: Batch) -> None:
     if x0.numel() == 0:
         raise ValueError(f"x0 must hold at least one state, but has shape {tuple(x0.shape)}.")
     check_control_bounds(problem)
+    check_final_time(problem)
     for key in problem.static_parameters:
         value = own_value(problem, key)
         if x0.requires_grad and value.requires_grad and depends_on(x0, value):
@@ -81,6 +82,23 @@ def check_control_bounds(problem: Problem) -> None:
                 f"control_bounds must be numbers or have shape {shape}, but one has {size}; bounds "
                 "over time or batch are written as a path_constraint."
             )
+
+
+def check_final_time(problem: Problem) -> None:
+    """Raises a TypeError or ValueError unless bounds of the final time are two times after t0."""
+    bounds = problem.final_time_bounds
+    if bounds is None:
+        return
+    numbers = isinstance(bounds, (tuple, list)) and all(
+        isinstance(bound, (int, float)) for bound in bounds
+    )
+    if not numbers or len(bounds) != 2:
+        raise TypeError(f"final_time_bounds must be a pair of numbers, but got {bounds!r}.")
+    if not problem.t0 <= bounds[0] < bounds[1]:
+        raise ValueError(
+            f"final_time_bounds must be two times, the first before the second and not before "
+            f"t0={problem.t0}, but got {tuple(bounds)}."
+        )
 
 
 def check_start(batch: Batch, start: Any) -> None:

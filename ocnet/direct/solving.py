@@ -87,6 +87,8 @@ def solve(
         raise ValueError(
             f'gradient_of_failed must be "nan" or "raise", but got {gradient_of_failed!r}.'
         )
+    if compile is not None and not isinstance(compile, bool):
+        raise TypeError(f"compile must be True, False or None, but got {compile!r}.")
     if not isinstance(method, Method):
         raise TypeError(f"method must be a method such as InteriorPoint(), but got {method!r}.")
     nlp = Transcription(batch, solver)

@@ -121,12 +121,14 @@ def warm(nlp: Transcription, solution: Solution) -> tuple[Iterate, dict[int, str
         because it is not finite.
 
     Raises:
-        ValueError: If it solves another number of instances.
+        ValueError: If it solves another number of instances, or has other constraints or static
+            parameters.
     """
     size, n = len(nlp.x0), solution.solver.n
     before = solution.cost.numel()
     if before not in (1, size):
         raise ValueError(f"start must solve 1 or {size} instances, but it solves {before}.")
+    check_counts(nlp, solution)
 
     def points(value: Tensor) -> Tensor:
         value = value.detach().to(nlp.x0)
@@ -173,6 +175,31 @@ def warm(nlp: Transcription, solution: Solution) -> tuple[Iterate, dict[int, str
     }
     wrong = not_finite({f"{name} of the start": parts for name, parts in values.items()})
     return it, not_finite({"problem's functions at the start": [*it]}) | wrong
+
+
+def check_counts(nlp: Transcription, solution: Solution) -> None:
+    """Raises a ValueError unless a start has the rows and the constants of the problem."""
+    found = solution.multipliers
+    static = {name: tuple(value.shape) for name, value in nlp.points.static.items()}
+    batch = solution.cost.dim()
+    pairs = [
+        ("path_constraint rows", nlp.along.rows, found.path.shape[-1]),
+        ("terminal_constraint rows", nlp.n_psi, found.terminal.shape[-1]),
+        (
+            "terminal_inequality rows", nlp.end.rows - len(nlp.points.last),
+            found.terminal_inequality.shape[-1],
+        ),
+        (
+            "static parameters", static,
+            {name: tuple(v.shape[batch:]) for name, v in solution.parameters.items()},
+        ),
+    ]  # fmt: skip
+    for name, own, given in pairs:
+        if own != given:
+            raise ValueError(
+                f"start must solve a problem with the same {name}: the problem has {own}, but the "
+                f"start has {given}."
+            )
 
 
 def not_finite(values: dict[str, list[Tensor]]) -> dict[int, str]:

@@ -65,9 +65,18 @@ class Kernel:
                 instances, for which there is to be room.
 
         Raises:
+            ValueError: If the instances are not as large as those that C reads.
             MemoryError: If there is not enough memory.
         """
         size = len(its)
+        entries = (
+            2 * (nlp.n + 1) * nlp.nz + nlp.n * (nlp.nu + 2 * len(nlp.along))
+            + nlp.n_psi + 2 * len(nlp.end)
+        )  # fmt: skip
+        if its.shape[1] != entries:
+            raise ValueError(
+                f"An instance has {entries} variables and multipliers, but got {its.shape[1]}."
+            )
         values = [*parameter_values(nlp).values(), self.numbers]
         params = torch.cat([v.to(its).reshape(len(v), -1).expand(size, -1) for v in values], 1)
         arrays = [nlp.s, nlp.along.lower, nlp.along.upper, nlp.end.lower, nlp.end.upper]
