@@ -236,6 +236,7 @@ def test_a_solver_that_keeps_no_states_is_a_row_that_says_so() -> None:
     assert found.certificate and found.certificate.n == 10 and found.rows[1].path_gap > 0
 
 
+@pytest.mark.slow
 def test_solve_and_compare_say_the_same_of_the_same_control() -> None:
     from problems.linear_quadratic import ScalarLQR
 

@@ -143,10 +143,10 @@ def told(count: int, seed: int) -> tuple[Counter[str], list[Case], list[Case]]:
     return verdicts, false_behaves, false_does_not
 
 
-def test_the_verdict_agrees_with_20_closed_forms() -> None:
-    verdicts, false_behaves, false_does_not = told(20, seed=1)
+def test_the_verdict_agrees_with_10_closed_forms() -> None:
+    verdicts, false_behaves, false_does_not = told(10, seed=1)
     assert not false_behaves and not false_does_not
-    assert verdicts["behaves"] >= 5 and verdicts["does not"] >= 5
+    assert verdicts["behaves"] >= 2 and verdicts["does not"] >= 2
 
 
 @pytest.mark.slow

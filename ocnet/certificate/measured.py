@@ -104,7 +104,10 @@ class Measured:
         try:
             first = referred(problem, control, sample, m, reference)
         except SolverError as error:
-            failure = f"the ODE has no solution to the end: {error}"
+            failure = (
+                "the adaptive reference breaks off, so that the ODE may have no solution to the "
+                f"end: {error}"
+            )
             return cls(problem, control, sample, None, None, failure, [], torch.empty(0), m)
         second = fine(problem, control, sample, m, fine_steps)
         scale = scales(first.pieces)

@@ -139,6 +139,12 @@ def told(gap: float) -> str:
     return f"{100 * gap:.3g}%" if gap >= 1 else f"{100 * gap:.2g}%"
 
 
+def up_to(gap: float) -> str:
+    """A gap as a bound, in words."""
+    words = told(gap)
+    return words if words.startswith(("less", "more")) else f"up to {words}"
+
+
 def number(value: float | None, note: str = "not asymptotic yet") -> str:
     """A cost, or why there is none."""
     if value is None:

@@ -1,11 +1,12 @@
 """What a depth certificate says: numbers, one table and one sentence."""
 
+import math
 from dataclasses import dataclass
 
 from tabulate import tabulate
 
 from ..solver import Solver
-from .terms import Advice, CLOSE, number, Optima, Order, Spread, told
+from .terms import Advice, CLOSE, number, Optima, Order, Spread, told, up_to
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class Certificate:
         """The first sentence."""
         question = f"whether {self.solver} behaves like its ODE"
         if self.outcome == "could not be estimated":
-            return f"It could not be estimated {question}: {self.reason}."
+            return f"It could not be estimated {question}: {self.reason.rstrip('.')}."
         if self.outcome == "not asymptotic yet":
             return f"{self.solver} is not asymptotic yet: {self.reason}."
         verb = "behaves" if self.behaves_like_ode else "does not behave"
@@ -114,13 +115,14 @@ class Certificate:
         where = ""
         if not self.behaves_like_ode and self.path_gap.worst > CLOSE:
             where = f" (x_{(self.worst_component or 0) + 1} at t = {self.worst_time:.3g})"
-        path, cost = (told(gap.worst) for gap in (self.path_gap, self.cost_gap))
+        cost = told(self.cost_gap.worst)
         if self.samples == 1:
-            return f"its path is off by up to {path} of its range{where}, its cost by {cost}"
+            path = up_to(self.path_gap.worst)
+            return f"its path is off by {path} of its range{where}, its cost by {cost}"
         text = (
-            f"of {self.samples} samples the worst is off by up to {path} of the path's "
-            f"range{where} and {cost} of the cost, 95% of them by at most "
-            f"{told(self.path_gap.most)} and {told(self.cost_gap.most)}"
+            f"of {self.samples} samples the worst is off by {up_to(self.path_gap.worst)} of the "
+            f"path's range{where} and {cost} of the cost, 95% of them by "
+            f"{up_to(self.path_gap.most)} and {told(self.cost_gap.most)}"
         )
         return f"{text}; {self.beyond} are off by more than {CLOSE:.0%}" if self.beyond else text
 
@@ -205,7 +207,9 @@ class Certificate:
         if self.known is not None:
             rows.append(("known J*", number(self.known)))
         if self.ode_violation is not None:
-            rows.append(("constraint violation in the ODE", f"{self.ode_violation:.1e}"))
+            over = f"{self.ode_violation:.1e}"
+            over = over if math.isfinite(self.ode_violation) else "not finite"
+            rows.append(("constraint violation in the ODE", over))
         return rows
 
     def table(self, tablefmt: str = "simple") -> str:
