@@ -152,8 +152,17 @@ def test_no_solution_is_no_number() -> None:
 
 def test_a_network_that_overflows_does_not_behave() -> None:
     found = certified(Field(lambda t, x: -(x**3) * 100, [[10.0]]), Euler(20))
-    assert found.outcome == "does not" and "overflows" in found.verdict
+    assert found.outcome == "does not" and "not finite" in found.verdict
     assert "nan" not in found.table()
+
+
+def test_a_network_that_is_not_a_number_does_not_behave() -> None:
+    """`x_1' = -sqrt(x_1)` gets below 0 in the network only; the cost does not see it."""
+    root = lambda t, x: torch.stack([-x[..., 0].sqrt(), 0 * x[..., 1]], -1)
+    found = certified(Field(root, [[1.0, 1.0]], 1.9, lambda x: x[..., 1]), Euler(20))
+    assert found.outcome == "does not" and found.path_gap and found.path_gap.worst == math.inf
+    assert found.cost_gap and found.cost_gap.worst == 0 and "not finite" in found.verdict
+    assert "nan" not in found.table() + found.verdict
 
 
 def test_an_order_outside_the_asymptotic_range_is_words() -> None:

@@ -131,7 +131,7 @@ def extrapolated(costs: tuple[float, ...], scale: float) -> tuple[float | None, 
 def told(gap: float) -> str:
     """A gap in words: per cent, or times its scale; never more digits than it has."""
     if not math.isfinite(gap):
-        return "more than any number (it overflows)"
+        return "more than any number (it is not finite)"
     if gap >= 10:
         return f"{gap:.2g} times the scale"
     if gap < 1e-10:
