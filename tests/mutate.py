@@ -28,8 +28,8 @@ from .support.nearest import Nearest
 
 
 AREAS = {
-    "training": {"train", "training", "images"},
-    "runs": {"run", "runs", "provenance"},
+    "training": {"learning", "networks", "images"},
+    "runs": {"run", "runs", "origin"},
     "shell": {"cli", "plot", "report", "__main__"},
 }
 """The packages of each area; all others are mathematics."""

@@ -13,7 +13,7 @@ from ocnet.direct.transcription import Transcription
 class Limits(Problem):
     """A double integrator with constraints of every kind."""
 
-    state_shape, control_shape, n_steps = (2,), (1,), 4
+    state_shape, control_shape = (2,), (1,)
 
     def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
         return torch.stack([x[..., 1], u[..., 0]], -1)

@@ -10,6 +10,7 @@ import pytest
 from ocnet.origin import library
 from ocnet.run import Config, FolderInUse, RunFolder
 from ocnet.run.checkpoint import PART
+from ocnet.run.job import iterations
 from ocnet.run.lock import owned
 
 
@@ -70,3 +71,9 @@ def test_a_run_without_a_checkpoint_starts_over(tmp_path: Path, there: bool) -> 
     folder.start_over(Config("", device="cpu", seed=1), {"was": 2})
     assert not folder.best.exists() and folder.config().seed == 1
     assert folder.read_json("provenance.json") == {"was": 2}
+
+
+def test_a_run_that_is_asked_for_no_length_has_a_thousand_iterations() -> None:
+    assert iterations(Config("a:B"), None) == iterations(Config("a:B"), 7) == 1000
+    assert iterations(Config("a:B", epochs=3), 7) == 21
+    assert iterations(Config("a:B", iterations=5), 7) == 5
