@@ -11,8 +11,12 @@ from .transcription import Transcription
 FIRST, LEAST, MOST = 1e-4, 1e-10, 1e12
 """The multiples of the identity that make a Hessian convex: first tried, least and most."""
 
-PENALTY = 1e2
-"""The weight of the terminal constraint's square, which the step itself does not depend on."""
+PENALTIES = 1e2, 1e5, 1e8
+"""Weights of the terminal constraint's square, tried in turn.
+
+The step itself does not depend on them, but only where one is large enough is the problem convex
+away from the constraint as well. The last one costs digits: it serves for the proof alone.
+"""
 
 SOFT = 1e-6
 """How soft the terminal constraint is made where its rows depend on each other."""
@@ -49,7 +53,7 @@ def stages(nlp: Transcription, it: Iterate, lin: Linearisation, mu: Tensor) -> S
         end_gradient[:, :nz],
         psi_w[0, :, :, :nz],
         lin.end.values[1][0],
-        zero + PENALTY,
+        zero + PENALTIES[0],
         zero,
         it.nu[0],
         end_hessian[:, :nz, nz:],
@@ -70,6 +74,9 @@ def convexified(problem: Stages, shift: Tensor, sweep: Sweep = "auto") -> tuple[
     used = (-shift).clamp(min=0)
     step = riccati(shifted(problem, used), sweep)
     last = shift.abs()
+    at = (~step.convex & (used == 0)).nonzero()[:, 0]
+    if len(at) > 0 and problem.end_defect.shape[-1] > 0:
+        step = step.updated(at, riccati(firmer(problem.take(at), PENALTIES[1]), sweep))
     while not bool((step.convex | (used > MOST)).all()):
         failed = ~step.convex & (used <= MOST)
         at = failed.nonzero()[:, 0]
@@ -79,6 +86,11 @@ def convexified(problem: Stages, shift: Tensor, sweep: Sweep = "auto") -> tuple[
         part = riccati(shifted(problem.take(at), used[at]), sweep)
         step = step.updated(at, part)
     return step, used
+
+
+def firmer(problem: Stages, penalty: float) -> Stages:
+    """The problem with another weight of the terminal constraint's square."""
+    return problem._replace(penalty=torch.full_like(problem.penalty, penalty))
 
 
 def shifted(problem: Stages, shift: Tensor) -> Stages:
@@ -119,6 +131,11 @@ def direction(
 
 def is_minimum(nlp: Transcription, it: Iterate, lin: Linearisation, mu: Tensor) -> Tensor:
     """Whether the second-order condition holds, but for curvature that rounding explains."""
-    problem = stages(nlp, it, lin, mu)
-    slight = torch.full_like(mu, SLIGHT)
-    return riccati(shifted(problem, slight)).convex
+    problem = shifted(stages(nlp, it, lin, mu), torch.full_like(mu, SLIGHT))
+    minimum = riccati(problem).convex
+    for penalty in PENALTIES[1:] if nlp.n_psi > 0 else ():
+        at = (~minimum).nonzero()[:, 0]
+        if len(at) > 0:
+            part = riccati(firmer(problem.take(at), penalty)).convex
+            minimum = minimum.index_copy(0, at, part)
+    return minimum

@@ -145,7 +145,7 @@ def header(nlp: Transcription, parameters: int) -> str:
         "ELO": len(end.lower), "EUP": len(end.upper), "NOM": end.rows,
         "NP": parameters,
         "FIRST": newton.FIRST, "LEAST": newton.LEAST, "MOST": newton.MOST,
-        "PENALTY": newton.PENALTY, "SOFT": newton.SOFT, "SLIGHT": newton.SLIGHT,
+        "SOFT": newton.SOFT, "SLIGHT": newton.SLIGHT,
         "PATIENCE": interior_point.PATIENCE,
         "GAMMA": filter.GAMMA, "ARMIJO": filter.ARMIJO, "EPSILON": torch.finfo(nlp.x0.dtype).eps,
     }  # fmt: skip
@@ -153,11 +153,14 @@ def header(nlp: Transcription, parameters: int) -> str:
         "AT_LOWER": along.at_lower, "AT_UPPER": along.at_upper,
         "END_LOWER": end.at_lower, "END_UPPER": end.at_upper,
     }  # fmt: skip
+    penalties = ", ".join(map(repr, newton.PENALTIES))
     return "\n".join([
         *(f"#include <{name}.h>" for name in ("math", "stdint", "stdlib", "string")),
         "typedef double real;",
         *(f"#define {name} {value}" for name, value in numbers.items()),
         *(f"static const int {name}[] = {{{', '.join(map(str, [*at.tolist(), 0]))}}};"
           for name, at in places.items()),
+        f"static const real PENALTIES[] = {{{penalties}}};",
+        f"enum {{ N_PENALTIES = {len(newton.PENALTIES)} }};",
         "",
     ])  # fmt: skip

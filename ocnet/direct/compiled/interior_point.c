@@ -197,7 +197,7 @@ int iterate(
       linearise(S, params + i * NP, &w.it, &w.lin);
     }
     set_stages(S, params + i * NP, &w, &w.it, S->tolerance / 10);
-    minimum[i] = riccati(&w.stages, (int)S->n, SLIGHT, &w.step);
+    minimum[i] = is_minimum((int)S->n, &w);
     memcpy(its, w.it_all, bytes);
   }
   free(w.memory);

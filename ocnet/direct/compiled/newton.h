@@ -144,12 +144,29 @@ static void set_stages(const Setting *S, const real *p, Work *w, const Iterate *
 static int convexified(int n, Work *w, real shift, real *used) {
   const real last = fabs(shift);
   *used = shift < 0 ? -shift : 0;
+  w->stages.penalty = PENALTIES[0];
+  if (NPSI > 0 && *used == 0) {
+    if (riccati(&w->stages, n, 0, &w->step)) return 1;
+    w->stages.penalty = PENALTIES[1];
+    if (riccati(&w->stages, n, 0, &w->step)) return 1;
+    w->stages.penalty = PENALTIES[0];
+    *used = last > 0 ? larger(last / 3, LEAST) : FIRST;
+  }
   while (!riccati(&w->stages, n, *used, &w->step)) {
     if (*used > MOST) return 0;
     if (*used > 0) *used *= last > 0 ? 8 : 100;
     else *used = last > 0 ? larger(last / 3, LEAST) : FIRST;
   }
   return 1;
+}
+
+/* Whether the second-order condition holds, but for slight curvature: newton.is_minimum. */
+static int is_minimum(int n, Work *w) {
+  for (int k = 0; k < (NPSI > 0 ? N_PENALTIES : 1); k++) {
+    w->stages.penalty = PENALTIES[k];
+    if (riccati(&w->stages, n, SLIGHT, &w->step)) return 1;
+  }
+  return 0;
 }
 
 /* The change of all variables: newton.direction. Returns the slope of the barrier function. */

@@ -9,6 +9,7 @@ typedef struct {
   real *H, *q, *A, *defect;
   real H_end[D * D], q_end[D];
   const real *E, *psi, *nu;
+  real penalty; /* of the terminal constraint's square */
 } Stages;
 
 /* The solution: states, controls, multipliers; P and K are kept for it. */
@@ -59,11 +60,11 @@ static void value_of_end(const Stages *lq, real shift, real *P) {
     real linear = lq->q_end[i];
     for (int j = 0; j < NZ; j++) {
       real v = lq->H_end[i * D + j] + (i == j ? shift : 0);
-      for (int r = 0; r < NPSI; r++) v += PENALTY * lq->E[r * D + i] * lq->E[r * D + j];
+      for (int r = 0; r < NPSI; r++) v += lq->penalty * lq->E[r * D + i] * lq->E[r * D + j];
       P[i * NS + j] = v;
     }
     for (int r = 0; r < NPSI; r++) {
-      linear += PENALTY * lq->E[r * D + i] * lq->psi[r];
+      linear += lq->penalty * lq->E[r * D + i] * lq->psi[r];
       P[i * NS + NZ + 1 + r] = P[(NZ + 1 + r) * NS + i] = lq->E[r * D + i];
     }
     P[i * NS + NZ] = P[NZ * NS + i] = linear;
