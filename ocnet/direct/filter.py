@@ -38,7 +38,7 @@ def merit(nlp: Transcription, it: Iterate, mu: Tensor) -> Merit:
     F, c, g = nlp.stages(it.z[:-1], it.u)
     phi, psi, omega = nlp.ends(it.z[-1:], it.u[-1:])
     rows = nlp.along.values(torch.cat([it.z[:-1], it.u], -1), nlp.imposed(g))
-    rows_end = nlp.end.values(it.end, omega - nlp.room)
+    rows_end = nlp.end.values(it.end, omega - nlp.rooms()[1])
     x = it.z[1:, :, : nlp.nx]
     violation = over(torch.abs, F - x, psi, rows + it.s, rows_end + it.s_end)
     eps = torch.finfo(x.dtype).eps

@@ -108,7 +108,7 @@ def attach(
     F, c, g = nlp.stages(w[..., :nz], w[..., nz:])
     phi, psi, omega = nlp.ends(w_end[..., :nz], w_end[..., nz:])
     rows = nlp.along.values(w, nlp.imposed(g)) + it.s
-    rows_end = nlp.end.values(w_end, omega - nlp.room) + it.s_end
+    rows_end = nlp.end.values(w_end, omega - nlp.rooms()[1]) + it.s_end
     scale = nlp.scale[:, None]
     defect = F - it.z[1:, :, : nlp.nx]
     lagrangian = over(

@@ -1,5 +1,7 @@
 """Inequalities of one stage: bounds on its variables, and rows that are functions of them."""
 
+import copy
+
 import torch
 from torch import Tensor
 
@@ -22,16 +24,32 @@ class Inequalities:
         self.at_upper: Tensor = upper.isfinite().nonzero()[:, 0]
         self.lower, self.upper = lower[self.at_lower], upper[self.at_upper]
         self.rows = rows
+        self.units: tuple[Tensor, Tensor] | None = None
         self.bounded: int = len(self.lower) + len(self.upper)
 
     def __len__(self) -> int:
         return self.bounded + self.rows
 
     def values(self, w: Tensor, g: Tensor) -> Tensor:
-        """The rows' values, shape `(..., len)`."""
-        return torch.cat(
-            [self.lower - w[..., self.at_lower], w[..., self.at_upper] - self.upper, g], -1
-        )
+        """The rows' values, shape `(..., len)`, of variables in the units there are."""
+        low, high = self.lower, self.upper
+        if self.units is not None:
+            low, high = low / self.units[0], high / self.units[1]
+        return torch.cat([low - w[..., self.at_lower], w[..., self.at_upper] - high, g], -1)
+
+    def in_units(self, units: Tensor) -> "Inequalities":
+        """The same for variables in other units, `(batch, d)`, whose rows have these units too."""
+        part = copy.copy(self)
+        part.units = units[:, self.at_lower], units[:, self.at_upper]
+        return part
+
+    def take(self, index: Tensor) -> "Inequalities":
+        """Those of some of the instances."""
+        if self.units is None:
+            return self
+        part = copy.copy(self)
+        part.units = self.units[0][index], self.units[1][index]
+        return part
 
     def along(self, jacobian: Tensor, dw: Tensor) -> Tensor:
         """The rows' change in the direction `dw`, `D dw`; `jacobian` is that of `g`."""

@@ -13,9 +13,11 @@ from .newton import convexified, direction, is_minimum, MOST, stages
 from .optimality import violations
 from .restoration import better, finite, relaxed, tightened
 from .riccati import Sweep
+from .sizes import in_own_units, in_units
 from .settings import check_integer, check_tolerance
 from .start import COLD, with_multipliers
 from .transcription import inside, Transcription
+from .units import Units
 
 
 STRETCHES = 4.0, 12.0, 1.0
@@ -124,6 +126,21 @@ class InteriorPoint(Method):
         tolerance = accuracy(self, start.z.dtype)
         nlp.room = min(tolerance, ROOM if start.z.dtype == torch.float64 else 1e2 * ROOM)
         budget = torch.full_like(nlp.scale, self.max_iterations, dtype=torch.int64)
+        units = Units.ones(nlp) if nlp.sizes is None else nlp.sizes
+        inner = nlp.in_units(units)
+        out = self.attempts(inner, in_units(nlp, units, start), mu, budget)
+        return out._replace(it=in_own_units(nlp, units, out.it))
+
+    def attempts(self, nlp: Transcription, start: Iterate, mu: float, budget: Tensor) -> Outcome:
+        """The best of an iteration from the start and of those by way of other problems.
+
+        Arguments:
+            nlp: The discretised problem, in the units that it is solved in.
+            start: Where to start.
+            mu: The barrier parameter to start with.
+            budget: How many iterations each instance may take, shape `(batch,)`.
+        """
+        tolerance = accuracy(self, start.z.dtype)
         out = self.left_saddles(nlp, self.iterate(nlp, start, mu, budget))
         out = self.accepted(nlp, out, tolerance)
         if len(nlp.along) + len(nlp.end) + nlp.n_psi == 0:

@@ -9,6 +9,13 @@ from torch import Tensor
 from .transcription import Derivatives, Transcription
 
 
+UNITS_MATTER = 2.0**16
+"""Up to how large a unit of a row violations are measured in the user's units.
+
+Above that, rounding alone may be more than the tolerance.
+"""
+
+
 class Iterate(NamedTuple):
     """Primal and dual variables; time first, then the batch, then a vector.
 
@@ -130,7 +137,7 @@ def of_derivatives(
         end,
         along.values[0] - it.z[1:, :, : nlp.nx],
         nlp.along.values(torch.cat([it.z[:-1], it.u], -1), nlp.imposed(along.values[2])),
-        nlp.end.values(it.end, end.values[2] - nlp.room),
+        nlp.end.values(it.end, end.values[2] - nlp.rooms()[1]),
     )
 
 
@@ -166,6 +173,10 @@ def residuals(nlp: Transcription, it: Iterate, lin: Linearisation) -> Residuals:
     feasibility = [
         lin.defect, lin.end.values[1], lin.rows + it.s, lin.rows_end + it.s_end,
     ]  # fmt: skip
+    if nlp.units is not None:
+        # A violation counts in the user's units, as far as rounding lets it be small there.
+        of_rows = nlp.units.w[:, : nlp.nx], nlp.units.psi, *nlp.units.of_rows(nlp)
+        feasibility = [v * f.clamp(1, UNITS_MATTER) for v, f in zip(feasibility, of_rows, strict=True)]
     multipliers = [it.costate, it.nu, nlp.n * it.y, it.y_end]
     total = over(torch.abs, *multipliers)
     count = sum(v.shape[0] * v.shape[2] for v in multipliers)

@@ -108,11 +108,18 @@ def multipliers(nlp: Transcription, it: Iterate) -> Multipliers:
 
 
 def violations(nlp: Transcription, lin: Linearisation) -> Tensor:
-    """The largest violation of all that a decision can influence, without any relaxation."""
-    rows = [(v[..., :b], v[..., b:] + nlp.room) for v, b in (
-        (lin.rows, nlp.along.bounded), (lin.rows_end, nlp.end.bounded),
+    """The largest violation of all that a decision can influence, without any relaxation.
+
+    It is in the user's units.
+    """
+    rows = [(v[..., :b], v[..., b:] + room) for v, b, room in zip(
+        (lin.rows, lin.rows_end), (nlp.along.bounded, nlp.end.bounded), nlp.rooms(), strict=True
     )]  # fmt: skip
-    parts = [lin.defect, lin.end.values[1], *(v.clamp(min=0) for pair in rows for v in pair)]
+    inequalities = [torch.cat(pair, -1).clamp(min=0) for pair in rows]
+    parts = [lin.defect, lin.end.values[1], *inequalities]
+    if nlp.units is not None:
+        of_rows = nlp.units.w[:, : nlp.nx], nlp.units.psi, *nlp.units.of_rows(nlp)
+        parts = [v * f for v, f in zip(parts, of_rows, strict=True)]
     return torch.stack([largest(v) for v in parts]).amax(0)
 
 

@@ -18,7 +18,7 @@ def relaxed(nlp: Transcription, it: Iterate, stretch: float) -> Iterate:
     """A start of the constrained problem as one of the penalised, a free horizon stretched."""
     z = it.z.clone()
     if nlp.points.free_time:
-        low, high = (bound[0] for bound in nlp.theta_bounds)
+        low, high = (bound[..., 0] for bound in nlp.theta_bounds)
         z[..., nlp.nx] = inside(stretch * z[..., nlp.nx], low, high)
     bounded, end_bounded = nlp.along.bounded, nlp.end.bounded
     lin = linearise(nlp, it._replace(z=z))
@@ -36,12 +36,17 @@ def tightened(nlp: Transcription, it: Iterate, weight: float) -> Iterate:
     """
     lin = linearise(nlp, Iterate.without_multipliers(nlp, it.z, it.u))
     s, s_end = slacks(nlp, lin, 1e-2)
+    psi, rows, rows_end = lin.end.values[1], lin.rows.clamp(min=0), lin.rows_end.clamp(min=0)
+    if nlp.units is not None:
+        # The penalty is that of the rows in the user's units.
+        of_rows, of_ends = nlp.units.of_rows(nlp)
+        psi, rows, rows_end = psi * nlp.units.psi**2, rows * of_rows**2, rows_end * of_ends**2
     return it._replace(
-        nu=weight * lin.end.values[1],
+        nu=weight * psi,
         s=s,
-        y=(COLD / s + weight * lin.rows.clamp(min=0)) / nlp.n,
+        y=(COLD / s + weight * rows) / nlp.n,
         s_end=s_end,
-        y_end=COLD / s_end + weight * lin.rows_end.clamp(min=0),
+        y_end=COLD / s_end + weight * rows_end,
     )
 
 
@@ -60,13 +65,16 @@ def finite(it: Iterate, nlp: Transcription) -> Iterate:
 def violation_norm(nlp: Transcription, lin: Linearisation) -> Tensor:
     r"""`sqrt(|psi|^2 + |max(omega, 0)|^2 + 1/n sum_k |max(g_k, 0)|^2)`, shape `(batch,)`.
 
-    That is the norm in which an infeasible answer violates the constraints least; dynamics and
+    In the user's units, that is the norm in which an infeasible answer violates the constraints least; dynamics and
     bounds hold there.
     """
     rows = lin.rows[..., nlp.along.bounded :].clamp(min=0)
     ends = lin.rows_end[..., nlp.end.bounded :].clamp(min=0)
+    psi = lin.end.values[1]
+    if nlp.units is not None:
+        rows, ends, psi = rows * nlp.units.g, ends * nlp.units.omega, psi * nlp.units.psi
     squares = (rows**2).sum((0, 2)) / nlp.n
-    return (squares + (ends**2).sum((0, 2)) + (lin.end.values[1] ** 2).sum((0, 2))).sqrt()
+    return (squares + (ends**2).sum((0, 2)) + (psi**2).sum((0, 2))).sqrt()
 
 
 def better(nlp: Transcription, before: Outcome, again: Outcome) -> Outcome:

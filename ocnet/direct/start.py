@@ -5,6 +5,7 @@ from torch import Tensor
 
 from ..control.base import OpenLoop
 from .iterate import apply, Iterate, Linearisation, linearise, slacks, stationarity
+from .sizes import suggested
 from .solution import Solution
 from .transcription import inside, Transcription
 
@@ -19,7 +20,8 @@ def cold(nlp: Transcription) -> Iterate:
 
     Controls are the problem's `initial_control`, moved between the bounds. States are the
     problem's `initial_states`, or those that the controls lead to while they stay within 1000
-    times the initial state's size, or the initial state held. Slacks are the constraints' room,
+    times the initial state's size and what its first step extrapolates to, or the initial state
+    held. Slacks are the constraints' room,
     at least 1e-2; multipliers are `mu w / s`, and the costates solve the adjoint equation.
     """
     z, u = nlp.constant_start(nlp.n)
@@ -41,7 +43,8 @@ def cold(nlp: Transcription) -> Iterate:
 def rolled_out(nlp: Transcription, z: Tensor, u: Tensor) -> Tensor:
     """The states that the controls lead to; where they grow huge, the initial state held."""
     path = nlp.rollout(z[0], u)
-    tame = (path.abs() < 1e3 * (1 + z.abs())).all(-1).all(0)
+    drift = nlp.n * (path[1] - path[0]).abs()
+    tame = (path.abs() < 1e3 * (1 + z.abs() + drift)).all(-1).all(0)
     return torch.where(tame[:, None], path, z)
 
 
@@ -64,19 +67,27 @@ def with_multipliers(
         nlp.scale = torch.ones_like(nlp.scale)
     lin = linearise(nlp, it)
     if rescale:
-        nlp.scale = cost_scale(nlp, lin)
+        nlp.sizes = suggested(nlp, it, lin)
+        nlp.scale = cost_scale(nlp, lin, nlp.sizes.w)
     s, s_end = slacks(nlp, lin, least)
     return it._replace(
         costate=tame_adjoint(nlp, lin, it), s=s, y=mu / nlp.n / s, s_end=s_end, y_end=mu / s_end
     )
 
 
-def cost_scale(nlp: Transcription, lin: Linearisation) -> Tensor:
-    """One over the largest first or second derivative of the cost: its unit must not matter."""
+def cost_scale(nlp: Transcription, lin: Linearisation, units: Tensor) -> Tensor:
+    """One over the largest first or second derivative of the cost: its unit must not matter.
+
+    Arguments:
+        nlp: The discretised problem.
+        lin: The linearisation.
+        units: Those of the variables `w`, shape `(batch, d)`.
+    """
     w = nlp.points.h * nlp.n
+    first, second = units[:, None], units[:, None] * units[:, :, None]
     parts = (
-        lin.along.jacobians[1] * nlp.n / w, lin.along.hessian * nlp.n / w,
-        lin.end.jacobians[0], lin.end.hessian,
+        first * lin.along.jacobians[1] * nlp.n / w, second * lin.along.hessian * nlp.n / w,
+        first * lin.end.jacobians[0], second * lin.end.hessian,
     )  # fmt: skip
     sizes = [v.abs().flatten(2).amax(2).amax(0) for v in parts]
     size = torch.stack(sizes).amax(0)

@@ -1,11 +1,13 @@
 """The word and the reason for how each instance ended."""
 
 import torch
+from torch import Tensor
 
-from .iterate import Iterate, largest, Linearisation, residuals
+from .iterate import Iterate, largest, linearise, Linearisation, residuals
 from .method import Code, Outcome
 from .optimality import given_violations, step_width
 from .restoration import violation_norm
+from .sizes import in_units
 from .transcription import Transcription
 from .violated import worst_violation
 
@@ -17,7 +19,7 @@ def describe(
     good = (outcome.code == Code.CONVERGED.value) & outcome.minimum
     invalid = outcome.code == Code.INVALID.value
     words = [("converged", f"all residuals are below {tolerance:.0e}")] * len(good)
-    errors = residuals(nlp, outcome.it, lin).error
+    errors = residuals_in_units(nlp, outcome.it, lin)
     for i in (good & (errors > tolerance)).nonzero()[:, 0].tolist():
         words[i] = ("converged", f"to {float(errors[i]):.1e}, and no step improves it any more")
     outside = given_violations(nlp, lin)
@@ -53,6 +55,14 @@ def without_effect(nlp: Transcription, lin: Linearisation, i: int) -> list[str]:
             found.append(name)
         start += like.numel()
     return found
+
+
+def residuals_in_units(nlp: Transcription, it: Iterate, lin: Linearisation) -> Tensor:
+    """The residuals' error in the units that the problem was solved in, shape `(batch,)`."""
+    if nlp.sizes is None or bool(torch.stack([(v == 1).all() for v in nlp.sizes]).all()):
+        return residuals(nlp, it, lin).error
+    part, it = nlp.in_units(nlp.sizes), in_units(nlp, nlp.sizes, it)
+    return residuals(part, it, linearise(part, it)).error
 
 
 def explained(

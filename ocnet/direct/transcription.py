@@ -18,6 +18,7 @@ from .inequality import Inequalities
 from .invalid import without_invalid
 from .points import Points
 from .settings import check_integer
+from .units import Units
 
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ class Transcription:
         room: By how much rows that are no bounds are relaxed: there may be no interior else.
         n_psi: The number of terminal constraints.
         scale: What the cost is multiplied with, shape `(batch,)`.
+        units: Those of its variables and rows; None for the user's own.
+        sizes: The units that a start suggested, or None.
         weight: That of the penalty which stands for the constraints, or None.
         share, hold: What the cost counts beside that penalty, and how it holds the final time.
         anchor: The constants that the penalty holds on to, shape `(batch, nz - nx)`.
@@ -113,6 +116,8 @@ class Transcription:
         self.weight: float | None = None
         self.share, self.hold = 1.0, 0.0
         self.room: float = 0.0
+        self.units: Units | None = None
+        self.sizes: Units | None = None
         self.kernel: Kernel | None = None
         self.anchor: Tensor = self.x0.new_zeros(len(self.x0), self.nz - self.nx)
         self.scale: Tensor = self.x0.new_ones(len(self.x0))
@@ -185,8 +190,25 @@ class Transcription:
 
         `g` has the shape `(n, batch, rows)`.
         """
-        g = g - self.room
+        g = g - self.rooms()[0]
         return g if self.free is None else torch.where(self.free[:, None], g, -1.0)
+
+    def rooms(self) -> tuple[Tensor | float, Tensor | float]:
+        """By how much the rows `g` and `omega` are relaxed, in the units there are."""
+        if self.units is None:
+            return self.room, self.room
+        return self.room / self.units.g, self.room / self.units.omega
+
+    def in_units(self, units: Units) -> "Transcription":
+        """The same problem with its variables and rows in other units than the user's."""
+        part = copy.copy(self)
+        part.units = units
+        part.x0 = self.x0 / units.w[:, : self.nx]
+        theta, u = units.w[:, self.nx : self.nz], units.w[:, self.nz :]
+        part.theta_bounds = self.theta_bounds[0] / theta, self.theta_bounds[1] / theta
+        part.u_bounds = self.u_bounds[0] / u, self.u_bounds[1] / u
+        part.along, part.end = self.along.in_units(units.w), self.end.in_units(units.w)
+        return part
 
     @torch.no_grad()
     def first_rows(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -230,6 +252,12 @@ class Transcription:
         part.x0, part.scale, part.anchor = (v[index] for v in (self.x0, self.scale, self.anchor))
         part.own = {name: value[index] for name, value in self.own.items()}
         part.target = None if self.target is None else self.target[index]
+        part.sizes = None if self.sizes is None else self.sizes.take(index)
+        if self.units is not None:
+            part.units = self.units.take(index)
+            part.theta_bounds = self.theta_bounds[0][index], self.theta_bounds[1][index]
+            part.u_bounds = self.u_bounds[0][index], self.u_bounds[1][index]
+            part.along, part.end = self.along.take(index), self.end.take(index)
         return part
 
     def relaxed(
@@ -253,6 +281,9 @@ class Transcription:
         part.along, part.end = copy.copy(self.along), copy.copy(self.end)
         part.along.rows = part.end.rows = 0
         part.free = None
+        if self.units is not None:
+            w, *rows = self.units
+            part.units = Units(w, *(row[:, :0] for row in rows))
         part.kernel = None if self.kernel is None else self.kernel.of(part)
         return part
 
@@ -267,27 +298,38 @@ class Transcription:
         size = len(self.x0)
         theta = [self.x0.new_ones(1)] if self.points.free_time else []
         theta += [v.detach().reshape(-1).to(self.x0) for v in self.points.static.values()]
-        theta = inside(torch.cat([self.x0.new_zeros(0), *theta]), *self.theta_bounds)
+        theta = torch.cat([self.x0.new_zeros(0), *theta])
+        if self.units is not None:
+            theta = theta / self.units.w[:, self.nx : self.nz]
+        theta = inside(theta, *self.theta_bounds)
         z = torch.cat([self.x0, theta.expand(size, -1)], -1)
         u = inside(self.x0.new_zeros(size, self.nu), *self.u_bounds)
         return z.expand(n + 1, -1, -1), u.expand(n, -1, -1)
 
     def stages(self, z: Tensor, u: Tensor, s: Tensor | None = None) -> tuple[Tensor, ...]:
         """`F`, `c` and `g` at points `(*lead, time, batch, .)`; leading dimensions repeat times."""
+        if self.units is not None:
+            z, u = self.units.own(z, u)
         F, c, g = self.stages_of_problem(z, u, s)
-        if self.weight is None:
+        if self.weight is not None:
+            c, g = self.penalised(c, [g.clamp(min=0)], 1 / self.n), g[..., :0]
+        if self.units is None:
             return F, c, g
-        return F, self.penalised(c, [g.clamp(min=0)], 1 / self.n), g[..., :0]
+        return F / self.units.w[..., : self.nx], c, g / self.units.g
 
     def ends(self, z: Tensor, u: Tensor) -> tuple[Tensor, ...]:
         """`phi`, `psi` and `omega` at points `(*lead, time, batch, .)`."""
+        if self.units is not None:
+            z, u = self.units.own(z, u)
         phi, psi, omega = self.ends_of_problem(z, u)
-        if self.weight is None:
+        if self.weight is not None:
+            last = self.nx + self.points.free_time
+            held = (z[..., self.nx : last] - self.anchor[..., : last - self.nx]) * self.hold**0.5
+            phi = self.penalised(phi, [psi, omega.clamp(min=0), held], 1.0)
+            psi, omega = psi[..., :0], omega[..., :0]
+        if self.units is None:
             return phi, psi, omega
-        last = self.nx + self.points.free_time
-        held = (z[..., self.nx : last] - self.anchor[..., : last - self.nx]) * self.hold**0.5
-        phi = self.penalised(phi, [psi, omega.clamp(min=0), held], 1.0)
-        return phi, psi[..., :0], omega[..., :0]
+        return phi, psi / self.units.psi, omega / self.units.omega
 
     def stages_of_problem(self, z: Tensor, u: Tensor, s: Tensor | None) -> tuple[Tensor, ...]:
         """`stages` without penalties."""

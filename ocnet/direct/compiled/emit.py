@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 import torch
 
-from .. import filter, interior_point, newton
+from .. import filter, interior_point, iterate, newton
 from ..transcription import Transcription
 from .expression import Graph, OPERATIONS
-from .trace import Formulas
+from .trace import FIXED, Formulas
 
 
 HERE, FILES = Path(__file__).parent, ("riccati.h", "point.h", "newton.h", "interior_point.c")
-SCALE = "p[2]"
+SCALE = f"p[{FIXED.index('scale')}]"
 """Where C finds the scale."""
 
 
@@ -146,6 +146,7 @@ def header(nlp: Transcription, parameters: int) -> str:
         "NP": parameters,
         "FIRST": newton.FIRST, "LEAST": newton.LEAST, "MOST": newton.MOST,
         "SOFT": newton.SOFT, "SLIGHT": newton.SLIGHT,
+        "UNITS": len(FIXED), "UNITS_MATTER": iterate.UNITS_MATTER,
         "PATIENCE": interior_point.PATIENCE,
         "GAMMA": filter.GAMMA, "ARMIJO": filter.ARMIJO, "EPSILON": torch.finfo(nlp.x0.dtype).eps,
     }  # fmt: skip

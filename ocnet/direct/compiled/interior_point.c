@@ -34,7 +34,7 @@ static Merit merit(const Setting *S, const real *p, const Iterate *it) {
     real w[D], F[NX], c, g[ROOM(NG)], rows[ROOM(NR)];
     joined(it, k, w);
     stage_values(w, p, S->times[k], F, &c, g);
-    rows_along(S, k, w, g, rows);
+    rows_along(S, p, k, w, g, rows);
     cost += c;
     for (int i = 0; i < NX; i++) {
       violation += fabs(F[i] - it->z[(k + 1) * NZ + i]);
@@ -49,7 +49,7 @@ static Merit merit(const Setting *S, const real *p, const Iterate *it) {
   real w[D];
   joined_end(it, n, w);
   end_values(w, p, S->times[n], &phi, psi, omega);
-  rows_at_end(S, w, omega, rows);
+  rows_at_end(S, p, w, omega, rows);
   for (int r = 0; r < NPSI; r++) violation += fabs(psi[r]), rounding += 1 + fabs(psi[r]);
   for (int r = 0; r < NE; r++) {
     violation += fabs(rows[r] + it->s_end[r]);

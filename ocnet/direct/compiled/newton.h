@@ -51,13 +51,13 @@ static void linearise(const Setting *S, const real *p, const Iterate *it, Linear
   for (int k = 0; k < n; k++) {
     real w[D];
     joined(it, k, w);
-    rows_along(S, k, w, lin->d.g + k * NG, lin->rows + k * NR);
+    rows_along(S, p, k, w, lin->d.g + k * NG, lin->rows + k * NR);
     for (int i = 0; i < NX; i++)
       lin->defect[k * NX + i] = lin->d.F[k * NX + i] - it->z[(k + 1) * NZ + i];
   }
   real w[D];
   joined_end(it, n, w);
-  rows_at_end(S, w, lin->d.omega, lin->rows_end);
+  rows_at_end(S, p, w, lin->d.omega, lin->rows_end);
 }
 
 static real complementarity(const Setting *S, const Iterate *it, real mu) {
@@ -72,6 +72,18 @@ typedef struct {
   real stationarity, feasibility, size;
 } Residuals;
 
+/* What a violation in a row's unit counts: iterate.residuals. */
+static inline real counted(real unit) { return smaller(larger(unit, 1), UNITS_MATTER); }
+
+static void units_of_rows(const real *p, real *along, real *end) {
+  for (int r = 0; r < NLO; r++) along[r] = counted(p[UNITS + AT_LOWER[r]]);
+  for (int r = 0; r < NUP; r++) along[NLO + r] = counted(p[UNITS + AT_UPPER[r]]);
+  for (int r = 0; r < NG; r++) along[NB + r] = counted(p[UNITS_G + r]);
+  for (int r = 0; r < ELO; r++) end[r] = counted(p[UNITS + END_LOWER[r]]);
+  for (int r = 0; r < EUP; r++) end[ELO + r] = counted(p[UNITS + END_UPPER[r]]);
+  for (int r = 0; r < NOM; r++) end[NBE + r] = counted(p[UNITS_OMEGA + r]);
+}
+
 static Residuals residuals(
     const Setting *S, const real *p, const Iterate *it, const Linearisation *lin) {
   const int n = (int)S->n;
@@ -85,10 +97,18 @@ static Residuals residuals(
     for (int i = NZ; i < D; i++) along_path = larger(along_path, fabs(L[i]));
   }
   for (int i = 0; i < NZ; i++) at_end = larger(at_end, fabs(end[i] - it->costate[n * NZ + i]));
-  for (int i = 0; i < n * NX; i++) feasible = larger(feasible, fabs(lin->defect[i]));
-  for (int i = 0; i < NPSI; i++) feasible = larger(feasible, fabs(lin->d.psi[i]));
-  for (int i = 0; i < n * NR; i++) feasible = larger(feasible, fabs(lin->rows[i] + it->s[i]));
-  for (int i = 0; i < NE; i++) feasible = larger(feasible, fabs(lin->rows_end[i] + it->s_end[i]));
+  real unit[ROOM(NR)], unit_end[ROOM(NE)];
+  units_of_rows(p, unit, unit_end);
+  for (int k = 0; k < n; k++) {
+    for (int i = 0; i < NX; i++)
+      feasible = larger(feasible, counted(p[UNITS + i]) * fabs(lin->defect[k * NX + i]));
+    for (int r = 0; r < NR; r++)
+      feasible = larger(feasible, unit[r] * fabs(lin->rows[k * NR + r] + it->s[k * NR + r]));
+  }
+  for (int i = 0; i < NPSI; i++)
+    feasible = larger(feasible, counted(p[UNITS_PSI + i]) * fabs(lin->d.psi[i]));
+  for (int i = 0; i < NE; i++)
+    feasible = larger(feasible, unit_end[i] * fabs(lin->rows_end[i] + it->s_end[i]));
   for (int i = 0; i < (n + 1) * NZ; i++) total += fabs(it->costate[i]);
   for (int i = 0; i < NPSI; i++) total += fabs(it->nu[i]);
   for (int i = 0; i < n * NR; i++) weighted += fabs(it->y[i]);

@@ -82,17 +82,27 @@ static inline void joined_end(const Iterate *it, int n, real *w) {
 
 static inline int is_free(const Setting *S, int k, int r) { return !S->free || S->free[k * NG + r]; }
 
+/* The units of variables and rows, of what an instance has. */
+#define UNITS_G (UNITS + D)
+#define UNITS_PSI (UNITS_G + NG)
+#define UNITS_OMEGA (UNITS_PSI + NPSI)
+
 static inline void rows_along(
-    const Setting *S, int k, const real *w, const real *g, real *rows) {
-  for (int r = 0; r < NLO; r++) rows[r] = S->lower[r] - w[AT_LOWER[r]];
-  for (int r = 0; r < NUP; r++) rows[NLO + r] = w[AT_UPPER[r]] - S->upper[r];
-  for (int r = 0; r < NG; r++) rows[NB + r] = is_free(S, k, r) ? g[r] - S->room : -1;
+    const Setting *S, const real *p, int k, const real *w, const real *g, real *rows) {
+  const real *unit = p + UNITS;
+  for (int r = 0; r < NLO; r++) rows[r] = S->lower[r] / unit[AT_LOWER[r]] - w[AT_LOWER[r]];
+  for (int r = 0; r < NUP; r++) rows[NLO + r] = w[AT_UPPER[r]] - S->upper[r] / unit[AT_UPPER[r]];
+  for (int r = 0; r < NG; r++)
+    rows[NB + r] = is_free(S, k, r) ? g[r] - S->room / p[UNITS_G + r] : -1;
 }
 
-static inline void rows_at_end(const Setting *S, const real *z, const real *omega, real *rows) {
-  for (int r = 0; r < ELO; r++) rows[r] = S->end_lower[r] - z[END_LOWER[r]];
-  for (int r = 0; r < EUP; r++) rows[ELO + r] = z[END_UPPER[r]] - S->end_upper[r];
-  for (int r = 0; r < NOM; r++) rows[NBE + r] = omega[r] - S->room;
+static inline void rows_at_end(
+    const Setting *S, const real *p, const real *z, const real *omega, real *rows) {
+  const real *unit = p + UNITS;
+  for (int r = 0; r < ELO; r++) rows[r] = S->end_lower[r] / unit[END_LOWER[r]] - z[END_LOWER[r]];
+  for (int r = 0; r < EUP; r++)
+    rows[ELO + r] = z[END_UPPER[r]] - S->end_upper[r] / unit[END_UPPER[r]];
+  for (int r = 0; r < NOM; r++) rows[NBE + r] = omega[r] - S->room / p[UNITS_OMEGA + r];
 }
 
 /* out += D' v along the path; at_end the same for the final state. */

@@ -1,6 +1,7 @@
 """What a problem's Python functions compute, as formulas: they are traced with symbols."""
 
 import copy
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from ..check import own_value
 from ..transcription import Transcription
+from ..units import Units
 from .expression import Graph
 from .formulas import Unsupported
 from .symbol import entries, Symbol
@@ -79,6 +81,7 @@ def parameter_values(nlp: Transcription) -> dict[str, Tensor]:
         *(one([[value]]) for value in (nlp.weight or 0.0, nlp.share, nlp.hold)),
     )  # fmt: skip
     values = {name: v.reshape(-1, 1) for name, v in zip(FIXED, fixed, strict=True)}
+    values["units"] = torch.cat([*(Units.ones(nlp) if nlp.units is None else nlp.units)], 1)
     values["anchor"] = nlp.anchor
     problem = nlp.problem
     known = [name for name, _ in (*problem.named_parameters(), *problem.named_buffers())]
@@ -153,6 +156,9 @@ def nodes(
     one.n = values["n"][0]  # pyright: ignore[reportAttributeAccessIssue]
     one.weight = None if nlp.weight is None else values["weight"][0]  # pyright: ignore
     one.share, one.hold = values["share"][0], values["hold"][0]  # pyright: ignore
+    rows = nlp.nz + nlp.nu, nlp.along.rows, nlp.n_psi, nlp.end.rows
+    cuts = [sum(rows[:i]) for i in range(5)]
+    one.units = Units(*(values["units"][a:b] for a, b in itertools.pairwise(cuts)))
     one.stages_of_problem = lambda z, u, s: points.stage(z, u, time, target, own)
     one.ends_of_problem = lambda z, u: points.ending(z, u, time, target, own)
     with torch.no_grad():
