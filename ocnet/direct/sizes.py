@@ -63,29 +63,22 @@ def powers_of_two(size: Tensor) -> Tensor:
 def sizes(nlp: Transcription, it: Iterate, lin: Linearisation) -> Tensor:
     """How large the variables are expected to be, `(batch, nz + nu)`; zero where nothing tells.
 
-    A state's size is the median along the start, or the largest value where that is zero, or the
-    distance to where the terminal constraint wants it; a control's is that of its bounds, or of
-    its guess; a static parameter's that of its value, or of its bounds. What is zero all the
-    time takes its size from what it drives, or from what drives it.
+    A state's size is the largest of its initial value, the distance to where the terminal
+    constraint wants it, and the median along the start, which does not tell of a state that it is
+    small: there may be little control. A control's size is that of its bounds, or of its guess, or
+    what moves some state by its size over the horizon; a static parameter's that of its value.
     """
     nx, free_time = nlp.nx, nlp.points.free_time
-    x = it.z[..., :nx].abs()
-    median, most = x.median(0).values, x.amax(0)
-    x = torch.where(median > 0, median, most)
-    x = torch.where(x > 0, x, distances(lin, nx))
-    low, high = nlp.theta_bounds
+    given = torch.maximum(it.z[0, :, :nx].abs(), distances(lin, nx))
+    median = it.z[..., :nx].abs().median(0).values
+    x = torch.where((given > 0) | (median > 1), torch.maximum(given, median), 0.0)
     theta = it.z[0, :, nx:].abs()
-    theta = torch.where(theta > 0, theta, finite_size(low, high))
     theta[:, :free_time] = 1.0
-    bounds = finite_size(*nlp.u_bounds).expand(len(x), -1)
+    pair = torch.stack(nlp.u_bounds).abs()
+    bounds = torch.where(pair.isfinite(), pair, 0.0).amax(0).expand(len(x), -1)
     u = torch.where(bounds > 0, bounds, it.u.abs().median(0).values)
-    return propagated(nlp, torch.cat([x, theta, u], -1), lin)
-
-
-def finite_size(low: Tensor, high: Tensor) -> Tensor:
-    """The largest finite absolute bound, zero if there is none."""
-    pair = torch.stack([low, high]).abs()
-    return torch.where(pair.isfinite(), pair, 0.0).amax(0)
+    u = torch.where(u > 0, u, moving(nlp, x, lin))
+    return torch.cat([x, theta, u], -1)
 
 
 def distances(lin: Linearisation, nx: int) -> Tensor:
@@ -97,18 +90,9 @@ def distances(lin: Linearisation, nx: int) -> Tensor:
     return torch.where(ratio.isfinite(), ratio, 0.0).amax(1)
 
 
-def propagated(nlp: Transcription, size: Tensor, lin: Linearisation) -> Tensor:
-    """Sizes that are not known yet, from what they drive over the horizon and what drives them."""
-    nx, d = nlp.nx, size.shape[-1]
-    rates = lin.along.jacobians[0].abs().amax(0)
-    rates[:, range(nx), range(nx)] = 0.0
-    rates = torch.where(rates.isfinite(), rates, 0.0) * nlp.n
-    for _ in range(nx + 1):
-        needed = size[:, :nx, None] / rates
-        needed = torch.where(needed.isfinite() & (needed > 0), needed, math.inf).amin(1)
-        size = torch.where((size == 0) & needed.isfinite(), needed, size)
-    for _ in range(nx):
-        driven = (rates * size[:, None]).amax(-1)
-        driven = torch.cat([driven, driven.new_zeros(len(driven), d - nx)], -1)
-        size = torch.where(size == 0, driven, size)
-    return size
+def moving(nlp: Transcription, x: Tensor, lin: Linearisation) -> Tensor:
+    """The controls, held over the horizon, that move at least one state by its size."""
+    rates = lin.along.jacobians[0][..., nlp.nz :].abs().amax(0) * nlp.n
+    needed = torch.where(x > 0, x, 1.0)[..., None] / rates
+    needed = torch.where(needed.isfinite(), needed, math.inf).amin(1)
+    return torch.where(needed.isfinite(), needed, 0.0)
