@@ -13,9 +13,9 @@ from .newton import convexified, direction, is_minimum, MOST, stages
 from .optimality import violations
 from .restoration import better, finite, relaxed, tightened
 from .riccati import Sweep
-from .sizes import in_own_units, in_units
+from .sizes import by_size, in_own_units, in_units
 from .settings import check_integer, check_tolerance
-from .start import COLD, with_multipliers
+from .start import again_from, COLD, WARM, with_multipliers
 from .transcription import inside, Transcription
 from .units import Units
 
@@ -49,6 +49,13 @@ So it is where the terminal constraint demands a state on the edge of the path c
 
 RESTORING, INFEASIBLE = 1e3, 1e-6
 """The weight of the violation where it alone counts, and the least that is taken for one."""
+
+COARSE = 1e3
+"""By how much the cost may have been scaled down more than the answer's own size asks for.
+
+The residuals are absolute: where all terms of the optimality conditions turn out to be small, they
+say little, and the answer is improved in units that suit it.
+"""
 
 RUNNING = 0
 """The code of an instance that is not done."""
@@ -126,6 +133,28 @@ class InteriorPoint(Method):
         tolerance = accuracy(self, start.z.dtype)
         nlp.room = min(tolerance, ROOM if start.z.dtype == torch.float64 else 1e2 * ROOM)
         budget = torch.full_like(nlp.scale, self.max_iterations, dtype=torch.int64)
+        out = self.in_suggested_units(nlp, start, mu, budget)
+        finer, ratio = by_size(nlp, out.it)
+        coarse = (ratio > COARSE) & (out.code == Code.CONVERGED.value) & (self.left(out) > 0)
+        at = coarse.nonzero()[:, 0]
+        if len(at) == 0:
+            return out
+        part, before, ratio = finer.take(at), out.take(at), ratio[at]
+        start = again_from(part, before.it, ratio)
+        again = self.in_suggested_units(part, start, WARM, self.left(before)).after(before)
+        return replaced(out, at, again._replace(it=again.it.weighed(1 / ratio)))
+
+    def in_suggested_units(
+        self, nlp: Transcription, start: Iterate, mu: float, budget: Tensor
+    ) -> Outcome:
+        """`attempts` in the units that a start suggested; the outcome is in the user's.
+
+        Arguments:
+            nlp: The discretised problem.
+            start: Where to start.
+            mu: The barrier parameter to start with.
+            budget: How many iterations each instance may take, shape `(batch,)`.
+        """
         units = Units.ones(nlp) if nlp.sizes is None else nlp.sizes
         inner = nlp.in_units(units)
         out = self.attempts(inner, in_units(nlp, units, start), mu, budget)

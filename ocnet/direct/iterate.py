@@ -59,6 +59,14 @@ class Iterate(NamedTuple):
         lengths = (primal, primal, primal, primal, primal, dual, primal, dual)
         return type(self)(*(a + alpha * b for a, b, alpha in zip(self, step, lengths, strict=True)))
 
+    def weighed(self, ratio: Tensor) -> "Iterate":
+        """The same for a cost that is multiplied by a ratio of each instance."""
+        ratio = ratio[:, None]
+        return self._replace(
+            costate=ratio * self.costate, nu=ratio * self.nu, y=ratio * self.y,
+            y_end=ratio * self.y_end,
+        )  # fmt: skip
+
     def where(self, mask: Tensor, other: "Iterate") -> "Iterate":
         """The instances of `self` where `mask` holds, and those of `other` elsewhere."""
         mask = mask[:, None]

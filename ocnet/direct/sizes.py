@@ -1,17 +1,18 @@
 """Units in which variables and rows have a size of about one, found from the problem itself."""
 
+import copy
 import math
 
 import torch
 from torch import Tensor
 
-from .iterate import Iterate, Linearisation
+from .iterate import Iterate, Linearisation, linearise
 from .transcription import Transcription
-from .units import Units
+from .units import NEAR_ONE, Units
 
 
-NEAR_ONE = 32.0
-"""Sizes between one over this and this are left as they are."""
+FLOOR = 2.0**-20
+"""What is smaller than this share of its unit in an answer is as good as zero."""
 
 LEAST, MOST = 2.0**-40, 2.0**40
 """The smallest and the largest unit."""
@@ -37,19 +38,54 @@ def in_units(nlp: Transcription, units: Units, it: Iterate) -> Iterate:
 def suggested(nlp: Transcription, it: Iterate, lin: Linearisation) -> Units:
     """The units that a start suggests.
 
-    Those of the variables are `sizes`; a row's is the largest change that a change of the
-    variables by one unit makes.
-
     Arguments:
         nlp: The discretised problem, in the user's units.
         it: The start.
         lin: The linearisation there.
     """
-    w = powers_of_two(sizes(nlp, it, lin))
+    return of_rows(powers_of_two(sizes(nlp, it, lin)), lin)
+
+
+def of_rows(w: Tensor, lin: Linearisation) -> Units:
+    """Those units of variables, with those of rows: the largest change by one unit of a variable."""
     rows = (lin.along.jacobians[2], lin.end.jacobians[1], lin.end.jacobians[2])
     most = [(jacobian.abs() * w[:, None]).amax((0, 3)) if jacobian.shape[2] else w[:, :0]
             for jacobian in rows]  # fmt: skip
     return Units(w, *map(powers_of_two, most))
+
+
+def cost_scale(nlp: Transcription, lin: Linearisation, units: Tensor) -> Tensor:
+    """One over the largest first or second derivative of the cost: its unit must not matter.
+
+    Arguments:
+        nlp: The discretised problem.
+        lin: The linearisation.
+        units: Those of the variables `w`, shape `(batch, d)`.
+    """
+    w = nlp.points.h * nlp.n
+    first, second = units[:, None], units[:, None] * units[:, :, None]
+    parts = (
+        first * lin.along.jacobians[1] * nlp.n / w, second * lin.along.hessian * nlp.n / w,
+        first * lin.end.jacobians[0], second * lin.end.hessian,
+    )  # fmt: skip
+    sizes = [v.abs().flatten(2).amax(2).amax(0) for v in parts]
+    size = torch.stack(sizes).amax(0)
+    size = torch.where(size.isfinite() & (size > 0), size, 1.0)
+    return (1 / size).clamp(1e-10, 1e10)
+
+
+def by_size(nlp: Transcription, it: Iterate) -> tuple[Transcription, Tensor]:
+    """The problem with units and scale that suit an answer, and the new scale over the old one."""
+    part = copy.copy(nlp)
+    part.scale = torch.ones_like(nlp.scale)
+    it = Iterate.without_multipliers(nlp, it.z, it.u)
+    lin = linearise(part, it)
+    units = Units.ones(nlp) if nlp.sizes is None else nlp.sizes
+    most = torch.maximum(torch.cat([it.z[:-1], it.u], -1).abs().amax(0), it.end[0].abs())
+    w = torch.maximum(most, units.w * FLOOR)
+    part.sizes = of_rows(powers_of_two(w), lin)
+    part.scale = cost_scale(nlp, lin, w)
+    return part, part.scale / nlp.scale
 
 
 def powers_of_two(size: Tensor) -> Tensor:
@@ -64,9 +100,9 @@ def sizes(nlp: Transcription, it: Iterate, lin: Linearisation) -> Tensor:
     """How large the variables are expected to be, `(batch, nz + nu)`; zero where nothing tells.
 
     A state's size is the largest of its initial value, the distance to where the terminal
-    constraint wants it, and the median along the start, which does not tell of a state that it is
-    small: there may be little control. A control's size is that of its bounds, or of its guess, or
-    what moves some state by its size over the horizon; a static parameter's that of its value.
+    constraint wants it, and the median along the start; where only a start tells that it is small,
+    `moving` tells whether it is large. A control's size is that of its bounds, or of its guess, or
+    again what `moving` tells; a static parameter's that of its value.
     """
     nx, free_time = nlp.nx, nlp.points.free_time
     given = torch.maximum(it.z[0, :, :nx].abs(), distances(lin, nx))
@@ -77,8 +113,9 @@ def sizes(nlp: Transcription, it: Iterate, lin: Linearisation) -> Tensor:
     pair = torch.stack(nlp.u_bounds).abs()
     bounds = torch.where(pair.isfinite(), pair, 0.0).amax(0).expand(len(x), -1)
     u = torch.where(bounds > 0, bounds, it.u.abs().median(0).values)
-    u = torch.where(u > 0, u, moving(nlp, x, lin))
-    return torch.cat([x, theta, u], -1)
+    size = torch.cat([x, theta, u], -1)
+    # Small sizes that nothing given tells of are not believed: weak couplings make them, too.
+    return torch.where(size > 0, size, moving(nlp, size, lin).clamp(min=1))
 
 
 def distances(lin: Linearisation, nx: int) -> Tensor:
@@ -90,9 +127,28 @@ def distances(lin: Linearisation, nx: int) -> Tensor:
     return torch.where(ratio.isfinite(), ratio, 0.0).amax(1)
 
 
-def moving(nlp: Transcription, x: Tensor, lin: Linearisation) -> Tensor:
-    """The controls, held over the horizon, that move at least one state by its size."""
-    rates = lin.along.jacobians[0][..., nlp.nz :].abs().amax(0) * nlp.n
-    needed = torch.where(x > 0, x, 1.0)[..., None] / rates
-    needed = torch.where(needed.isfinite(), needed, math.inf).amin(1)
+def moving(nlp: Transcription, size: Tensor, lin: Linearisation) -> Tensor:
+    """What, held over the horizon, moves a state by its size; zero for what moves none.
+
+    It is at most what the known sizes themselves move a state by.
+
+    Arguments:
+        nlp: The discretised problem.
+        size: The sizes that are known, `(batch, d)`, zero elsewhere.
+        lin: The linearisation of the start.
+    """
+    nx = nlp.nx
+    rates = lin.along.jacobians[0].abs().amax(0)
+    rates[:, range(nx), range(nx)] = 0.0
+    rates = torch.where(rates.isfinite(), rates, 0.0) * nlp.n
+    driven, needed = size, torch.where(size > 0, size, math.inf)
+    for _ in range(nx):
+        most = torch.cat([(rates * driven[:, None]).amax(-1), size[:, nx:]], -1)
+        driven = torch.where(size > 0, size, torch.maximum(driven, most))
+    driven = torch.where(driven > 0, driven, math.inf)
+    for _ in range(nx + 1):
+        ratio = needed[:, :nx, None] / rates
+        ratio = torch.where(ratio.isnan(), math.inf, ratio).amin(1)
+        ratio[:, :nx] = torch.minimum(ratio, driven)[:, :nx].where(ratio.isfinite()[:, :nx], math.inf)
+        needed = torch.where(size > 0, size, torch.minimum(needed, ratio))
     return torch.where(needed.isfinite(), needed, 0.0)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ..control.base import OpenLoop
 from .iterate import apply, Iterate, Linearisation, linearise, slacks, stationarity
-from .sizes import suggested
+from .sizes import cost_scale, suggested
 from .solution import Solution
 from .transcription import inside, Transcription
 
@@ -75,24 +75,23 @@ def with_multipliers(
     )
 
 
-def cost_scale(nlp: Transcription, lin: Linearisation, units: Tensor) -> Tensor:
-    """One over the largest first or second derivative of the cost: its unit must not matter.
+def again_from(nlp: Transcription, it: Iterate, ratio: Tensor) -> Iterate:
+    """An answer as a start of the same problem with its cost multiplied by a ratio.
 
     Arguments:
-        nlp: The discretised problem.
-        lin: The linearisation.
-        units: Those of the variables `w`, shape `(batch, d)`.
+        nlp: The discretised problem, whose scale is the new one.
+        it: The answer.
+        ratio: The new scale over the old one, shape `(batch,)`.
     """
-    w = nlp.points.h * nlp.n
-    first, second = units[:, None], units[:, None] * units[:, :, None]
-    parts = (
-        first * lin.along.jacobians[1] * nlp.n / w, second * lin.along.hessian * nlp.n / w,
-        first * lin.end.jacobians[0], second * lin.end.hessian,
+    before, u = it.weighed(ratio), inside(it.u, *nlp.u_bounds, 1e-6)
+    theta = inside(it.z[..., nlp.nx :], *nlp.theta_bounds, 1e-6)
+    z = torch.cat([it.z[..., : nlp.nx], theta], -1)
+    start = with_multipliers(nlp, z, u, WARM, least=1e-6, rescale=False)
+    return start._replace(
+        costate=before.costate, nu=before.nu,
+        y=torch.minimum(torch.maximum(start.y, before.y), 1e4 * start.y),
+        y_end=torch.minimum(torch.maximum(start.y_end, before.y_end), 1e4 * start.y_end),
     )  # fmt: skip
-    sizes = [v.abs().flatten(2).amax(2).amax(0) for v in parts]
-    size = torch.stack(sizes).amax(0)
-    size = torch.where(size.isfinite() & (size > 0), size, 1.0)
-    return (1 / size).clamp(1e-10, 1e10)
 
 
 def adjoint(nlp: Transcription, lin: Linearisation, it: Iterate) -> Tensor:

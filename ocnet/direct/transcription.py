@@ -18,7 +18,7 @@ from .inequality import Inequalities
 from .invalid import without_invalid
 from .points import Points
 from .settings import check_integer
-from .units import Units
+from .units import NEAR_ONE, Units
 
 
 if TYPE_CHECKING:
@@ -194,10 +194,15 @@ class Transcription:
         return g if self.free is None else torch.where(self.free[:, None], g, -1.0)
 
     def rooms(self) -> tuple[Tensor | float, Tensor | float]:
-        """By how much the rows `g` and `omega` are relaxed, in the units there are."""
-        if self.units is None:
+        """By how much the rows `g` and `omega` are relaxed, in the units there are.
+
+        That is `room` in the user's unit or in the row's, whichever is less.
+        """
+        if self.units is not None:
+            return tuple(self.room * (1 / v).clamp(max=1) for v in (self.units.g, self.units.omega))
+        if self.sizes is None or self.weight is not None:
             return self.room, self.room
-        return self.room / self.units.g, self.room / self.units.omega
+        return tuple(self.room * v.clamp(max=1) for v in (self.sizes.g, self.sizes.omega))
 
     def in_units(self, units: Units) -> "Transcription":
         """The same problem with its variables and rows in other units than the user's."""
@@ -447,6 +452,11 @@ class Transcription:
 
 
 def inside(value: Tensor, lower: Tensor, upper: Tensor, share: float = 1e-2) -> Tensor:
-    """`value` moved between the bounds, away from them by a share of the room or of one."""
-    room = (share * (upper - lower)).clamp(max=share)
+    """`value` moved between the bounds, away from them by a share of the room or of one.
+
+    Where bounds are large numbers, their size stands for one.
+    """
+    size = torch.stack([lower, upper]).abs()
+    size = torch.where(size.isfinite() & (size > NEAR_ONE), size, 1.0).amax(0)
+    room = torch.minimum(share * (upper - lower), share * size)
     return torch.maximum(torch.minimum(value, upper - room), lower + room)

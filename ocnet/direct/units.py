@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from .transcription import Transcription
 
 
+NEAR_ONE = 32.0
+"""Sizes between one over this and this are as good as one."""
+
+
 class Units(NamedTuple):
     """What one of each variable and row amounts to, powers of two: they divide without rounding.
 

@@ -87,13 +87,16 @@ static inline int is_free(const Setting *S, int k, int r) { return !S->free || S
 #define UNITS_PSI (UNITS_G + NG)
 #define UNITS_OMEGA (UNITS_PSI + NPSI)
 
+/* By how much a row is relaxed: Transcription.rooms. */
+static inline real relaxed(const Setting *S, real unit) { return S->room * smaller(1 / unit, 1); }
+
 static inline void rows_along(
     const Setting *S, const real *p, int k, const real *w, const real *g, real *rows) {
   const real *unit = p + UNITS;
   for (int r = 0; r < NLO; r++) rows[r] = S->lower[r] / unit[AT_LOWER[r]] - w[AT_LOWER[r]];
   for (int r = 0; r < NUP; r++) rows[NLO + r] = w[AT_UPPER[r]] - S->upper[r] / unit[AT_UPPER[r]];
   for (int r = 0; r < NG; r++)
-    rows[NB + r] = is_free(S, k, r) ? g[r] - S->room / p[UNITS_G + r] : -1;
+    rows[NB + r] = is_free(S, k, r) ? g[r] - relaxed(S, p[UNITS_G + r]) : -1;
 }
 
 static inline void rows_at_end(
@@ -102,7 +105,7 @@ static inline void rows_at_end(
   for (int r = 0; r < ELO; r++) rows[r] = S->end_lower[r] / unit[END_LOWER[r]] - z[END_LOWER[r]];
   for (int r = 0; r < EUP; r++)
     rows[ELO + r] = z[END_UPPER[r]] - S->end_upper[r] / unit[END_UPPER[r]];
-  for (int r = 0; r < NOM; r++) rows[NBE + r] = omega[r] - S->room / p[UNITS_OMEGA + r];
+  for (int r = 0; r < NOM; r++) rows[NBE + r] = omega[r] - relaxed(S, p[UNITS_OMEGA + r]);
 }
 
 /* out += D' v along the path; at_end the same for the final state. */
