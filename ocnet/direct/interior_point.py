@@ -210,9 +210,7 @@ class InteriorPoint(Method):
         if len(at) == 0:
             return out
         part, nlp = out.take(at), nlp.take(at)
-        wave = torch.arange(part.it.u[:, 0].numel(), device=at.device).to(nlp.scale).cos()
-        aside = part.it.u + ASIDE * wave.reshape(nlp.n, 1, nlp.nu)
-        start = with_multipliers(nlp, part.it.z, inside(aside, *nlp.u_bounds), COLD, rescale=False)
+        start = with_multipliers(nlp, part.it.z, beside(nlp, part.it.u), COLD, rescale=False)
         again = self.iterate(nlp, start, COLD, self.left(part))
         return replaced(out, at, again.after(part))
 
@@ -234,23 +232,34 @@ class InteriorPoint(Method):
         what proves, as far as one can see from there, that the problem is infeasible.
         """
         best, iterations = lost, lost.iterations
-        for it in (lost.it, start):
+        # What is symmetric may never leave a saddle of the violation: the second start is not.
+        for it, share in ((lost.it, 3), (start._replace(u=beside(nlp, start.u)), 1)):
             before = best._replace(iterations=iterations)
             at = ((best.code != Code.CONVERGED.value) & (self.left(before) > 0)).nonzero()[:, 0]
             if len(at) > 0:
                 part = nlp.take(at)
-                found = self.least_violation(part, it.take(at), before.take(at))
+                found = self.least_violation(part, it.take(at), before.take(at), share)
                 iterations = iterations.index_copy(0, at, found.iterations)
                 best = replaced(best, at, better(part, best.take(at), found))
         return best._replace(iterations=iterations)
 
-    def least_violation(self, nlp: Transcription, it: Iterate, before: Outcome) -> Outcome:
-        """Where the violation is least near an iterate, or an attempt from where it is zero."""
+    def least_violation(
+        self, nlp: Transcription, it: Iterate, before: Outcome, share: int
+    ) -> Outcome:
+        """Where the violation is least near an iterate, or an attempt from where it is zero.
+
+        Arguments:
+            nlp: The discretised problem.
+            it: The iterate.
+            before: What was tried before.
+            share: One over this of the iterations that are left may be used to find the least.
+        """
         anchor = torch.zeros_like(nlp.anchor)
         penalised = nlp.relaxed(RESTORING, anchor, share=0.0)
         start = relaxed(nlp, finite(it, nlp), 1.0)
         start = start._replace(costate=torch.zeros_like(start.costate))
-        found = self.iterate(penalised, start, COLD, self.left(before)).after(before)
+        most = -(-self.left(before) // share)
+        found = self.iterate(penalised, start, COLD, most).after(before)
         found = self.left_saddles(penalised, found)
         z, u = found.it.z, found.it.u
         start = with_multipliers(nlp, z, u, COLD, rescale=False)
@@ -386,6 +395,12 @@ class InteriorPoint(Method):
             shift=torch.where(found, needed, insist.clamp(min=-MOST)),
             failures=failures,
         )
+
+
+def beside(nlp: Transcription, u: Tensor) -> Tensor:
+    """Controls a little beside others, without a pattern that a problem could share."""
+    wave = torch.arange(u[:, 0].numel(), device=u.device).to(u).cos()
+    return inside(u + ASIDE * wave.reshape(nlp.n, 1, nlp.nu), *nlp.u_bounds)
 
 
 def room(value: Tensor, change: Tensor, tau: Tensor) -> Tensor:
