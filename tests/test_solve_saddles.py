@@ -108,10 +108,9 @@ def test_a_disc_on_the_straight_way_is_gone_round(compile: bool | None) -> None:
 
 
 def test_a_flat_minimum_is_not_a_saddle() -> None:
-    """A polygon of n sides: `|u|^2 = 2 goal (tan(pi/n) n / pi)...` is near the circle's `pi goal/2`."""
+    """Euler's steps enclose the area of a polygon, whose isoperimetric ratio is `4 n tan(pi/n)`."""
     solution = solve(Brockett(0.5), solver=Euler(20), compile=False)
     assert solution.status == "converged", f"{solution.status}: {solution.reason}"
-    # Euler's steps enclose the same area as the polygon, whose isoperimetric ratio is known.
     polygon = 4 * 20 * math.tan(math.pi / 20) * 0.25 / 4.0
     assert float(solution.cost) == pytest.approx(polygon, rel=1e-6)
 

@@ -93,12 +93,14 @@ UNITS = [
 """How many new units of states, controls, rows and time make one old one."""
 
 
-def check_units(problem: type[Problem], units: list[tuple[float, ...]], **options: bool) -> None:
+def check_units(
+    problem: type[Problem], units: list[tuple[float, ...]], compile: bool | None
+) -> None:
     """The optimum is the same in all units, after about as many iterations."""
-    known = solve(problem(), solver=RK4(10), **options)
+    known = solve(problem(), solver=RK4(10), compile=compile)
     assert known.status == "converged", known.reason
     for factors in units:
-        found = solve(InUnits(problem(), *factors), solver=RK4(10), **options)
+        found = solve(InUnits(problem(), *factors), solver=RK4(10), compile=compile)
         assert found.status == "converged", f"{factors}: {found.reason}"
         assert float(found.cost) == pytest.approx(float(known.cost), rel=2e-6), factors
         assert int(found.iterations) <= 3 * int(known.iterations) + 10, factors
@@ -113,7 +115,7 @@ def test_units_do_not_matter(problem: type[Problem]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("problem", [Bryson, Dash])
 def test_units_do_not_matter_in_machine_code(problem: type[Problem]) -> None:
-    check_units(problem, UNITS)
+    check_units(problem, UNITS, compile=None)
 
 
 class Glider(Problem):

@@ -13,8 +13,8 @@ from .newton import convexified, direction, is_minimum, MOST, stages
 from .optimality import violations
 from .restoration import better, finite, relaxed, tightened
 from .riccati import Sweep
-from .sizes import by_size, in_own_units, in_units
 from .settings import check_integer, check_tolerance
+from .sizes import by_size, in_own_units, in_units
 from .start import again_from, COLD, WARM, with_multipliers
 from .transcription import inside, Transcription
 from .units import Units

@@ -184,7 +184,9 @@ def residuals(nlp: Transcription, it: Iterate, lin: Linearisation) -> Residuals:
     if nlp.units is not None:
         # A violation counts in the user's units, as far as rounding lets it be small there.
         of_rows = nlp.units.w[:, : nlp.nx], nlp.units.psi, *nlp.units.of_rows(nlp)
-        feasibility = [v * f.clamp(1, UNITS_MATTER) for v, f in zip(feasibility, of_rows, strict=True)]
+        feasibility = [
+            v * f.clamp(1, UNITS_MATTER) for v, f in zip(feasibility, of_rows, strict=True)
+        ]
     multipliers = [it.costate, it.nu, nlp.n * it.y, it.y_end]
     total = over(torch.abs, *multipliers)
     count = sum(v.shape[0] * v.shape[2] for v in multipliers)

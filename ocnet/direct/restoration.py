@@ -65,8 +65,8 @@ def finite(it: Iterate, nlp: Transcription) -> Iterate:
 def violation_norm(nlp: Transcription, lin: Linearisation) -> Tensor:
     r"""`sqrt(|psi|^2 + |max(omega, 0)|^2 + 1/n sum_k |max(g_k, 0)|^2)`, shape `(batch,)`.
 
-    In the user's units, that is the norm in which an infeasible answer violates the constraints least; dynamics and
-    bounds hold there.
+    In the user's units, that is the norm in which an infeasible answer violates the constraints
+    least; dynamics and bounds hold there.
     """
     rows = lin.rows[..., nlp.along.bounded :].clamp(min=0)
     ends = lin.rows_end[..., nlp.end.bounded :].clamp(min=0)

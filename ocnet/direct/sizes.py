@@ -47,7 +47,7 @@ def suggested(nlp: Transcription, it: Iterate, lin: Linearisation) -> Units:
 
 
 def of_rows(w: Tensor, lin: Linearisation) -> Units:
-    """Those units of variables, with those of rows: the largest change by one unit of a variable."""
+    """Units of variables with those of rows: the largest change that one unit of each makes."""
     rows = (lin.along.jacobians[2], lin.end.jacobians[1], lin.end.jacobians[2])
     most = [(jacobian.abs() * w[:, None]).amax((0, 3)) if jacobian.shape[2] else w[:, :0]
             for jacobian in rows]  # fmt: skip
@@ -149,6 +149,8 @@ def moving(nlp: Transcription, size: Tensor, lin: Linearisation) -> Tensor:
     for _ in range(nx + 1):
         ratio = needed[:, :nx, None] / rates
         ratio = torch.where(ratio.isnan(), math.inf, ratio).amin(1)
-        ratio[:, :nx] = torch.minimum(ratio, driven)[:, :nx].where(ratio.isfinite()[:, :nx], math.inf)
+        ratio[:, :nx] = torch.minimum(ratio, driven)[:, :nx].where(
+            ratio.isfinite()[:, :nx], math.inf
+        )
         needed = torch.where(size > 0, size, torch.minimum(needed, ratio))
     return torch.where(needed.isfinite(), needed, 0.0)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .iterate import Iterate, largest, linearise, Linearisation, residuals
+from .iterate import Iterate, largest, Linearisation, linearise, residuals
 from .method import Code, Outcome
 from .optimality import given_violations, step_width
 from .restoration import violation_norm

@@ -199,10 +199,13 @@ class Transcription:
         That is `room` in the user's unit or in the row's, whichever is less.
         """
         if self.units is not None:
-            return tuple(self.room * (1 / v).clamp(max=1) for v in (self.units.g, self.units.omega))
+            units = self.units
+            return self.room * (1 / units.g).clamp(max=1), self.room * (1 / units.omega).clamp(
+                max=1
+            )
         if self.sizes is None or self.weight is not None:
             return self.room, self.room
-        return tuple(self.room * v.clamp(max=1) for v in (self.sizes.g, self.sizes.omega))
+        return self.room * self.sizes.g.clamp(max=1), self.room * self.sizes.omega.clamp(max=1)
 
     def in_units(self, units: Units) -> "Transcription":
         """The same problem with its variables and rows in other units than the user's."""

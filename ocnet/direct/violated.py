@@ -74,10 +74,11 @@ def constraints(nlp: Transcription, it: Iterate, lin: Linearisation, i: int) -> 
     terms = lambda jacobian, w: (jacobian[:, i].abs() @ w[..., None])[..., 0]
     last, own = nlp.points.last, nlp.end.rows - len(nlp.points.last)
     defect = lin.defect[:, i].abs()
-    rows = lin.rows[:, i, nlp.along.bounded :] + nlp.room
+    room, room_end = (v[i] if isinstance(v, torch.Tensor) else v for v in nlp.rooms())
+    rows = lin.rows[:, i, nlp.along.bounded :] + room
     g = Rows("path_constraint", rows, rows.abs() + terms(lin.along.jacobians[2], w), 0)
     psi = lin.end.values[1][:, i].abs()
-    omega = lin.rows_end[:, i, nlp.end.bounded :] + nlp.room
+    omega = lin.rows_end[:, i, nlp.end.bounded :] + room_end
     omega_scale = omega.abs() + terms(lin.end.jacobians[2], w_end)
     at_end, at_end_scale = torch.full_like(rows[:1], -1.0), torch.ones_like(rows[:1])
     at_end[:, last], at_end_scale[:, last] = omega[:, own:], omega_scale[:, own:]
