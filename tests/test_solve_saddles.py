@@ -139,7 +139,7 @@ def test_what_did_not_converge_can_be_differentiated_without_a_crash(compile: bo
     assert float(problem.a.grad) == pytest.approx(0.5, rel=1e-6)
 
     lost = Stretch(2.0)
-    with pytest.warns(UserWarning, match="converge"):
+    with pytest.warns(RuntimeWarning, match="did not converge"):
         solution = solve(lost, solver=Euler(10), compile=compile)
         solution.cost.backward()
     assert solution.status == "infeasible"
