@@ -161,7 +161,7 @@ def chosen(arrays: Arrays) -> Arrays:
 
 
 def side_by_side(
-    data: Images, depth: int, betas: tuple[float, ...], kinds: tuple | list, d: int, seed: int
+    data: Images, depth: int, betas: tuple[float, ...], kinds: Sequence[Kind], d: int, seed: int
 ) -> SideBySide:
     """Networks that fit the data."""
     x, y = data.train

@@ -122,11 +122,11 @@ def check_start(batch: Batch, start: Any) -> None:
             )
 
 
-looked_at: WeakKeyDictionary[Problem, tuple] = WeakKeyDictionary()
+looked_at: WeakKeyDictionary[Problem, tuple[Any, ...]] = WeakKeyDictionary()
 """Problems whose functions were looked at, and what they were then."""
 
 
-def written_as(problem: Problem, x0: Tensor, target: Tensor | None) -> tuple:
+def written_as(problem: Problem, x0: Tensor, target: Tensor | None) -> tuple[Any, ...]:
     """What functions and members a problem has, and what it is given, as a value."""
     parts = (vars(problem), problem._parameters, problem._buffers, problem._modules)
     members = [

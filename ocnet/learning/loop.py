@@ -147,7 +147,9 @@ def training(
     for step, sample in enumerate(samples, start):
         first: list[float] = []
 
-        def closure(step: int = step, sample: Sample = sample, first: list = first) -> Tensor:
+        def closure(
+            step: int = step, sample: Sample = sample, first: list[float] = first
+        ) -> Tensor:
             try:
                 measured = gradient(*sample)
             except SolverError:

@@ -279,12 +279,12 @@ def test_data_that_are_not_finite_are_named() -> None:
 class Breaking(Euler):
     """A solver that breaks down in its third solution."""
 
-    solved = 0
+    calls = 0
 
     def solve(self, *arguments: object) -> object:  # pyright: ignore
-        self.solved += 1
+        self.calls += 1
         trajectory = super().solve(*arguments)  # pyright: ignore
-        if self.solved == 3:
+        if self.calls == 3:
             raise SolverError("broke down", 0.0, trajectory)
         return trajectory
 
