@@ -510,8 +510,8 @@ RESULTS = {
     "ProblemError",
     "Propagation", "Pruning", "Record", "Regime", "Removal", "Repeated", "Residual",
     "ResidualProblem", "Row", "RunRecord", "RunWarning", "ScaledNetwork", "Schedule", "Size",
-    "Solution", "SolverError", "Split", "Stationary", "Study", "SupervisedProblem", "Trained",
-    "Trajectory",
+    "Solution", "SolverError", "Split", "Stationary", "Study", "SupervisedProblem",
+    "Trained", "Trajectory", "WorkPoint",
     "Turnpike", "UnsafeCache", "Unsupported",
 }  # fmt: skip
 """What nobody calls: errors, results, base classes, and what takes nothing or any module."""
