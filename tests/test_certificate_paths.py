@@ -39,12 +39,12 @@ def measured(n: int = 8) -> Measured:
     ("method", "same"), [("euler", Euler(8)), ("heun2", Heun(8)), ("rk4", RK38(8))]
 )
 def test_the_same_steps_have_the_same_gap(method: str, same: ExplicitRungeKutta) -> None:
-    """Straight lines between the eight states of "rk4" are off by 7%, its steps by 0.2%."""
+    """Straight lines between the eight states of "rk4" are off by 3.4%, its steps by 0.014%."""
     exact = measured()
-    other = TorchDiffEq(method, 8)
-    assert exact.gap(exact.path(other)).worst == pytest.approx(
-        exact.gap(exact.path(same)).worst, rel=1e-6
-    )
+    gap = exact.gap(exact.path(TorchDiffEq(method, 8))).worst
+    assert gap == pytest.approx(exact.gap(exact.path(same)).worst, rel=1e-6)
+    if method == "rk4":
+        assert gap < 2e-4
 
 
 @pytest.mark.parametrize("method", ["midpoint", "heun3"])
@@ -55,7 +55,7 @@ def test_between_the_steps_of_other_methods_nothing_is_added(method: str) -> Non
     path = exact.path(TorchDiffEq(method, 8))
     off = exact.differences(path)[:, 0]
     every = (len(off) - 1) // 8
-    assert off.max() < 1.6 * off[::every].max()
+    assert off.max() < 1.1 * off[::every].max()
 
 
 def test_solvers_of_the_same_name_are_told_apart() -> None:
