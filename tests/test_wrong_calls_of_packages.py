@@ -176,7 +176,7 @@ NETWORKS: list[Case] = [
     (lambda: nets.CrossEntropy(smoothing="x"), "smoothing", "'x'"),
     (lambda: nets.CrossEntropy()(LOGITS, None), "labels", "None"),
     (lambda: nets.CrossEntropy()(LOGITS, LABELS + 1), "labels", "3"),
-    (lambda: nets.CrossEntropy()(LOGITS, LABELS - 100), "labels", "-100"),
+    (lambda: nets.CrossEntropy()(LOGITS, 0 * LABELS - 100), "labels", "-100"),
     (lambda: nets.CrossEntropy()(LOGITS, LABELS / 4), "labels", "0.25"),
     (lambda: nets.CrossEntropy()(LOGITS, LABELS[:3]), "labels", r"\(3,\)"),
     (lambda: nets.CrossEntropy()("x", LABELS), "logits", "'x'"),
