@@ -81,7 +81,7 @@ def test_compare_a_problem_of_ones_own(own: str, tmp_path: Path) -> None:
         "work_precision.png", "differences.png", "training.png",
     }  # fmt: skip
     data = json.loads((out / "comparison.json").read_text())
-    assert data["certificate"]["n"] == 8 and data["certificate"]["optima"]["steps"] == [4, 8]
+    assert data["certificate"]["n"] == 8 and data["certificate"]["optima"]["steps"] == [2, 4, 8]
     assert data["provenance"]["seed"] == 3
     assert {path.name for path in tmp_path.iterdir()} == {"own.py", "out"}
 
