@@ -12,6 +12,7 @@ from .._arguments import check_count, check_function, check_generator, check_kin
 from ..control import Layers
 from ..cost import Loss
 from ..solver import Euler
+from ..solver.tableau import moved
 from ..supervised import default_steps
 from ..trajectory import Trajectory
 from .architecture import Architecture, stages
@@ -85,7 +86,7 @@ class ResNet(nn.Module):
     def step(self, k: int, x: Tensor) -> Tensor:
         """One layer, `x_{k+1} = S_k(x_k) + F_k(x_k)`."""
         skip = self.problem.backbone.skips.get(k)
-        return (x if skip is None else skip(x)) + self.control.layers[k](x)
+        return moved(x if skip is None else skip(x), self.control.layers[k](x), 1)
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False

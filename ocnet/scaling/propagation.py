@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .._arguments import check_kind
+from ..solver.tableau import moved
 from ..types import State
 from .models import ScaledNetwork
 
@@ -126,7 +127,7 @@ def states(
     h = [unscaled(h_0)]
     for u in weights.unbind():
         x, log_scale, _ = h[-1]
-        h.append(scaled(x + alpha * network.branch(x, u), log_scale, log_domain))
+        h.append(scaled(moved(x, network.branch(x, u), alpha), log_scale, log_domain))
     return h
 
 
@@ -148,7 +149,7 @@ def costates(
     p = [unscaled(p_L)]
     for u, (h_k, *_) in zip(reversed(weights.unbind()), reversed(h[:-1]), strict=True):
         x, log_scale, _ = p[-1]
-        p.append(scaled(x + alpha * network.pullback(h_k, u, x), log_scale, log_domain))
+        p.append(scaled(moved(x, network.pullback(h_k, u, x), alpha), log_scale, log_domain))
     return p[::-1]
 
 

@@ -15,6 +15,7 @@ from ..errors import OcnetError
 from ..problem import check_state, Problem, Projection
 from ..trajectory import Trajectory
 from ..types import ControlValue, Cost, State, Time
+from .tableau import moved
 
 
 class Solver(abc.ABC):
@@ -186,7 +187,7 @@ def project(problem: Problem, projection: Projection, t: Time, x: State, u: Cont
     """The state behind a projection: `S(x) + h f(t, x, u)`, in every solver."""
     h = projection.end - projection.start
     S_x = projection(x)
-    return S_x + h * vector_field(problem, t, x, u, S_x.shape)
+    return moved(S_x, vector_field(problem, t, x, u, S_x.shape), h)
 
 
 def check_solve(problem: Problem, control: Control, x0: State) -> None:

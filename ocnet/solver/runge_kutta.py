@@ -33,7 +33,7 @@ from .recompute import frozen, tracking
 from .reversible import solve_reversibly
 from .running_cost import RunningCost
 from .stages import slope, Stage
-from .tableau import check_tableau, EULER, HEUN, KUTTA, KUTTA_38, Tableau as Tableau
+from .tableau import check_tableau, EULER, HEUN, KUTTA, KUTTA_38, moved, Tableau as Tableau
 
 
 Gradient = Literal["backprop", "checkpoint", "costate", "reversible"]
@@ -217,8 +217,8 @@ class ExplicitRungeKutta(Solver):
                 running.add(step.k, h, time, t, x, u)
             return u, project(problem, step.projection, t, x, u)
 
-        u, k = slope(problem, self.tableau, step.k, h, step.stages, x, running)
-        return u, x.add(k, alpha=h)
+        u, v = slope(problem, self.tableau, step.k, h, step.stages, x, running)
+        return u, moved(x, v, h)
 
 
 class Euler(ExplicitRungeKutta):

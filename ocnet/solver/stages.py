@@ -8,7 +8,7 @@ from ..problem import Problem
 from ..types import ControlValue, State, Time
 from .base import vector_field
 from .running_cost import RunningCost
-from .tableau import Tableau, weighted
+from .tableau import increment, Tableau
 
 
 class Stage(NamedTuple):
@@ -39,12 +39,15 @@ def slope(
         x: The state that it starts from.
         running: Where to add the nodes of the running cost; None if that is not asked for.
     """
-    slopes, values = [], []
-    for (time, t, law), a, b in zip(stages, tableau.a, tableau.b, strict=True):
-        x_i = x.add(weighted(a, slopes), alpha=h) if slopes else x
+    values = []
+
+    def f(i: int, x_i: State) -> State:
+        time, t, law = stages[i]
         u = law(x_i)
         values.append(u)
         if running is not None:
-            running.add(k, h * b, time, t, x_i, u)
-        slopes.append(vector_field(problem, t, x_i, u, x.shape))
-    return values[0], weighted(tableau.b, slopes)
+            running.add(k, h * tableau.b[i], time, t, x_i, u)
+        return vector_field(problem, t, x_i, u, x.shape)
+
+    v = increment(tableau, h, x, f)
+    return values[0], v

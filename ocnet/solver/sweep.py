@@ -10,7 +10,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten, TreeSpec
 
 from .linearisation import LinearisedDynamics
-from .tableau import Tableau, weighted
+from .tableau import increment, moved, Tableau, weighted
 
 
 Stages = Sequence[Sequence[Tensor]]
@@ -40,14 +40,14 @@ def advance(
     X, residuals = ([[] for _ in values] for _ in range(2))
     steps = [by_step(of_stage) for of_stage in values]
     for k, h_k in enumerate(each(h)):
-        slopes = []
-        for i, a in enumerate(tableau.a):
-            X_i = moved(x, weighted(a, slopes), h_k) if slopes else x
-            f, residual = linear.state(X_i, *[value[k] for value in steps[i]])
+
+        def f(i: int, X_i: Tensor, k: int = k) -> Tensor:
+            slope, residual = linear.state(X_i, *[value[k] for value in steps[i]])
             X[i].append(X_i)
             residuals[i].append(residual)
-            slopes.append(f)
-        x = moved(x, weighted(tableau.b, slopes), h_k)
+            return slope
+
+        x = moved(x, increment(tableau, h_k, x, f), h_k)
     stacked = [[torch.stack(r) for r in zip(*of_stage, strict=True)] for of_stage in residuals]
     return x, [torch.stack(X_i) for X_i in X], stacked
 
@@ -107,11 +107,6 @@ def by_step(stacked: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
 def each(h: Sequence[float] | Tensor) -> Sequence[Any]:
     """The width of each step."""
     return h.unbind() if isinstance(h, Tensor) else h
-
-
-def moved(x: Tensor, z: Tensor, h: float | Tensor) -> Tensor:
-    """`x + h z`."""
-    return x + h * z if isinstance(h, Tensor) else x.add(z, alpha=h)
 
 
 Run = Callable[..., Sequence[Tensor]]

@@ -1,6 +1,6 @@
 """The coefficients of explicit Runge-Kutta methods."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -74,6 +74,28 @@ KUTTA_38 = Tableau(
     c=(0.0, 1 / 3, 2 / 3, 1.0),
     order=4,
 )
+
+
+def moved(x: Tensor, v: Tensor, h: float | Tensor) -> Tensor:
+    """`x + h v`: how a layer, a Runge-Kutta stage and a costate move."""
+    return x.add(v, alpha=h) if isinstance(h, (int, float)) else x + h * v
+
+
+def increment(
+    tableau: Tableau, h: float | Tensor, x: Tensor, f: Callable[[int, Tensor], Tensor]
+) -> Tensor:
+    """`sum_i b_i k_i` with `k_i = f(i, x + h sum_j a_ij k_j)`; one step goes to `x + h` times it.
+
+    Arguments:
+        tableau: The method.
+        h: The width of the step, a number or a tensor that broadcasts with the state.
+        x: The state that it starts from.
+        f: The slope of stage `i` at a state.
+    """
+    slopes: list[Tensor] = []
+    for i, a in enumerate(tableau.a):
+        slopes.append(f(i, moved(x, weighted(a, slopes), h) if slopes else x))
+    return weighted(tableau.b, slopes)
 
 
 def weighted(weights: Sequence[float], slopes: Sequence[Tensor]) -> Tensor:
