@@ -29,7 +29,7 @@ GAMMA = 0.02
 
 
 def main() -> None:
-    """Trains, grows, trains on, prints the bound beside what it bounds."""
+    """Trains, grows, trains on, prints the bound next to what it bounds."""
     shallow, problem = trained(0, 0.0, 4, depth=3, widths=(8,))
     images, labels = problem.data("train")
     assert labels is not None

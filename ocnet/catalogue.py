@@ -47,7 +47,7 @@ def problem_class(spec: str) -> type[Problem]:
         known = ", ".join(c.__name__ for c in problems_in(module)) or "none"
         raise ValueError(f"{place} has no class {name!r}; its problems are: {known}.")
     if not (inspect.isclass(kind) and issubclass(kind, Problem)):
-        raise TypeError(f"{spec} is no ocnet.Problem.")
+        raise TypeError(f"{spec} is not an ocnet.Problem.")
     return kind
 
 
@@ -78,7 +78,7 @@ def construct(kind: type[Problem], arguments: dict[str, Any]) -> Problem:
     """A problem made from named arguments, with a clear line for those it does not take."""
     if inspect.isabstract(kind):
         missing = ", ".join(sorted(kind.__abstractmethods__))
-        raise TypeError(f"{kind.__name__} must write: {missing}.")
+        raise TypeError(f"{kind.__name__} must implement: {missing}.")
     parameters = inspect.signature(kind).parameters
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         for name in arguments:

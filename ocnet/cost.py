@@ -257,14 +257,14 @@ class ReadOut(CostTerm):
 
 
 class PredictionLoss(ReadOut, StageCost):
-    """The loss of the state, read out before it has reached the end. Arguments: as of `ReadOut`."""
+    """The loss of the state, read out before it has reached the end. Arguments: those of `ReadOut`."""
 
     def forward(self, t: Time, x: State, u: Any, target: Tensor | None = None) -> Cost:
         return self.loss(self.readout(x), target)
 
 
 class TerminalLoss(ReadOut, TerminalCost):
-    """The loss of the final state, read out. Arguments: as of `ReadOut`."""
+    """The loss of the final state, read out. Arguments: those of `ReadOut`."""
 
     def forward(self, x: State, target: Tensor | None = None) -> Cost:
         return self.loss(self.readout(x), target)

@@ -47,7 +47,7 @@ def stored(
     archive = folder / f"{name.lower()}.npz"
     if archive.is_file():
         return read(archive, "train" if train else "test", SHAPES.get(name, CIFAR))
-    # Not above: torchvision only imports beside the build of torch that it was made for, and
+    # Not above: torchvision only imports with the build of torch that it was made for, and
     # whoever has the arrays or uses other problems can do without.
     from torchvision import datasets
 

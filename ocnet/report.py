@@ -97,5 +97,5 @@ def html(title: str, sections: Sequence[Section], footer: dict[str, object]) -> 
 def write_report(
     path: Path, title: str, sections: Sequence[Section], footer: dict[str, object]
 ) -> None:
-    """Writes the report to a file. Arguments: as of `html`."""
+    """Writes the report to a file. Arguments: those of `html`."""
     path.write_text(html(title, sections, footer), encoding="utf-8")

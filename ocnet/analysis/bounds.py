@@ -47,7 +47,7 @@ def average_bound(losses: Sequence[float], final_loss: float, gamma: float, dept
     $$ \frac{1}{N+1} \sum_{k \le N} L(\hat y_k) \le \bar L + \frac{C}{N+1}, \quad
        C = \sum_{k<M} L(\hat y_k) + \frac{1 - \gamma - \gamma M}{\gamma} \bar L. $$
 
-    Arguments: as of `objective_bound`; here `gamma > 0`.
+    Arguments: those of `objective_bound`, with `gamma > 0`.
 
     Source: theorem 4 of Puettschneider et al., arXiv 2506.21453.
     """
@@ -86,7 +86,7 @@ class Bound:
 
 @dataclass(frozen=True)
 class Bounds:
-    """Bounds on the losses of a deep network, beside what they bound.
+    """Bounds on the losses of a deep network, next to what they bound.
 
     Attributes:
         depth, gamma, weight_decay: Of the deep network's training.

@@ -95,7 +95,7 @@ def timed(step: Callable[[], None], repeats: int) -> list[float]:
 
 
 def peak(problem: Problem, control: Control, solver: Solver, sample: Sample) -> int:
-    """The peak bytes of one solution with its gradient. Arguments: as of `gradient_step`."""
+    """The peak bytes of one solution with its gradient. Arguments: those of `gradient_step`."""
     step = gradient_step(problem, control, solver, sample)
     step()
     return peak_bytes(step, sample.x0.is_cuda)

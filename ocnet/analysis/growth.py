@@ -28,7 +28,7 @@ def grow(
     """A deeper network that computes the same: new blocks come last and start at `F_k = 0`.
 
     Only the last convolution of a new block is zero; the rest is drawn, so that it can learn.
-    All outputs behind the shallow network's last block equal its output, in evaluation mode,
+    All outputs after the shallow network's last block equal its output, in evaluation mode,
     where the read-outs take over its statistics: there `Jbar_N`, with the decay of the new
     weights added, is the objective at the start, and training that never increases the
     objective, such as `monotone`, keeps it.

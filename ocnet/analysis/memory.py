@@ -147,7 +147,7 @@ class LiveMemory(TorchDispatchMode):
     """Counts the bytes of the tensors that are made and not yet freed.
 
     Arguments:
-        resized: Whether memory may shrink and grow behind a tensor, as that of gathered shards
+        resized: Whether memory may shrink and grow under a tensor, as that of gathered shards
             does; it is then looked up at every step.
 
     Attributes:

@@ -38,7 +38,7 @@ def read_run(path: Path) -> RunRecord:
     """Reads the folder of a run, whether it is done, going on or broken off.
 
     Raises:
-        FileNotFoundError: If the folder is no run.
+        FileNotFoundError: If the folder is not a run.
         ValueError: Naming the file in it that does not hold what it should.
     """
     folder = RunFolder(path)

@@ -56,7 +56,7 @@ def prune_command(
 
     The depth is chosen on the validation data, the table is of the test data. The pruned network
     is saved as pruned.safetensors in RUN/prune, or in --out. With --inside the blocks that cost
-    least to first order, -p_{k+1} . F_k, are removed one after another, beside the last blocks
+    least to first order, -p_{k+1} . F_k, are removed one after another, next to the last blocks
     and random ones.
     """
     out = checks.usable(run / "prune" if out is None else out) or run

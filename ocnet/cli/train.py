@@ -169,7 +169,7 @@ def write_pages(folder: Path, records: list[RunRecord]) -> Path:
 
 
 def finish(folder: RunFolder, config: Config | None, **how: Any) -> None:
-    """Carries a run to its end and tells how it went; `how` is as of `execute`."""
+    """Carries a run to its end and tells how it went; `how` is that of `execute`."""
     note = lambda text: typer.echo(f"ocnet: {text}", err=True)
     try:
         result = execute(folder, config, before=tell, note=note, **how)

@@ -69,7 +69,7 @@ class Control(nn.Module, abc.ABC):
         backward pass quadratic in the number of intervals.
 
         Arguments:
-            ts: The times; Python floats, because single precision may land beside a knot.
+            ts: The times; Python floats, because single precision may land next to a knot.
             side: The limit to take at a knot; a Runge-Kutta stage at the end of its step wants
                 the left one.
         """
@@ -89,7 +89,7 @@ class Control(nn.Module, abc.ABC):
 
     def intervals(self, ts: Sequence[float], side: Side = "right") -> list[int]:
         """The index of the interval that holds each time."""
-        # A solver's grid point may round to just beside the knot that it means.
+        # A solver's grid point may round to just next to the knot that it means.
         slack = time_slack(self.t0, self.t1)
         inner = self.knots[1:-1]
         if torch.compiler.is_compiling():

@@ -170,11 +170,11 @@ class PointsInTime:
     def rates(
         self, z: Tensor, u: Tensor, s: Tensor, target: Tensor | None, own: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """`r f` and `r l`. Arguments: as of `Points.stage`."""
+        """`r f` and `r l`. Arguments: those of `Points.stage`."""
         return self.points.replaced(self.right_hand_side, z, own, u, s, target)
 
     def ending(self, z: Tensor, target: Tensor | None, own: dict[str, Tensor]) -> tuple[Tensor]:
-        """The terminal cost. Arguments: as of `Points.ending`."""
+        """The terminal cost. Arguments: those of `Points.ending`."""
         return (self.points.replaced(self.terminal_cost, z, own, target),)
 
     def terminal_cost(self, z: Tensor, target: Tensor | None) -> Tensor:
@@ -187,7 +187,7 @@ class PointsInTime:
     def right_hand_side(
         self, z: Tensor, u: Tensor, s: Tensor, target: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """`r f` and `r l` with the parameters in place. Arguments: as of `Points.step`."""
+        """`r f` and `r l` with the parameters in place. Arguments: those of `Points.step`."""
         points, problem = self.points, self.points.problem
         x = z[: points.nx].reshape(problem.state_shape)
         v = u.reshape(problem.control_shape or ())

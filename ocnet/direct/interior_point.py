@@ -27,7 +27,7 @@ Where the state first has to turn, a little more time makes the end miss by more
 """
 
 ASIDE = 1e-2
-"""How far the controls move away from a stationary point that is no minimum."""
+"""How far the controls move away from a stationary point that is not a minimum."""
 
 LIGHT = 1e3
 """The weight of the penalties that stand for the constraints where those lead nowhere."""
@@ -42,7 +42,7 @@ PATIENCE = 80
 """After how many iterations without a residual less than 0.9 of the least before to give up."""
 
 ROOM = 1e-8
-"""By how much rows that are no bounds are relaxed at most: constraints may leave no interior.
+"""By how much rows that are not bounds are relaxed at most: constraints may leave no interior.
 
 So it is where the terminal constraint demands a state on the edge of the path constraint.
 """
@@ -204,7 +204,7 @@ class InteriorPoint(Method):
         return self.max_iterations - out.iterations
 
     def left_saddles(self, nlp: Transcription, out: Outcome) -> Outcome:
-        """Where the answer is stationary but no minimum, goes on from controls beside it."""
+        """Where the answer is stationary but no minimum, goes on from controls near it."""
         saddle = (out.code == Code.CONVERGED.value) & ~out.minimum
         at = (saddle & (self.left(out) > 0)).nonzero()[:, 0]
         if len(at) == 0:

@@ -13,7 +13,7 @@ from .transcription import Transcription
 
 
 def check_fixed(nlp: Transcription, method: str) -> None:
-    """Raises a ValueError if something beside the control is to be found."""
+    """Raises a ValueError if something besides the control is to be found."""
     if nlp.nz > nlp.nx:
         raise ValueError(f"{method} finds no free final time and no static parameters.")
 

@@ -223,7 +223,7 @@ def not_finite(values: dict[str, list[Tensor]]) -> dict[int, str]:
 
 
 def extended(nlp: Transcription, solution: Solution) -> Tensor:
-    """The initial states with a solution's constants beside them, shape `(batch, nz)`."""
+    """The initial states with a solution's constants next to them, shape `(batch, nz)`."""
     size = len(nlp.x0)
     theta = []
     if nlp.points.free_time:

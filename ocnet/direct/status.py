@@ -68,7 +68,7 @@ def residuals_in_units(nlp: Transcription, it: Iterate, lin: Linearisation) -> T
 def explained(
     nlp: Transcription, outcome: Outcome, lin: Linearisation, tolerance: float
 ) -> list[tuple[str, str]]:
-    """Status and reason of instances that are no converged minima."""
+    """Status and reason of instances that are not converged minima."""
     words, it = [], outcome.it
     residual = residuals(nlp, it, lin)
     errors, violations = residual.error.tolist(), residual.feasibility.tolist()

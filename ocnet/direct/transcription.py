@@ -77,13 +77,13 @@ class Transcription:
         x0: The initial states, shape `(batch, nx)`.
         along, end: The inequalities at each step and at the final state.
         free: Which rows of `g` the decision can influence, shape `(n, rows)`; None for all.
-        room: By how much rows that are no bounds are relaxed: there may be no interior else.
+        room: By how much rows that are not bounds are relaxed: there may be no interior else.
         n_psi: The number of terminal constraints.
         scale: What the cost is multiplied with, shape `(batch,)`.
         units: Those of its variables and rows; None for the user's own.
         sizes: The units that a start suggested, or None.
         weight: That of the penalty which stands for the constraints, or None.
-        share, hold: What the cost counts beside that penalty, and how it holds the final time.
+        share, hold: What the cost counts besides that penalty, and how it holds the final time.
         anchor: The constants that the penalty holds on to, shape `(batch, nz - nx)`.
         kernel: The problem's functions in machine code, or None.
         invalid: What is wrong with instances that are given with NaN or infinite values, by their

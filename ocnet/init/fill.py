@@ -20,7 +20,7 @@ def iid_(
 ) -> Tensor:
     """Fills `path` with independent entries, uniform on `(-sqrt(3) std, sqrt(3) std)` or Gaussian.
 
-    Arguments: as of `fill_`.
+    Arguments: those of `fill_`.
     """
     return fill_(path, Iid(distribution), std, generator)
 
@@ -41,7 +41,7 @@ def smooth_(
             default is `RBF(0.1)`.
         of: "values" or "increments".
 
-    The others: as of `fill_`.
+    The others: those of `fill_`.
     """
     kinds = {"values": SmoothValues, "increments": SmoothIncrements}
     if of not in kinds:
@@ -58,7 +58,7 @@ def fbm_(
 ) -> Tensor:
     """Fills `path` with the increments of a fractional Brownian motion with Hurst index `H`.
 
-    Arguments: as of `fill_`; `0 < H < 1`.
+    Arguments: those of `fill_`; `0 < H < 1`.
     """
     return fill_(path, FractionalNoise(H), std, generator)
 
@@ -66,7 +66,7 @@ def fbm_(
 def repeated_(
     path: Tensor, std: float | None = None, *, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Fills `path` with one Gaussian layer, the same at every depth. Arguments: as of `fill_`."""
+    """Fills `path` with one Gaussian layer, the same at every depth. Arguments: those of `fill_`."""
     return fill_(path, Repeated(), std, generator)
 
 
@@ -77,7 +77,7 @@ def spline_(
     *,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Fills `path` with cubic splines over depth. Arguments: as of `Spline` and `fill_`."""
+    """Fills `path` with cubic splines over depth. Arguments: those of `Spline` and `fill_`."""
     return fill_(path, Spline(n_knots), std, generator)
 
 

@@ -131,7 +131,7 @@ def endless(data: Iterable[Any], check: Callable[[Sample], None] | None = None) 
 
 
 def repeated(data: Iterable[Any], check: Callable[[Sample], None] | None) -> Iterator[Sample]:
-    """The generator behind `endless`, whose arguments it takes."""
+    """The generator of `endless`, with the same arguments."""
     given = 0
     for epoch in itertools.count():
         before = given

@@ -207,7 +207,7 @@ class Engine:
             return self.mean_cost(problem, control).first_non_finite(solver, sample)
 
     def exchange(self, mean_cost: nn.Module, is_last: bool) -> Any:
-        """The context of a part of a batch: processes exchange gradients once, behind the last."""
+        """The context of a part of a batch: processes exchange gradients once, after the last."""
         if mean_cost is self.shards:
             self.shards.set_requires_gradient_sync(is_last)  # pyright: ignore
         if is_last or not isinstance(mean_cost, DistributedDataParallel):

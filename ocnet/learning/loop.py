@@ -182,7 +182,7 @@ def check_training(
 ) -> None:
     """Raises a TypeError or ValueError unless the arguments are what they are called.
 
-    Arguments: as of `train`.
+    Arguments: those of `train`.
     """
     for name, value, kind in (
         ("problem", problem, Problem),
@@ -222,7 +222,7 @@ def check_trained(problem: Problem, control: Control, optimizer: torch.optim.Opt
 def say_untrained(problem: Problem, control: Control, optimizer: torch.optim.Optimizer) -> None:
     """Warns of parameters that require a gradient, but that the optimiser does not hold.
 
-    Arguments: as of `train`.
+    Arguments: those of `train`.
     """
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     named = named_parameters(problem, control).items()

@@ -129,7 +129,7 @@ class Architecture:
         return {k: skip(*pair) for k, pair in zip(self.crossings, pairs, strict=False)}
 
     def head(self) -> Head:
-        """The output block `H`, behind the skips of stages that have no blocks."""
+        """The output block `H`, after the skips of stages that have no blocks."""
         pairs = itertools.pairwise(self.widths)
         left = [skip(*pair) for n, pair in zip(self.blocks[1:], pairs, strict=True) if n == 0]
         return Head(self.widths[-1], self.classes, left)

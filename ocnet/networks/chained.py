@@ -85,7 +85,7 @@ def values(module: nn.Module) -> list[Tensor]:
 
 
 def chain(backbone: Backbone, k: int) -> nn.Sequential:
-    """The rest of the skips and the head behind the state `x_k`."""
+    """The rest of the skips and the head after the state `x_k`."""
     return nn.Sequential(*backbone.after(k), backbone.head)
 
 

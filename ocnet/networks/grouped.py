@@ -62,7 +62,7 @@ class GroupedReadOuts(ReadOuts):
 
     The remaining skips are linear, so they act as one 1x1 convolution whose stride reads few of
     the pixels. Those are observed of a state in an earlier stage, and of one in the last stage the
-    features behind the pooling. What batch norm and pooling need for the backward pass is
+    features after the pooling. What batch norm and pooling need for the backward pass is
     computed again there, so that a read-out keeps next to nothing.
 
     Arguments:

@@ -157,7 +157,7 @@ def as_labels(target: Tensor, classes: int) -> Tensor:
 
 
 def check_labels(labels: Tensor, classes: int) -> None:
-    """Raises a ValueError if there is a label out of range; targets that are no labels pass."""
+    """Raises a ValueError if there is a label out of range; targets that are not labels pass."""
     if labels.dim() > 1 and labels.shape[1:] != (1,):
         return
     if labels.is_floating_point() or labels.is_meta or labels.numel() == 0:

@@ -108,7 +108,7 @@ class ResNet(nn.Module):
             )
 
     def parameter_groups(self, lr: float, weight_decay: float = 0.0) -> list[dict[str, Any]]:
-        """What an optimiser trains, as of `ResidualProblem.parameter_groups`."""
+        """What an optimiser trains; see `ResidualProblem.parameter_groups`."""
         return self.problem.parameter_groups(self.control, lr, weight_decay)
 
     @torch.no_grad()

@@ -67,7 +67,7 @@ class NormalisedPool(torch.autograd.Function):
 
 
 class ProjectedPool(torch.autograd.Function):
-    r"""As `NormalisedPool`, behind a projection, for several states of one stage at once.
+    r"""Like `NormalisedPool`, after a projection, for several states of one stage at once.
 
         z_k = W x_k,   p_k = mean over pixels of relu((z_k - m_k) / sqrt(v_k + eps) * w + b)
 
@@ -75,7 +75,7 @@ class ProjectedPool(torch.autograd.Function):
     covariance `C = X X' / n`, the variance is `v = diag(W C W')`, and the normalised pixels are
     `A X + b` with `A = diag(w / sqrt(v + eps)) W`. (Where the terms of `W x` cancel, `v` has lost
     twice the digits that `W x` has.) The pixels are kept, few as they are; what has the width of
-    the projection is computed again in the backward pass. There, with `dy` the gradient behind the
+    the projection is computed again in the backward pass. There, with `dy` the gradient after the
     ReLU's kinks, `s = dy 1`, `G = dy X'` and `r = 1 / sqrt(v + eps)`,
 
         dw = r diag(G W'),   db = s,   dW = diag(w r) (G - diag(r dw) W C),

@@ -26,7 +26,7 @@ Gamma = float | int | Sequence[float] | Callable[[int], float]
 
 
 class Parts(NamedTuple):
-    """What a residual network has beside its branches.
+    """What a residual network has besides its branches.
 
     Attributes:
         embedding: The map from images to `x_0`.

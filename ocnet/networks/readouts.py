@@ -38,7 +38,7 @@ class ReadOuts(nn.Module, abc.ABC):
         resting: The indexes of the states whose own heads, if there are any, no cost trains: the
             backbone's skips and head read those states out.
         momentum: The weight of a new batch in the running statistics.
-        track_running_stats: Whether training mode follows the statistics, as of `nn.BatchNorm2d`.
+        track_running_stats: Whether training mode follows the statistics, as in `nn.BatchNorm2d`.
         batches: How many batches each state's statistics have seen, shape `(n,)`.
     """
 
@@ -74,7 +74,7 @@ class ReadOuts(nn.Module, abc.ABC):
     def logits(
         self, backbone: Backbone, ks: Sequence[int], ys: Sequence[Any]
     ) -> Float[Tensor, "state batch classes"]:
-        """The logits of states of which `ys` were observed; arguments otherwise as of `forward`."""
+        """The logits of states of which `ys` were observed; the other arguments are those of `forward`."""
 
     def own_parameters(self, k: int) -> list[nn.Parameter]:
         """The parameters that only the `k`-th read-out has; none by default."""

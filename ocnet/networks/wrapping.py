@@ -21,7 +21,7 @@ class Residual(nn.Module):
 
     Arguments:
         branch: The residual branch.
-        shortcut: What runs beside it; the identity if None.
+        shortcut: What runs parallel to it; the identity if None.
         activation: What follows the sum; nothing if None, as with pre-activation.
     """
 
@@ -130,7 +130,7 @@ def wrap(
 
 
 def checked(blocks: Sequence[Any]) -> Sequence[Residual]:
-    """The blocks; a ValueError if there are none, a TypeError if one is no `Residual`."""
+    """The blocks; a ValueError if there are none, a TypeError if one is not a `Residual`."""
     if not blocks:
         raise ValueError("wrap takes at least one block.")
     for k, block in enumerate(blocks):

@@ -51,7 +51,7 @@ def removal_table(found: Mapping[str, Removal], tablefmt: str = "simple") -> str
 
 
 def bounds(found: Bounds) -> Figure:
-    """Both bounds over the depth of the shallow network, beside what they bound."""
+    """Both bounds over the depth of the shallow network, next to what they bound."""
     check_kind("found", found, Bounds)
     m = [row.m for row in found.rows]
     pairs = [("objective $J_N$", [row.objective for row in found.rows], found.objective)]

@@ -153,7 +153,7 @@ class Config:
         """The values that `to_json` wrote.
 
         Raises:
-            ValueError: If the text is no JSON, or names something that this version does not know.
+            ValueError: If the text is not JSON, or names something that this version does not know.
         """
         values = json.loads(text)
         if not isinstance(values, dict):

@@ -15,7 +15,7 @@ from .lock import LOCK, OWNER
 
 
 COUNTS = ("steps", "best_step", "iterations")
-"""What the final measures name beside costs and scores."""
+"""What the final measures name besides costs and scores."""
 
 KEEP = 2
 """How many checkpoints to go on from are kept."""

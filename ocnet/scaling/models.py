@@ -131,7 +131,7 @@ class ScaledNetwork(SupervisedProblem):
     ) -> Float[Tensor, "layer network ..."]:
         """The weights of `count` independent networks, shape `(L, count, *weight_shape)`.
 
-        Arguments: as of `Kind.draw`.
+        Arguments: those of `Kind.draw`.
         """
         shape = (count, *self.weight_shape(self.d))
         unit = self.kind.draw(self.depth, math.prod(shape), generator, dtype, device, out)

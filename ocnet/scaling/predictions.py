@@ -54,7 +54,7 @@ def costate_growth(L: int, beta: float, c: float = 0.5) -> float:
 
 
 def costate_displacement(L: int, beta: float, c: float = 0.5) -> float:
-    """F4: `E |p_0 - p_L|^2 / |p_L|^2 = (1 + c alpha^2)^L - 1`, as of `costate_growth`."""
+    """F4: `E |p_0 - p_L|^2 / |p_L|^2 = (1 + c alpha^2)^L - 1`, as in `costate_growth`."""
     return state_displacement(L, beta, c)
 
 

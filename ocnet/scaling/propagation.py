@@ -122,7 +122,7 @@ def states(
     *,
     log_domain: bool = False,
 ) -> list[Scaled]:
-    """`h_{k+1} = h_k + alpha g(h_k, u_k)`, from `h_0` to `h_L`; arguments as of `propagate`."""
+    """`h_{k+1} = h_k + alpha g(h_k, u_k)`, from `h_0` to `h_L`; arguments are those of `propagate`."""
     check_kind("network", network, ScaledNetwork)
     h = [unscaled(h_0)]
     for u in weights.unbind():
@@ -142,7 +142,7 @@ def costates(
 ) -> list[Scaled]:
     """`p_k = p_{k+1} + alpha (D_h g(h_k, u_k))' p_{k+1}`, from `p_0` to `p_L`.
 
-    Arguments: as of `propagate`; `h` are the states. (The Jacobian of a positively homogeneous
+    Arguments: those of `propagate`; `h` are the states. (The Jacobian of a positively homogeneous
     branch does not depend on their scale.)
     """
     check_kind("network", network, ScaledNetwork)

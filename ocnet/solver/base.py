@@ -137,7 +137,7 @@ class Segment(NamedTuple):
     """Steps without a projection between them.
 
     Attributes:
-        start, end: The indices of the first step, and of the first one behind the segment.
+        start, end: The indices of the first step, and of the first one after the segment.
         projection: The projection that the segment, then a single step, crosses.
     """
 
@@ -184,7 +184,7 @@ def vector_field(
 
 
 def project(problem: Problem, projection: Projection, t: Time, x: State, u: ControlValue) -> State:
-    """The state behind a projection: `S(x) + h f(t, x, u)`, in every solver."""
+    """The state after a projection: `S(x) + h f(t, x, u)`, in every solver."""
     h = projection.end - projection.start
     S_x = projection(x)
     return moved(S_x, vector_field(problem, t, x, u, S_x.shape), h)

@@ -81,10 +81,10 @@ def solve_by_costate(
 ) -> Trajectory:
     """The trajectory of an explicit Runge-Kutta method, with gradients by `Recursion`.
 
-    The running cost is no part of the recursion: it is a function of all states at once.
+    The running cost is not part of the recursion: it is a function of all states at once.
 
     Raises:
-        ValueError: If the control is no function of time alone, or the dynamics cannot be
+        ValueError: If the control is not a function of time alone, or the dynamics cannot be
             recorded; see `linearise`.
     """
     if not isinstance(control, OpenLoop):

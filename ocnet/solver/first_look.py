@@ -73,7 +73,7 @@ def first_look(
 class Look(TorchFunctionMode):
     """Watches every operation, and raises a ValueError where a gradient is dropped.
 
-    Arguments: as of `first_look`.
+    Arguments: those of `first_look`.
     """
 
     def __init__(

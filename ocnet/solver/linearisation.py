@@ -46,7 +46,7 @@ def linearise(problem: Problem, t: Time, x: State, u: Tensor) -> LinearisedDynam
 
     Raises:
         ValueError: If the dynamics draw random numbers, change a buffer, look at values in
-            Python, or use a tensor with a gradient that is no parameter of the problem.
+            Python, or use a tensor with a gradient that is not a parameter of the problem.
     """
     dynamics = Dynamics(problem)
     parameters = [z for z in dynamics.parameters() if z.requires_grad]

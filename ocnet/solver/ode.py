@@ -159,7 +159,7 @@ class TorchDiffEq(Solver):
         options: dict[str, Any] = {"perturb": True}
         if not self.is_fixed:
             # A step beyond either end would read the control, and the state space, of the
-            # stage behind it.
+            # stage after it.
             options = {"max_num_steps": self.max_steps, "step_t": ts[[0, -1]]}
             if self.norm == "sample":
                 options["norm"] = functools.partial(worst_sample, batch=cost.dim())
@@ -230,7 +230,7 @@ class AugmentedField:
     Arguments:
         problem, control, target: As of a solver.
         dtype: The precision of the state.
-        has_adjoint: Whether the adjoint equation is solved behind it, which evaluates it again.
+        has_adjoint: Whether the adjoint equation is solved after it, which evaluates it again.
     """
 
     def __init__(
@@ -296,7 +296,7 @@ class AugmentedField:
         self.reached.append(float(t0.detach()))
 
     def project(self, projection: Projection, x: State, cost: Tensor) -> tuple[State, Tensor]:
-        """State and running cost behind a projection."""
+        """State and running cost after a projection."""
         t = as_times((projection.start,), x.device)[0]
         self.evaluations += 1
         k = self.control.intervals([projection.start])[0]
@@ -320,7 +320,7 @@ def worst_sample(errors: tuple[Tensor, Tensor], batch: int) -> Tensor:
 
 
 def snapped(times: Sequence[float], knots: Sequence[float]) -> list[float]:
-    """The times, with those that lie beside a knot moved onto it."""
+    """The times, with those that lie next to a knot moved onto it."""
     slack = time_slack(times[0], times[-1])
 
     def snap(t: float) -> float:

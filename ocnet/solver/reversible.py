@@ -1,4 +1,4 @@
-r"""A reversible scheme: the backward pass finds each state again from the one behind it.
+r"""A reversible scheme: the backward pass finds each state again from the one after it.
 
 Any explicit Runge-Kutta method with increment `Psi_h(t, x)` gives one of the same order, on two
 copies of the state, `y_0 = z_0 = x(t_0)`:
@@ -89,7 +89,7 @@ class Scheme(NamedTuple):
         norms: The modules that follow statistics, which the way back must not.
         steps: The indices of the steps.
         has_backward: Whether a backward pass may follow.
-        watch: What looks at the state behind each step, or None.
+        watch: What looks at the state after each step, or None.
     """
 
     problem: Problem
@@ -136,7 +136,7 @@ def solve_reversibly(
 
     All states are shown to `watch`, if there is one.
 
-    A projection maps `y` and is kept for the backward pass; behind it both copies start anew.
+    A projection maps `y` and is kept for the backward pass; after it both copies start anew.
 
     Raises:
         TypeError: If the control is neither open-loop, nor layers, nor a feedback policy.
@@ -210,7 +210,7 @@ def column(
 
 
 def parameters(problem: Problem, control: Control) -> list[nn.Parameter]:
-    """What the increments depend on beside state and control values, and what is trained of it."""
+    """What the increments depend on besides state and control values, and what is trained of it."""
     own = () if isinstance(control, OpenLoop) else control.parameters()
     return [p for p in (*problem.parameters(), *own) if p.requires_grad]
 

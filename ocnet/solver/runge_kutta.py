@@ -224,7 +224,7 @@ class ExplicitRungeKutta(Solver):
 class Euler(ExplicitRungeKutta):
     """Forward Euler, `x <- S(x) + h f(t, x, u)`: a residual network of `n` layers.
 
-    Arguments: as of `ExplicitRungeKutta`.
+    Arguments: those of `ExplicitRungeKutta`.
     """
 
     def __init__(self, n: int, *, gradient: Gradient = "backprop", compile: bool = False):
@@ -232,14 +232,14 @@ class Euler(ExplicitRungeKutta):
 
 
 class Heun(ExplicitRungeKutta):
-    """Heun's method of order two. Arguments: as of `ExplicitRungeKutta`."""
+    """Heun's method of order two. Arguments: those of `ExplicitRungeKutta`."""
 
     def __init__(self, n: int, *, gradient: Gradient = "backprop", compile: bool = False):
         super().__init__(HEUN, n, gradient=gradient, compile=compile)
 
 
 class RK4(ExplicitRungeKutta):
-    """The classical method of order four. Arguments: as of `ExplicitRungeKutta`."""
+    """The classical method of order four. Arguments: those of `ExplicitRungeKutta`."""
 
     def __init__(self, n: int, *, gradient: Gradient = "backprop", compile: bool = False):
         super().__init__(KUTTA, n, gradient=gradient, compile=compile)
@@ -248,7 +248,7 @@ class RK4(ExplicitRungeKutta):
 class RK38(ExplicitRungeKutta):
     """Kutta's 3/8 rule of order four, the method that torchdiffeq calls "rk4".
 
-    Arguments: as of `ExplicitRungeKutta`.
+    Arguments: those of `ExplicitRungeKutta`.
     """
 
     def __init__(self, n: int, *, gradient: Gradient = "backprop", compile: bool = False):

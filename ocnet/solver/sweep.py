@@ -79,7 +79,7 @@ def retreat(
     for k, h_k in reversed([*enumerate(each(h))]):
         g: list[Tensor] = []
         for i in reversed(range(s)):
-            # Stage `i` feeds those behind it, which come first here.
+            # Stage `i` feeds those after it, which come first here.
             column = [a[i] for a in tableau.a[:i:-1]]
             m_i = p if tableau.b[i] == 1 else tableau.b[i] * p
             if any(column):
@@ -187,7 +187,7 @@ def of_steps(inputs: Sequence[Tensor], stacked: Sequence[int]) -> list[Tensor]:
 
 
 def separate(graph: GraphModule) -> list[int]:
-    """Makes each tensor that is unbound from an input an input of its own, behind the others.
+    """Makes each tensor that is unbound from an input an input of its own, after the others.
 
     As parts of one tensor the steps would have kernels that differ by an offset, each of which
     takes a second to compile; like this all steps share theirs.

@@ -19,7 +19,7 @@ SCALE = f"p[{FIXED.index('scale')}]"
 
 
 class Source(NamedTuple):
-    """C source, and the numbers that it reads behind an instance's parameters.
+    """C source, and the numbers that it reads after an instance's parameters.
 
     Problems that differ in numbers alone share the source, and so the machine code.
 
@@ -68,7 +68,7 @@ def written(nlp: Transcription, formulas: Formulas) -> Source:
 
 
 class Numbers:
-    """The numbers in formulas: C reads them from behind the `first` parameters.
+    """The numbers in formulas: C reads them after the `first` parameters.
 
     Arguments:
         first: How many parameters come before them.
