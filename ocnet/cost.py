@@ -257,7 +257,7 @@ class ReadOut(CostTerm):
 
 
 class PredictionLoss(ReadOut, StageCost):
-    """The loss of the state, read out before it has reached the end. Arguments: those of `ReadOut`."""
+    """The loss of a state read out before the end. Arguments: those of `ReadOut`."""
 
     def forward(self, t: Time, x: State, u: Any, target: Tensor | None = None) -> Cost:
         return self.loss(self.readout(x), target)

@@ -66,7 +66,7 @@ def fbm_(
 def repeated_(
     path: Tensor, std: float | None = None, *, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Fills `path` with one Gaussian layer, the same at every depth. Arguments: those of `fill_`."""
+    """Fills `path` with one Gaussian layer for all depths. Arguments: those of `fill_`."""
     return fill_(path, Repeated(), std, generator)
 
 

@@ -74,7 +74,7 @@ class ReadOuts(nn.Module, abc.ABC):
     def logits(
         self, backbone: Backbone, ks: Sequence[int], ys: Sequence[Any]
     ) -> Float[Tensor, "state batch classes"]:
-        """The logits of states of which `ys` were observed; the other arguments are those of `forward`."""
+        """The logits of states of which `ys` were observed; the rest is as in `forward`."""
 
     def own_parameters(self, k: int) -> list[nn.Parameter]:
         """The parameters that only the `k`-th read-out has; none by default."""

@@ -122,7 +122,7 @@ def states(
     *,
     log_domain: bool = False,
 ) -> list[Scaled]:
-    """`h_{k+1} = h_k + alpha g(h_k, u_k)`, from `h_0` to `h_L`; arguments are those of `propagate`."""
+    """`h_{k+1} = h_k + alpha g(h_k, u_k)`, from `h_0` to `h_L`; arguments: those of `propagate`."""
     check_kind("network", network, ScaledNetwork)
     h = [unscaled(h_0)]
     for u in weights.unbind():
