@@ -98,7 +98,7 @@ class Workplace:
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+                process.communicate()
 
     def tests(self, file: str, options: argparse.Namespace) -> list[dict[str, Any]]:
         """The tests of a file that pass without a fault, and what each calls."""
