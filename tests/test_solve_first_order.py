@@ -161,6 +161,15 @@ def test_what_has_no_optimum_is_not_converged(
     assert re.search(reason, found.reason), found.reason
 
 
+def test_without_a_word_a_method_may_take_600_steps() -> None:
+    """What is out of reach is tried until no round is left."""
+    default, same = (
+        solve(Reach(), solver=Euler(2), method=method).iterations
+        for method in (LBFGS(steps_per_round=100), LBFGS(600, steps_per_round=100))
+    )
+    assert default == same
+
+
 def test_successive_approximation_has_no_place_for_constants() -> None:
     for problem in (MinTime(), Mass((0.1, 10.0))):
         with pytest.raises(ValueError, match="SuccessiveApproximation finds no free final time"):
