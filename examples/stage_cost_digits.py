@@ -159,8 +159,10 @@ def main() -> None:
     print(tabulate(rows, headers="keys", floatfmt=".4g"))
     record = {"epochs": epochs, "outcomes": rows, "provenance": provenance(torch.device("cpu"))}
     (options.out / "stage_cost_digits.json").write_text(json.dumps(record, indent=2) + "\n")
-    for name in ("outputs", "changes", "turnpike"):
-        getattr(plot, name)(profiles).savefig(options.out / f"{name}.png", dpi=160)
+    for name in ("depth_outputs", "depth_changes", "turnpike"):
+        getattr(plot, name)(profiles).savefig(
+            options.out / f"{name.removeprefix('depth_')}.png", dpi=160
+        )
 
 
 if __name__ == "__main__":

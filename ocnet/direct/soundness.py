@@ -191,9 +191,8 @@ def lost(
             (once,) = torch.autograd.grad(values.sum(), at)
         size = once.abs() + twice[:, row].abs()
         # Where the true derivative is zero, the two are different roundings of it.
-        rounding = (
-            1e-11 * size.amax(-1, keepdim=True) + 1e-14 * (1 + values.detach().abs())[:, None]
-        )
+        known = [z.detach().abs().nan_to_num(0.0, 0.0, 0.0) for z in (size, values)]
+        rounding = 1e-11 * known[0].amax(-1, keepdim=True) + 1e-14 * (1 + known[1])[:, None]
         wrong = (
             ~((twice[:, row] - once).abs() <= 1e-5 * size + rounding)
             & once.isfinite()

@@ -180,7 +180,11 @@ def test_measurement_does_not_depend_on_the_memory(generator: torch.Generator) -
         (lambda: Res3(1), ValueError, "n_layers >= 2, but got n_layers=1"),
         (lambda: Res3(10, math.inf), ValueError, "beta=inf"),
         (lambda: Res3(10, d=0), ValueError, "d >= 1, but got d=0"),
-        (lambda: measure(Res3(10), [math.nan], repeats=2), ValueError, "finite, but got nan"),
+        (
+            lambda: measure(Res3(10), [math.nan], repeats=2),
+            ValueError,
+            "betas < inf, but got betas=nan",
+        ),
         (lambda: measure(Res3(10), [0.5], repeats=0), ValueError, "repeats=0"),
     ],
 )
