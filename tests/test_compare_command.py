@@ -18,15 +18,15 @@ pytestmark = pytest.mark.usefixtures("without_shape_checks")
 OWN = '''
 from pathlib import Path
 import torch
-from ocnet import Problem, Sample
+from ocnet import Sample, SupervisedProblem
 
 with (Path(__file__).parent / "count").open("a") as file:
     file.write("x")
 
-class Scalar(Problem):
+class Scalar(SupervisedProblem):
     """`x' = u - x`, from 1; from other states where it is drawn."""
     state_shape = control_shape = (1,)
-    n_steps = 8
+    depth = 8
 
     def __init__(self, spread: float = 0.0):
         super().__init__()
