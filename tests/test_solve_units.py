@@ -1,12 +1,15 @@
 """`solve` in other units: those of states, controls, rows and time must not matter."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from ocnet import Euler, PiecewiseConstant, Problem, RK4, Sample, solve
+from ocnet.direct.compiled import Kernel
+from problems.constrained import BoundedVanDerPol
 
 
 class Bryson(Problem):
@@ -204,3 +207,19 @@ def test_what_is_small_is_solved_as_exactly(size: float) -> None:
     assert float(solution.cost) / size**2 == pytest.approx(float(one.cost), rel=1e-6)
     assert float(one.cost) == pytest.approx(math.tanh(1.0), rel=5e-3)
     torch.testing.assert_close(solution.u / size, one.u, atol=1e-5, rtol=0)
+
+
+def test_what_needs_no_units_pays_nothing_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Next to the iteration there are two linearisations: at the start and at the answer."""
+    # Machine code that is new to the process is compared with torch: that is not counted.
+    solve(BoundedVanDerPol(), solver=RK4(100), compile=True)
+    derivatives, calls = Kernel.derivatives, []
+
+    def counted(*args: Any) -> Any:
+        calls.append(args)
+        return derivatives(*args)
+
+    monkeypatch.setattr(Kernel, "derivatives", counted)
+    solution = solve(BoundedVanDerPol(), solver=RK4(100), compile=True)
+    assert solution.status == "converged", solution.reason
+    assert len(calls) == 2

@@ -14,10 +14,9 @@ from .optimality import violations
 from .restoration import better, finite, relaxed, tightened
 from .riccati import Sweep
 from .settings import check_integer, check_tolerance
-from .sizes import by_size, in_own_units, in_units
+from .sizes import by_size, in_own_units, in_units, most_ratio
 from .start import again_from, COLD, WARM, with_multipliers
 from .transcription import inside, Transcription
-from .units import Units
 
 
 STRETCHES = 4.0, 12.0, 1.0
@@ -134,12 +133,19 @@ class InteriorPoint(Method):
         nlp.room = min(tolerance, ROOM if start.z.dtype == torch.float64 else 1e2 * ROOM)
         budget = torch.full_like(nlp.scale, self.max_iterations, dtype=torch.int64)
         out = self.in_suggested_units(nlp, start, mu, budget)
-        finer, ratio = by_size(nlp, out.it)
-        coarse = (ratio > COARSE) & (out.code == Code.CONVERGED.value) & (self.left(out) > 0)
+        lin = linearise(nlp, out.it)
+        out = out._replace(lin=lin)
+        coarse = (out.code == Code.CONVERGED.value) & (self.left(out) > 0)
+        coarse &= most_ratio(nlp, out.it, lin) > COARSE
         at = coarse.nonzero()[:, 0]
         if len(at) == 0:
             return out
-        part, before, ratio = finer.take(at), out.take(at), ratio[at]
+        finer, ratio = by_size(nlp.take(at), out.it.take(at))
+        too = (ratio > COARSE).nonzero()[:, 0]
+        if len(too) == 0:
+            return out
+        at, part, ratio = at[too], finer.take(too), ratio[too]
+        before = out.take(at)
         start = again_from(part, before.it, ratio)
         again = self.in_suggested_units(part, start, WARM, self.left(before)).after(before)
         return replaced(out, at, again._replace(it=again.it.weighed(1 / ratio)))
@@ -155,7 +161,9 @@ class InteriorPoint(Method):
             mu: The barrier parameter to start with.
             budget: How many iterations each instance may take, shape `(batch,)`.
         """
-        units = Units.ones(nlp) if nlp.sizes is None else nlp.sizes
+        units = nlp.sizes
+        if units is None or units.are_ones():
+            return self.attempts(nlp, start, mu, budget)
         inner = nlp.in_units(units)
         out = self.attempts(inner, in_units(nlp, units, start), mu, budget)
         return out._replace(it=in_own_units(nlp, units, out.it))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .iterate import Iterate
+from .iterate import Iterate, Linearisation
 from .transcription import Transcription
 
 
@@ -31,12 +31,19 @@ class Outcome(NamedTuple):
         code: The value of a `Code`, shape `(batch,)`.
         iterations: After how many iterations.
         minimum: Whether the second-order condition holds.
+        lin: The linearisation at the variables, where the method knows it.
     """
 
     it: Iterate
     code: Tensor
     iterations: Tensor
     minimum: Tensor
+    lin: Linearisation | None = None
+
+    @property
+    def ending(self) -> tuple[Tensor, Tensor, Tensor]:
+        """All but the variables, each of shape `(batch,)`."""
+        return self.code, self.iterations, self.minimum
 
     def after(self, before: "Outcome") -> "Outcome":
         """This outcome with the iterations counted that led to where it started."""
@@ -44,13 +51,16 @@ class Outcome(NamedTuple):
 
     def take(self, at: Tensor) -> "Outcome":
         """Those of some of the instances."""
-        return Outcome(self.it.take(at), *(value[at] for value in self[1:]))
+        code, iterations, minimum = (value[at] for value in self.ending)
+        return Outcome(self.it.take(at), code, iterations, minimum)
 
 
 def replaced(out: Outcome, at: Tensor, part: Outcome) -> Outcome:
     """The outcome with that of some of the instances replaced."""
     it = Iterate(*(a.index_copy(1, at, b) for a, b in zip(out.it, part.it, strict=True)))
-    return Outcome(it, *(a.index_copy(0, at, b) for a, b in zip(out[1:], part[1:], strict=True)))
+    endings = zip(out.ending, part.ending, strict=True)
+    code, iterations, minimum = (a.index_copy(0, at, b) for a, b in endings)
+    return Outcome(it, code, iterations, minimum)
 
 
 class Method(abc.ABC):

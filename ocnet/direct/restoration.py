@@ -99,8 +99,7 @@ def better(nlp: Transcription, before: Outcome, again: Outcome) -> Outcome:
         a, b = (torch.nan_to_num(v, nan=torch.inf, posinf=torch.inf) for v in (a, b))
         worse |= equal & (b > a)
         equal &= a == b
-    chosen = Outcome(
-        before.it.where(worse, again.it),
-        *(torch.where(worse, a, b) for a, b in zip(before[1:], again[1:], strict=True)),
+    code, _, minimum = (
+        torch.where(worse, a, b) for a, b in zip(before.ending, again.ending, strict=True)
     )
-    return chosen._replace(iterations=again.iterations)
+    return Outcome(before.it.where(worse, again.it), code, again.iterations, minimum)

@@ -62,16 +62,23 @@ def cost_scale(nlp: Transcription, lin: Linearisation, units: Tensor) -> Tensor:
         lin: The linearisation.
         units: Those of the variables `w`, shape `(batch, d)`.
     """
+    second = units[:, None] * units[:, :, None]
     w = nlp.points.h * nlp.n
-    first, second = units[:, None], units[:, None] * units[:, :, None]
-    parts = (
-        first * lin.along.jacobians[1] * nlp.n / w, second * lin.along.hessian * nlp.n / w,
-        first * lin.end.jacobians[0], second * lin.end.hessian,
-    )  # fmt: skip
-    sizes = [v.abs().flatten(2).amax(2).amax(0) for v in parts]
-    size = torch.stack(sizes).amax(0)
+    parts = second * lin.along.hessian * nlp.n / w, second * lin.end.hessian
+    size = torch.maximum(slopes(nlp, lin, units), of_parts(*parts))
     size = torch.where(size.isfinite() & (size > 0), size, 1.0)
     return (1 / size).clamp(1e-10, 1e10)
+
+
+def slopes(nlp: Transcription, lin: Linearisation, units: Tensor) -> Tensor:
+    """The largest first derivative of the cost, per unit of time, shape `(batch,)`."""
+    first, w = units[:, None], nlp.points.h * nlp.n
+    return of_parts(first * lin.along.jacobians[1] * nlp.n / w, first * lin.end.jacobians[0])
+
+
+def of_parts(*parts: Tensor) -> Tensor:
+    """The largest absolute entry of each instance."""
+    return torch.stack([v.abs().flatten(2).amax(2).amax(0) for v in parts]).amax(0)
 
 
 def by_size(nlp: Transcription, it: Iterate) -> tuple[Transcription, Tensor]:
@@ -80,12 +87,26 @@ def by_size(nlp: Transcription, it: Iterate) -> tuple[Transcription, Tensor]:
     part.scale = torch.ones_like(nlp.scale)
     it = Iterate.without_multipliers(nlp, it.z, it.u)
     lin = linearise(part, it)
-    units = Units.ones(nlp) if nlp.sizes is None else nlp.sizes
-    most = torch.maximum(torch.cat([it.z[:-1], it.u], -1).abs().amax(0), it.end[0].abs())
-    w = torch.maximum(most, units.w * FLOOR)
+    w = of_answer(nlp, it)
     part.sizes = of_rows(powers_of_two(w), lin)
     part.scale = cost_scale(nlp, lin, w)
     return part, part.scale / nlp.scale
+
+
+def most_ratio(nlp: Transcription, it: Iterate, lin: Linearisation) -> Tensor:
+    """What the ratio of `by_size` is at most, from the cost's first derivatives alone.
+
+    It takes no further linearisation, and is infinite where they tell nothing.
+    """
+    size = slopes(nlp, lin, of_answer(nlp, it))
+    return 1 / (size * nlp.scale).nan_to_num(nan=0.0, posinf=0.0)
+
+
+def of_answer(nlp: Transcription, it: Iterate) -> Tensor:
+    """How large the variables of an answer are, shape `(batch, nz + nu)`."""
+    units = Units.ones(nlp) if nlp.sizes is None else nlp.sizes
+    most = torch.maximum(torch.cat([it.z[:-1], it.u], -1).abs().amax(0), it.end[0].abs())
+    return torch.maximum(most, units.w * FLOOR)
 
 
 def powers_of_two(size: Tensor) -> Tensor:
@@ -115,6 +136,8 @@ def sizes(nlp: Transcription, it: Iterate, lin: Linearisation) -> Tensor:
     u = torch.where(bounds > 0, bounds, it.u.abs().median(0).values)
     size = torch.cat([x, theta, u], -1)
     # Small sizes that nothing given tells of are not believed: weak couplings make them, too.
+    if bool((size > 0).all()):
+        return size
     return torch.where(size > 0, size, moving(nlp, size, lin).clamp(min=1))
 
 

@@ -214,7 +214,7 @@ def assembled(
     it, shape, problem = outcome.it, nlp.shape, nlp.problem
     tolerance = accuracy(method, it.z.dtype)
     with torch.no_grad():
-        lin = linearise(nlp, it)
+        lin = linearise(nlp, it) if outcome.lin is None else outcome.lin
         began = time.perf_counter()
         words = describe(nlp, outcome, lin, tolerance)
         words = checked_again(nlp, solver, outcome, lin, words, tolerance)

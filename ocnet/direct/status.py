@@ -59,7 +59,7 @@ def without_effect(nlp: Transcription, lin: Linearisation, i: int) -> list[str]:
 
 def residuals_in_units(nlp: Transcription, it: Iterate, lin: Linearisation) -> Tensor:
     """The residuals' error in the units that the problem was solved in, shape `(batch,)`."""
-    if nlp.sizes is None or bool(torch.stack([(v == 1).all() for v in nlp.sizes]).all()):
+    if nlp.sizes is None or nlp.sizes.are_ones():
         return residuals(nlp, it, lin).error
     part, it = nlp.in_units(nlp.sizes), in_units(nlp, nlp.sizes, it)
     return residuals(part, it, linearise(part, it)).error

@@ -35,6 +35,10 @@ class Units(NamedTuple):
         rows = nlp.nz + nlp.nu, nlp.along.rows, nlp.n_psi, nlp.end.rows
         return cls(*(nlp.x0.new_ones(len(nlp.x0), size) for size in rows))
 
+    def are_ones(self) -> bool:
+        """Whether they are the user's own for all instances."""
+        return all(bool((value == 1).all()) for value in self)
+
     def take(self, index: Tensor) -> "Units":
         """Those of some of the instances."""
         return type(self)(*(value[index] for value in self))
