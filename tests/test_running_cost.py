@@ -121,6 +121,18 @@ def test_observed_and_plain_costs_add_and_scale(solver: Solver) -> None:
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize("gradient", ["backprop", "checkpoint", "costate", "reversible"])
+def test_a_cost_that_needs_its_target_observes_with_it(gradient: Any) -> None:
+    """The reversible scheme steps in both directions; only the one ahead has a cost."""
+
+    class Strict(Observed):
+        def observe(self, node: Node, target: Tensor | None) -> Tensor | None:
+            assert target is not None
+            return super().observe(node, target)
+
+    cost_and_gradients(Strict(), Euler(7, gradient=gradient))
+
+
 def test_every_node_knows_its_step() -> None:
     seen = []
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -76,10 +77,24 @@ def with_finding(reason: str, found: list[Finding]) -> str:
     return f"{reason}; {str(found[0]).removesuffix('.')}" if found else reason
 
 
-def functions(
-    nlp: Transcription, it: Iterate, i: int, ks: list[int]
-) -> list[tuple[Callable[[Tensor], Tensor], Tensor, list[int], bool]]:
-    """The values of steps, and those of the end: function, points, steps, whether along the path.
+class Part(NamedTuple):
+    """The values of some steps, or of the end, as a function of the variables.
+
+    Attributes:
+        function: From the variables of points to all values.
+        w: The points.
+        ks: The numbers of their steps.
+        along: Whether they lie along the path, not at its end.
+    """
+
+    function: Callable[[Tensor], Tensor]
+    w: Tensor
+    ks: list[int]
+    along: bool
+
+
+def functions(nlp: Transcription, it: Iterate, i: int, ks: list[int]) -> list[Part]:
+    """The values of steps, and those of the end.
 
     Arguments:
         nlp: The discretised problem.
@@ -102,20 +117,20 @@ def functions(
 
     w = torch.cat([it.z[ks, i], it.u[ks, i]], -1).detach()
     end = torch.cat([it.z[-1:, i], it.u[-1:, i]], -1).detach()
-    return [(stages, w, ks, True), (ends, end, [nlp.n], False)]
+    return [Part(stages, w, ks, True), Part(ends, end, [nlp.n], False)]
 
 
 def wrong_derivatives(nlp: Transcription, it: Iterate, i: int) -> list[Finding]:
     """The functions whose derivatives do not fit, at a few steps of an instance and at its end."""
     ks = sorted({k * (nlp.n - 1) // (NODES - 1) for k in range(NODES)})
     of_steps, of_end = functions(nlp, it, i, ks)
-    if not bool(of_steps[1].isfinite().all() & of_end[1].isfinite().all()):
+    if not bool(of_steps.w.isfinite().all() & of_end.w.isfinite().all()):
         return []
-    found = named(nlp, *of_steps)
+    found = named(nlp, of_steps)
     # The cost of a step reads the states that the dynamics lead to within it.
     if any(finding.function.startswith("dynamics") for finding in found):
         found = [finding for finding in found if finding.function.startswith("dynamics")]
-    return found + lost(nlp, *of_steps) + named(nlp, *of_end) + lost(nlp, *of_end)
+    return found + lost(nlp, of_steps) + named(nlp, of_end) + lost(nlp, of_end)
 
 
 def infinite(along: list[Evaluation]) -> list[Finding]:
@@ -166,18 +181,9 @@ def reach(nlp: Transcription, w: Tensor) -> Tensor:
     return far
 
 
-def lost(
-    nlp: Transcription, function: Callable[[Tensor], Tensor], w: Tensor, ks: list[int], along: bool
-) -> list[Finding]:
-    """The functions whose derivative is lost where it is differentiated again, as the method does.
-
-    Arguments:
-        nlp: The discretised problem.
-        function: From the variables of points to all values.
-        w: The points.
-        ks: The numbers of their steps.
-        along: Whether they lie along the path, not at its end.
-    """
+def lost(nlp: Transcription, part: Part) -> list[Finding]:
+    """The functions whose derivative is lost where it is differentiated again, as the method does."""
+    function, w, ks, along = part
     if nlp.kernel is not None:
         return []
     ones = torch.ones_like(function(w))
@@ -210,18 +216,9 @@ def lost(
     return []
 
 
-def named(
-    nlp: Transcription, function: Callable[[Tensor], Tensor], w: Tensor, ks: list[int], along: bool
-) -> list[Finding]:
-    """The findings that the mismatches of a step's or the end's functions amount to.
-
-    Arguments:
-        nlp: The discretised problem.
-        function: From the variables of points to all values.
-        w: The points.
-        ks: The numbers of their steps.
-        along: Whether they lie along the path, not at its end.
-    """
+def named(nlp: Transcription, part: Part) -> list[Finding]:
+    """The findings that the mismatches of a step's or the end's functions amount to."""
+    function, w, ks, along = part
     far = reach(nlp, w)
     try:
         found = mismatches(function, w, far)

@@ -53,7 +53,6 @@ class Penalised(SupervisedProblem):
 
     t0: float
     t1: float
-    n_steps: int
 
     def __init__(self, inner: Problem, weight: float):
         super().__init__()

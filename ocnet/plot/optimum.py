@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -33,10 +34,8 @@ def solution(found: Solution, instance: int = 0) -> Figure:
     figure = Figure(figsize=(9, 5.6), layout="constrained")
 
     ax = axes(figure, (2, 2, 1))
-    for i in range(min(SHOWN, x.shape[1])):
-        ax.plot(t, x[:, i], label=rf"$x_{{{i + 1}}}$", lw=1.6, **look(i))
+    draw_components(ax, t, x, "x")
     ax.set_ylabel("state $x$")
-    ax.legend(frameon=False, ncols=SHOWN, fontsize=9)
 
     ax = axes(figure, (2, 2, 2))
     for i in range(min(SHOWN, u.shape[1])):
@@ -50,10 +49,8 @@ def solution(found: Solution, instance: int = 0) -> Figure:
         ax.legend(frameon=False, ncols=SHOWN, fontsize=9)
 
     ax = axes(figure, (2, 2, 3))
-    for i in range(min(SHOWN, p.shape[1])):
-        ax.plot(t, p[:, i], label=rf"$p_{{{i + 1}}}$", lw=1.6, **look(i))
+    draw_components(ax, t, p, "p")
     ax.set_ylabel("costate $p$")
-    ax.legend(frameon=False, ncols=SHOWN, fontsize=9)
 
     ax = axes(figure, (2, 2, 4))
     ax.plot((t[1:] + t[:-1]) / 2, H, lw=1.6, **look(0))
@@ -66,6 +63,20 @@ def solution(found: Solution, instance: int = 0) -> Figure:
     for ax in figure.axes[2:]:
         ax.set_xlabel("time $t$")
     return figure
+
+
+def draw_components(ax: Axes, t: Tensor, z: Tensor, letter: str) -> None:
+    """Draws the first components of a vector over time, with a legend.
+
+    Arguments:
+        ax: Where to draw.
+        t: The times, shape `(time,)`.
+        z: The vectors, shape `(time, size)`.
+        letter: What the vector is called.
+    """
+    for i in range(min(SHOWN, z.shape[1])):
+        ax.plot(t, z[:, i], label=rf"${letter}_{{{i + 1}}}$", lw=1.6, **look(i))
+    ax.legend(frameon=False, ncols=SHOWN, fontsize=9)
 
 
 def unwrapped(angle: Tensor) -> Tensor:

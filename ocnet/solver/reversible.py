@@ -31,7 +31,7 @@ from ..control import Control, Feedback, Layers, OpenLoop
 from ..control.base import as_times, Law
 from ..problem import Problem
 from ..trajectory import Trajectory
-from ..types import Cost, State
+from ..types import ControlValue, Cost, State
 from .base import check_control_value, check_running_cost, Grid, project, segments, Watch
 from .first_look import first_look
 from .recompute import frozen, once_differentiable, random_state, refuse_random, tracking
@@ -111,9 +111,10 @@ class Scheme(NamedTuple):
 
     def increment(
         self, k: int, h: float, stages: Sequence[Stage], x: State, running: RunningCost | None
-    ) -> Tensor:
-        """`Psi_h(t, x)` of the `k`-th step, whose nodes are added to `running`."""
-        return h * slope(self.problem, self.tableau, k, h, stages, x, running)[1]
+    ) -> tuple[list[ControlValue], Tensor]:
+        """The controls and `Psi_h(t, x)` of the `k`-th step, whose nodes are added to `running`."""
+        us, v = slope(self.problem, self.tableau, k, h, stages, x, running)
+        return us, h * v
 
     def looking(
         self, stages: Sequence[Stage], states: Sequence[State], known: Sequence[Tensor]
@@ -233,9 +234,9 @@ class Reversible(torch.autograd.Function):
             watch = is_kept and k == scheme.steps[0]
             own = [z, *(u for u in us if u is not None)]
             with scheme.looking(stages, own, tensors) if watch else nullcontext():
-                ahead = scheme.increment(k, scheme.h[k], stages[:m], z, running)
+                _, ahead = scheme.increment(k, scheme.h[k], stages[:m], z, running)
             y = torch.lerp(z, y, scheme.coupling) + ahead
-            z = z - scheme.increment(k, -scheme.h[k], stages[m:], y, None)
+            z = z - scheme.increment(k, -scheme.h[k], stages[m:], y, None)[1]
             if scheme.watch is not None:
                 scheme.watch(k + 1, y)
             cost = cost + running.total()
@@ -316,15 +317,14 @@ class WayBack:
             x = x.detach().requires_grad_()
             us = [value[k].detach().requires_grad_() for value in self.values[own]]
             stages = [c.stage(k, *us[i : i + 1]) for i, c in enumerate(scheme.columns[own])]
-            # The increment backwards has no running cost: without a target, none is observed.
-            running = RunningCost(scheme.problem, None if grad_cost is None else scheme.target)
-            psi = scheme.increment(k, h, stages, x, running)
+            running = None if grad_cost is None else RunningCost(scheme.problem, scheme.target)
+            values, psi = scheme.increment(k, h, stages, x, running)
             outputs, weights = [psi], [grad]
-            if grad_cost is not None and not running.is_zero:
+            if grad_cost is not None and running is not None and not running.is_zero:
                 cost = torch.as_tensor(running.total())
                 outputs.append(cost.expand_as(grad_cost))
                 weights.append(grad_cost)
-        layers = [u for node in running.nodes if isinstance(u := node.u, nn.Module)]
+        layers = [u for u in values if isinstance(u, nn.Module)]
         parameters = self.used_by(layers) if layers else self.parameters
         found = [(z, w) for z, w in zip(outputs, weights, strict=True) if z.requires_grad]
         grads = torch.autograd.grad(

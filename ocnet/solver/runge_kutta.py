@@ -217,8 +217,8 @@ class ExplicitRungeKutta(Solver):
                 running.add(step.k, h, time, t, x, u)
             return u, project(problem, step.projection, t, x, u)
 
-        u, v = slope(problem, self.tableau, step.k, h, step.stages, x, running)
-        return u, moved(x, v, h)
+        us, v = slope(problem, self.tableau, step.k, h, step.stages, x, running)
+        return us[0], moved(x, v, h)
 
 
 class Euler(ExplicitRungeKutta):

@@ -1,6 +1,7 @@
 """The running cost: the integral of the stage cost, in every solver and every gradient mode."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -53,7 +54,7 @@ class RunningCost:
         """
         node = Node(k, weight, time, t, x, u)
         if self.observed and not self.is_zero:
-            with self.blaming(x):
+            with self.blaming():
                 y = [cost.observe(node, self.target) for _, cost in self.observed]
             node = node._replace(y=y)
         self.nodes.append(node)
@@ -62,16 +63,15 @@ class RunningCost:
         """`sum_i w_i l(t_i, x_i, u_i)` over the nodes that were added, shape `(*batch,)`."""
         if self.is_zero:
             return 0.0
-        x = self.nodes[0].x
-        with self.blaming(x):
-            total = x.new_zeros(())
+        total = self.nodes[0].x.new_zeros(())
+        with self.blaming():
             if self.plain is not None:
                 for _, weight, _, t, x, u, _ in self.nodes:
                     cost = as_cost(self.plain(t, x, u, self.target), x)
                     total = total.add(cost, alpha=weight)
             for i, (factor, cost) in enumerate(self.observed):
                 nodes = [node._replace(y=node.y[i]) for node in self.nodes]
-                total = total + factor * as_cost(cost.total(nodes, self.target), x)
+                total = total + factor * as_cost(cost.total(nodes, self.target), nodes[0].x)
         return total
 
     def rate(self, k: int | None, t: Time, x: State, u: ControlValue) -> Cost:
@@ -81,7 +81,7 @@ class RunningCost:
             k: The index of the control's interval; None if it is not known.
             t, x, u: Where it is asked for.
         """
-        with self.blaming(x):
+        with self.blaming():
             rate = None if self.plain is None else as_cost(self.plain(t, x, u, self.target), x)
             for factor, cost in self.observed:
                 more = factor * as_cost(cost.rate(k, t, x, u, self.target), x)
@@ -109,7 +109,7 @@ class RunningCost:
             u: The control values, shape `(step, ...)`.
         """
         total = x.new_zeros(())
-        with self.blaming(x):
+        with self.blaming():
             if self.plain is not None:
                 plain = self.plain
                 l = torch.vmap(lambda t, x, u: as_cost(plain(t, x, u, self.target), x))
@@ -125,7 +125,7 @@ class RunningCost:
                 total = total + factor * as_cost(cost.total(nodes, self.target), x)
         return total
 
-    def blaming(self, x: State) -> Any:
+    def blaming(self) -> AbstractContextManager[None]:
         """The context in which an error names the user's line."""
         return blamed(called(self.problem, "stage_cost"))
 

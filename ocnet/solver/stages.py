@@ -27,8 +27,8 @@ def slope(
     stages: Sequence[Stage],
     x: State,
     running: RunningCost | None,
-) -> tuple[ControlValue, State]:
-    """The control at the first stage and `sum_i b_i k_i`, by which `x` moves; adds the nodes.
+) -> tuple[list[ControlValue], State]:
+    """The controls at the stages and `sum_i b_i k_i`, by which `x` moves; adds the nodes.
 
     Arguments:
         problem: The problem.
@@ -50,4 +50,4 @@ def slope(
         return vector_field(problem, t, x_i, u, x.shape)
 
     v = increment(tableau, h, x, f)
-    return values[0], v
+    return values, v

@@ -89,7 +89,8 @@ class Worker:
 
     def end(self) -> None:
         """Ends the process."""
-        self.process.stdin and self.process.stdin.close()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
         self.process.wait()
 
 
