@@ -9,7 +9,7 @@ from torch.func import functional_call
 
 from ..problem import Problem
 from ..solver import Tableau
-from ..solver.tableau import increment, moved
+from ..solver.tableau import moved, stage_state, weighted
 from .check import own_value
 
 
@@ -97,21 +97,17 @@ class Points:
         problem, batch = self.problem, z.shape[:-1]
         x, (h, t) = z[..., : self.nx], self.stretched(z, s)
         v = u.reshape(*batch, *self.problem.control_shape)  # pyright: ignore
-        b, c = self.tableau.b, self.tableau.c
-        costs, rows = [x.new_zeros(*batch, 1)], []
-
-        def f(i: int, x_i: Tensor) -> Tensor:
-            x_i, t_i = x_i.reshape(*batch, *problem.state_shape), t if batch else t + c[i] * h
-            slope = problem.dynamics(t_i, x_i, v).reshape(x.shape)
+        slopes, cost, g = [], x.new_zeros(*batch, 1), None
+        for i, (b, c) in enumerate(zip(self.tableau.b, self.tableau.c, strict=True)):
+            x_i = stage_state(self.tableau, i, h, x, slopes)
+            x_i, t_i = x_i.reshape(*batch, *problem.state_shape), t if batch else t + c * h
+            slopes.append(problem.dynamics(t_i, x_i, v).reshape(x.shape))
             if problem.has_stage_cost:
                 l = problem.stage_cost(t_i, x_i, v, target)
-                costs.append(costs[-1] + (b[i] * h) * l.expand(batch).unsqueeze(-1))
-            if i == 0:
-                rows.append(problem.path_constraint(t_i, x_i, v))
-            return slope
-
-        x = moved(x, increment(self.tableau, h, x, f), h)
-        return x, costs[-1], rows[0]
+                cost = cost + (b * h) * l.expand(batch).unsqueeze(-1)
+            g = problem.path_constraint(t_i, x_i, v) if g is None else g
+        assert g is not None, "a tableau has a first stage"
+        return moved(x, weighted(self.tableau.b, slopes), h), cost, g
 
     def stretched(self, z: Tensor, s: Tensor) -> tuple[float | Tensor, Tensor]:
         """The width of a step and the time, where the horizon is stretched as `z` says."""

@@ -182,7 +182,7 @@ def reach(nlp: Transcription, w: Tensor) -> Tensor:
 
 
 def lost(nlp: Transcription, part: Part) -> list[Finding]:
-    """The functions whose derivative is lost where it is differentiated again, as the method does."""
+    """The functions whose derivative is lost where it is differentiated again, as `solve` does."""
     function, w, ks, along = part
     if nlp.kernel is not None:
         return []

@@ -8,7 +8,7 @@ from ..problem import Problem
 from ..types import ControlValue, State, Time
 from .base import vector_field
 from .running_cost import RunningCost
-from .tableau import increment, Tableau
+from .tableau import stage_state, Tableau, weighted
 
 
 class Stage(NamedTuple):
@@ -39,15 +39,12 @@ def slope(
         x: The state that it starts from.
         running: Where to add the nodes of the running cost; None if that is not asked for.
     """
-    values = []
-
-    def f(i: int, x_i: State) -> State:
-        time, t, law = stages[i]
+    values, slopes = [], []
+    for i, ((time, t, law), b) in enumerate(zip(stages, tableau.b, strict=True)):
+        x_i = stage_state(tableau, i, h, x, slopes)
         u = law(x_i)
         values.append(u)
         if running is not None:
-            running.add(k, h * tableau.b[i], time, t, x_i, u)
-        return vector_field(problem, t, x_i, u, x.shape)
-
-    v = increment(tableau, h, x, f)
-    return values, v
+            running.add(k, h * b, time, t, x_i, u)
+        slopes.append(vector_field(problem, t, x_i, u, x.shape))
+    return values, weighted(tableau.b, slopes)

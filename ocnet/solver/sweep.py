@@ -10,7 +10,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten, TreeSpec
 
 from .linearisation import LinearisedDynamics
-from .tableau import increment, moved, Tableau, weighted
+from .tableau import moved, stage_state, Tableau, weighted
 
 
 Stages = Sequence[Sequence[Tensor]]
@@ -40,14 +40,14 @@ def advance(
     X, residuals = ([[] for _ in values] for _ in range(2))
     steps = [by_step(of_stage) for of_stage in values]
     for k, h_k in enumerate(each(h)):
-
-        def f(i: int, X_i: Tensor, k: int = k) -> Tensor:
-            slope, residual = linear.state(X_i, *[value[k] for value in steps[i]])
+        slopes = []
+        for i, of_stage in enumerate(steps):
+            X_i = stage_state(tableau, i, h_k, x, slopes)
+            f, residual = linear.state(X_i, *[value[k] for value in of_stage])
             X[i].append(X_i)
             residuals[i].append(residual)
-            return slope
-
-        x = moved(x, increment(tableau, h_k, x, f), h_k)
+            slopes.append(f)
+        x = moved(x, weighted(tableau.b, slopes), h_k)
     stacked = [[torch.stack(r) for r in zip(*of_stage, strict=True)] for of_stage in residuals]
     return x, [torch.stack(X_i) for X_i in X], stacked
 

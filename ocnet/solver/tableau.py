@@ -1,6 +1,6 @@
 """The coefficients of explicit Runge-Kutta methods."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -81,21 +81,21 @@ def moved(x: Tensor, v: Tensor, h: float | Tensor) -> Tensor:
     return x.add(v, alpha=h) if isinstance(h, (int, float)) else x + h * v
 
 
-def increment(
-    tableau: Tableau, h: float | Tensor, x: Tensor, f: Callable[[int, Tensor], Tensor]
+def stage_state(
+    tableau: Tableau, i: int, h: float | Tensor, x: Tensor, slopes: Sequence[Tensor]
 ) -> Tensor:
-    """`sum_i b_i k_i` with `k_i = f(i, x + h sum_j a_ij k_j)`; one step goes to `x + h` times it.
+    """`X_i = x + h sum_{j<i} a_ij k_j`, the state of stage `i`.
+
+    After the last stage, the step goes to `x + h sum_i b_i k_i`: see `moved` and `weighted`.
 
     Arguments:
         tableau: The method.
+        i: The stage.
         h: The width of the step, a number or a tensor that broadcasts with the state.
         x: The state that it starts from.
-        f: The slope of stage `i` at a state.
+        slopes: The slopes `k_j` of the stages before.
     """
-    slopes: list[Tensor] = []
-    for i, a in enumerate(tableau.a):
-        slopes.append(f(i, moved(x, weighted(a, slopes), h) if slopes else x))
-    return weighted(tableau.b, slopes)
+    return moved(x, weighted(tableau.a[i], slopes), h) if slopes else x
 
 
 def weighted(weights: Sequence[float], slopes: Sequence[Tensor]) -> Tensor:
