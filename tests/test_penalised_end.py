@@ -5,7 +5,7 @@ import torch
 
 from ocnet import Euler
 from ocnet.direct.solving import single
-from ocnet.direct.transcription import Transcription
+from ocnet.direct.transcription.transcription import Transcription
 from problems.free_time import MinTime
 
 from .test_solve_constraints import AtLeast

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from ocnet import Problem, RK4, Sample
-from ocnet.direct.iterate import Iterate
-from ocnet.direct.restoration import tightened
-from ocnet.direct.transcription import Transcription
+from ocnet.direct.interior_point.restoration import tightened
+from ocnet.direct.transcription.iterate import Iterate
+from ocnet.direct.transcription.transcription import Transcription
 
 
 class Limits(Problem):

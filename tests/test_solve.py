@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ocnet import Euler, evaluate, Heun, Problem, RK4, Sample, TorchDiffEq
 from ocnet.direct import InteriorPoint, Solution, solve
-from ocnet.direct.riccati import riccati, Stages
+from ocnet.direct.interior_point.riccati import riccati, Stages
 from problems.constrained import BoundedVanDerPol, PendulumSwingUp
 from problems.double_integrator import BrysonDenham, double_integrator, MinEnergy
 from problems.free_time import MinTime, MoonLander, OrbitRaising

@@ -13,9 +13,9 @@ from ocnet.direct import InteriorPoint, solve
 from ocnet.direct.compiled import build, Kernel, kernel_of, Unsupported
 from ocnet.direct.compiled.expression import Graph, OPERATIONS
 from ocnet.direct.compiled.symbol import Symbol
-from ocnet.direct.iterate import Iterate, linearise
 from ocnet.direct.solving import single
-from ocnet.direct.transcription import Transcription
+from ocnet.direct.transcription.iterate import Iterate, linearise
+from ocnet.direct.transcription.transcription import Transcription
 from problems import constrained, double_integrator, free_time, linear_quadratic, nonlinear
 
 

@@ -5,12 +5,12 @@ import torch
 from torch import Tensor
 
 from ocnet import Euler, Problem, Sample
-from ocnet.direct.interior_point import InteriorPoint
-from ocnet.direct.iterate import Iterate, linearise
-from ocnet.direct.restoration import relaxed, tightened
+from ocnet.direct.interior_point.interior_point import InteriorPoint
+from ocnet.direct.interior_point.restoration import relaxed, tightened
 from ocnet.direct.solving import single
-from ocnet.direct.start import COLD
-from ocnet.direct.transcription import Transcription
+from ocnet.direct.transcription.iterate import Iterate, linearise
+from ocnet.direct.transcription.start import COLD
+from ocnet.direct.transcription.transcription import Transcription
 
 
 class Ride(Problem):

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from ocnet import Euler, ExplicitRungeKutta, Problem, RK4
-from ocnet.direct import InteriorPoint, scan, solve
-from ocnet.direct.newton import shifted
-from ocnet.direct.riccati import LQSolution, riccati, Stages, swept
+from ocnet.direct import InteriorPoint, solve
+from ocnet.direct.interior_point import scan
+from ocnet.direct.interior_point.newton import shifted
+from ocnet.direct.interior_point.riccati import LQSolution, riccati, Stages, swept
 from problems import constrained, double_integrator, free_time, linear_quadratic
 
 

@@ -12,15 +12,15 @@ from ..certificate.terms import extrapolated
 from ..control import Control, PiecewiseConstant
 from ..problem import Problem, Sample
 from ..solver import Euler, ExplicitRungeKutta, RK4
-from .check import own_value
-from .iterate import largest
-from .points import Points
-from .start import extended
-from .transcription import Transcription
+from .transcription.check import own_value
+from .transcription.iterate import largest
+from .transcription.points import Points
+from .transcription.start import extended
+from .transcription.transcription import Transcription
 
 
 if TYPE_CHECKING:
-    from .solution import Solution
+    from .answer.solution import Solution
 
 
 FINE_STEPS_APART = 400

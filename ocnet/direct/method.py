@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .iterate import Iterate, Linearisation
-from .transcription import Transcription
+from .transcription.iterate import Iterate, Linearisation
+from .transcription.transcription import Transcription
 
 
 class Code(Enum):

@@ -5,11 +5,11 @@ import math
 import torch
 from torch import Tensor
 
-from .iterate import linearise
+from .interior_point.restoration import better
 from .method import Code, Method, Outcome
-from .restoration import better
-from .start import COLD, cold, rolled_out, with_multipliers
-from .transcription import inside, Transcription
+from .transcription.iterate import linearise
+from .transcription.start import COLD, cold, rolled_out, with_multipliers
+from .transcription.transcription import inside, Transcription
 
 
 WAVES = 4

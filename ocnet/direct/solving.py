@@ -12,21 +12,21 @@ from ..problem import Batch, Problem
 from ..solver import ExplicitRungeKutta, RK4
 from ..supervised import default_steps
 from ..trajectory import Trajectory
-from .check import check_start
+from .answer.consistency import checked_again
+from .answer.implicit import needs_derivatives, with_derivatives
+from .answer.optimality import given_violations, hamiltonian, multipliers, optimality, violations
+from .answer.solution import as_control, Seconds, Solution
+from .answer.soundness import doubted
+from .answer.status import describe
+from .answer.undefined import FailedGradient
 from .compiled import Formulas, Kernel, kernel_of, traced, Unsupported
-from .consistency import checked_again
-from .implicit import needs_derivatives, with_derivatives
-from .interior_point import InteriorPoint
-from .iterate import Iterate, largest, linearise
+from .interior_point.interior_point import InteriorPoint
 from .method import accuracy, Code, Method, Outcome, replaced
 from .multistart import best_of, check_starts
-from .optimality import given_violations, hamiltonian, multipliers, optimality, violations
-from .solution import as_control, Seconds, Solution
-from .soundness import doubted
-from .start import COLD, cold, WARM, warm
-from .status import describe
-from .transcription import Transcription
-from .undefined import FailedGradient
+from .transcription.check import check_start
+from .transcription.iterate import Iterate, largest, linearise
+from .transcription.start import COLD, cold, WARM, warm
+from .transcription.transcription import Transcription
 
 
 @naming()

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from . import cache
+from ..compiled import cache
 from .formulas import Unsupported
 
 

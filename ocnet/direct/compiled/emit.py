@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import torch
 
-from .. import filter, interior_point, iterate, newton
-from ..transcription import Transcription
+from ..interior_point import filter, interior_point, newton
+from ..transcription import iterate
+from ..transcription.transcription import Transcription
 from .expression import Graph, OPERATIONS
 from .trace import FIXED, Formulas
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..iterate import Iterate
-from ..transcription import Derivatives, Transcription
+from ..transcription.iterate import Iterate
+from ..transcription.transcription import Derivatives, Transcription
 from .build import library
 from .emit import header, Source, written
 from .formulas import Unsupported

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..check import own_value
-from ..transcription import Transcription
-from ..units import Units
+from ..transcription.check import own_value
+from ..transcription.transcription import Transcription
+from ..transcription.units import Units
 from .expression import Graph
 from .formulas import Unsupported
 from .symbol import entries, Symbol

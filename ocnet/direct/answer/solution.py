@@ -13,18 +13,18 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..certificate import Certificate
-from ..checks import moving_the_start, refuse
-from ..control import PiecewiseConstant
-from ..problem import Batch, Problem
-from ..solver import Euler, ExplicitRungeKutta, Heun, RK4, RK38, Tableau
-from ..trajectory import Trajectory
-from ..types import Cost
+from ...certificate import Certificate
+from ...checks import moving_the_start, refuse
+from ...control import PiecewiseConstant
+from ...problem import Batch, Problem
+from ...solver import Euler, ExplicitRungeKutta, Heun, RK4, RK38, Tableau
+from ...trajectory import Trajectory
+from ...types import Cost
 from .optimality import Multipliers, Optimality
 
 
 if TYPE_CHECKING:
-    from .method import Method
+    from ..method import Method
 
 
 class Seconds(NamedTuple):
@@ -123,7 +123,7 @@ class Solution:
     @cached_property
     def certificate(self) -> Certificate:
         """The depth certificate: it solves the problem on other grids when first asked for."""
-        from .certificate import certify
+        from ..certificate import certify
 
         return certify(self)
 
@@ -134,13 +134,13 @@ class Solution:
         method: "Method | None" = None,
     ) -> "Solution":
         """Solves with other steps, or another problem like this one, starting from here."""
-        from .solving import solve
+        from ..solving import solve
 
         return solve(batch or self.batch, solver=solver or self.solver, method=method, start=self)
 
     def refine(self, times: int = 1) -> "Solution":
         """The solution on a grid twice as fine, `times` over, each from the one before."""
-        from .certificate import with_steps
+        from ..certificate import with_steps
 
         fine = self
         for _ in range(times):

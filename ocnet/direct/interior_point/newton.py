@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from .iterate import Iterate, Linearisation
+from ..transcription.iterate import Iterate, Linearisation
+from ..transcription.transcription import Transcription
 from .riccati import LQSolution, riccati, Stages, Sweep
-from .transcription import Transcription
 
 
 FIRST, LEAST, MOST = 1e-4, 1e-10, 1e12

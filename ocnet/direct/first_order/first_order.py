@@ -9,17 +9,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn, Tensor
 
-from ..control import PiecewiseConstant
-from ..learning import NonFiniteCost, training
-from ..problem import Problem, Sample
-from ..solver import Euler
-from .iterate import Iterate, largest, linearise, stationarity
-from .method import Code, Method, Outcome
-from .optimality import violations
-from .settings import check_integer, check_real, check_tolerance
+from ...control import PiecewiseConstant
+from ...learning import NonFiniteCost, training
+from ...problem import Problem, Sample
+from ...solver import Euler
+from ..answer.optimality import violations
+from ..method import Code, Method, Outcome
+from ..settings import check_integer, check_real, check_tolerance
+from ..transcription.iterate import Iterate, largest, linearise, stationarity
+from ..transcription.start import adjoint
+from ..transcription.transcription import Transcription
 from .single_shooting import outcome
-from .start import adjoint
-from .transcription import Transcription
 
 
 HUGE = 1e10

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .iterate import Iterate, largest, Linearisation, stationarity
-from .transcription import Transcription
+from ..transcription.iterate import Iterate, largest, Linearisation, stationarity
+from ..transcription.transcription import Transcription
 
 
 class Optimality(NamedTuple):

@@ -7,17 +7,17 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from ..checks.finding import named
-from ..control.base import constants
-from ..problem import Problem
-from ..solver import ExplicitRungeKutta
-from ..solver.running_cost import RunningCost
-from ..solver.stages import slope, Stage
-from .iterate import Iterate, largest, Linearisation
-from .method import Outcome
+from ...checks.finding import named
+from ...control.base import constants
+from ...problem import Problem
+from ...solver import ExplicitRungeKutta
+from ...solver.running_cost import RunningCost
+from ...solver.stages import slope, Stage
+from ..method import Outcome
+from ..transcription.iterate import Iterate, largest, Linearisation
+from ..transcription.points import Points
+from ..transcription.transcription import Transcription
 from .optimality import step_width
-from .points import Points
-from .transcription import Transcription
 
 
 class Values(NamedTuple):

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .iterate import Iterate, over
-from .transcription import Transcription
+from ..transcription.iterate import Iterate, over
+from ..transcription.transcription import Transcription
 
 
 GAMMA = 1e-5

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..problem import Batch
-from .iterate import Iterate, Linearisation, over
-from .newton import stages
-from .riccati import riccati, Stages
-from .transcription import Transcription
+from ...problem import Batch
+from ..interior_point.newton import stages
+from ..interior_point.riccati import riccati, Stages
+from ..transcription.iterate import Iterate, Linearisation, over
+from ..transcription.transcription import Transcription
 from .undefined import Failed, FailedGradient, Undefined
 
 

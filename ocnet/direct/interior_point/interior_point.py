@@ -6,17 +6,25 @@ from typing import get_args, NamedTuple
 import torch
 from torch import Tensor
 
+from ..answer.optimality import violations
+from ..method import accuracy, Code, Method, Outcome, replaced
+from ..settings import check_integer, check_tolerance
+from ..transcription.iterate import (
+    complementarity,
+    Iterate,
+    largest,
+    Linearisation,
+    linearise,
+    over,
+    residuals,
+)
+from ..transcription.sizes import by_size, in_own_units, in_units, most_ratio
+from ..transcription.start import again_from, COLD, WARM, with_multipliers
+from ..transcription.transcription import inside, Transcription
 from .filter import Filter, merit
-from .iterate import complementarity, Iterate, largest, Linearisation, linearise, over, residuals
-from .method import accuracy, Code, Method, Outcome, replaced
 from .newton import convexified, direction, is_minimum, MOST, stages
-from .optimality import violations
 from .restoration import better, finite, relaxed, tightened
 from .riccati import Sweep
-from .settings import check_integer, check_tolerance
-from .sizes import by_size, in_own_units, in_units, most_ratio
-from .start import again_from, COLD, WARM, with_multipliers
-from .transcription import inside, Transcription
 
 
 STRETCHES = 4.0, 12.0, 1.0

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..checks import (
+from ...checks import (
     Evaluation,
     Finding,
     first_bend,
@@ -18,11 +18,11 @@ from ..checks import (
     Point,
     written,
 )
-from ..checks.finding import FUNCTIONS
-from ..checks.nonsmooth import RECTIFIED
-from .iterate import Iterate
-from .method import Code, Outcome
-from .transcription import Transcription
+from ...checks.finding import FUNCTIONS
+from ...checks.nonsmooth import RECTIFIED
+from ..method import Code, Outcome
+from ..transcription.iterate import Iterate
+from ..transcription.transcription import Transcription
 
 
 NODES = 3

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..problem import Batch, check_state
+from ...problem import Batch, check_state
 from .check import own_value
 
 

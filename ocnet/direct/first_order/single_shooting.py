@@ -3,13 +3,20 @@
 import torch
 from torch import Tensor
 
-from .inequality import Inequalities
-from .iterate import complementarity, Iterate, largest, linearise, slacks, stationarity
-from .method import Code, Outcome
-from .newton import is_minimum
-from .optimality import violations
-from .start import adjoint
-from .transcription import Transcription
+from ..answer.optimality import violations
+from ..interior_point.newton import is_minimum
+from ..method import Code, Outcome
+from ..transcription.inequality import Inequalities
+from ..transcription.iterate import (
+    complementarity,
+    Iterate,
+    largest,
+    linearise,
+    slacks,
+    stationarity,
+)
+from ..transcription.start import adjoint
+from ..transcription.transcription import Transcription
 
 
 def check_fixed(nlp: Transcription, method: str) -> None:

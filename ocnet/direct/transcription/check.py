@@ -7,11 +7,11 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn, Tensor
 
-from .._arguments import check_kind
-from ..checks import misspelt, mixing_for_solve, moving_the_start, refuse
-from ..checks.finding import code_of, FUNCTIONS
-from ..problem import Batch, check_state, Problem
-from ..solver.running_cost import parts
+from ..._arguments import check_kind
+from ...checks import misspelt, mixing_for_solve, moving_the_start, refuse
+from ...checks.finding import code_of, FUNCTIONS
+from ...problem import Batch, check_state, Problem
+from ...solver.running_cost import parts
 
 
 def check_batch(batch: Batch) -> None:

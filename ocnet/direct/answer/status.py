@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor
 
-from .iterate import Iterate, largest, Linearisation, linearise, residuals
-from .method import Code, Outcome
+from ..interior_point.restoration import violation_norm
+from ..method import Code, Outcome
+from ..transcription.iterate import Iterate, largest, Linearisation, linearise, residuals
+from ..transcription.sizes import in_units
+from ..transcription.transcription import Transcription
 from .optimality import given_violations, step_width
-from .restoration import violation_norm
-from .sizes import in_units
-from .transcription import Transcription
 from .violated import worst_violation
 
 

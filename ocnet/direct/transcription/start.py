@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from ..control.base import OpenLoop
+from ...control.base import OpenLoop
+from ..answer.solution import Solution
 from .iterate import apply, Iterate, Linearisation, linearise, slacks, stationarity
 from .sizes import cost_scale, suggested
-from .solution import Solution
 from .transcription import inside, Transcription
 
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .iterate import Iterate
-from .method import Code, Method, Outcome, replaced
-from .settings import check_integer, check_real, check_tolerance
+from ..method import Code, Method, Outcome, replaced
+from ..settings import check_integer, check_real, check_tolerance
+from ..transcription.iterate import Iterate
+from ..transcription.transcription import Transcription
 from .single_shooting import check_fixed, outcome, rollout
-from .transcription import Transcription
 
 
 class SweepHistory:

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from .iterate import Iterate, Linearisation, linearise, slacks
-from .method import Code, Outcome
-from .optimality import violations
-from .start import COLD
-from .transcription import inside, Transcription
+from ..answer.optimality import violations
+from ..method import Code, Outcome
+from ..transcription.iterate import Iterate, Linearisation, linearise, slacks
+from ..transcription.start import COLD
+from ..transcription.transcription import inside, Transcription
 
 
 LITTLE = 1e-8

@@ -7,9 +7,9 @@ import torch
 from torch import nn, Tensor
 from torch.func import functional_call
 
-from ..problem import Problem
-from ..solver import Tableau
-from ..solver.tableau import moved, stage_state, weighted
+from ...problem import Problem
+from ...solver import Tableau
+from ...solver.tableau import moved, stage_state, weighted
 from .check import own_value
 
 

@@ -9,20 +9,20 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from ..control.base import equal_times
-from ..problem import Batch, Problem
-from ..solver import ExplicitRungeKutta
+from ...control.base import equal_times
+from ...problem import Batch, Problem
+from ...solver import ExplicitRungeKutta
+from ..settings import check_integer
 from . import structure
 from .check import check_batch, check_bounds, own_value
 from .inequality import Inequalities
 from .invalid import without_invalid
 from .points import Points
-from .settings import check_integer
 from .units import NEAR_ONE, Units
 
 
 if TYPE_CHECKING:
-    from .compiled.kernel import Kernel
+    from ..compiled.kernel import Kernel
 
 
 Way = Literal["together", "apart", "stepwise"]

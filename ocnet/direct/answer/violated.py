@@ -5,9 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .iterate import Iterate, Linearisation
+from ..transcription.iterate import Iterate, Linearisation
+from ..transcription.transcription import Transcription
 from .optimality import step_width
-from .transcription import Transcription
 
 
 ROUNDING = 100

@@ -1,0 +1,1 @@
+"""What `solve` answers: the solution, how it ended, and whether it can be believed."""

@@ -1,0 +1,1 @@
+"""Methods of first order, which vary the control alone."""

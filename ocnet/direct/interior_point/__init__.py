@@ -1,0 +1,1 @@
+"""The interior point method: Newton steps by Riccati sweeps, with a filter."""
