@@ -28,7 +28,7 @@ from ocnet import Euler, evaluate, training
 from ocnet.learning import Batches
 from ocnet.run import Config, Job, RunFolder
 from ocnet.run.loop import Log
-from tests.run.blobs import Blobs
+from tests.support.blobs import Blobs
 
 
 ROUNDS, STEPS, DEPTH, BATCH, WIDTH = 15, 5, 20, 384, 64

@@ -24,7 +24,7 @@ from ocnet.run import (
     save_checkpoint,
 )
 from ocnet.run.folder import Table
-from tests.run.blobs import Blobs
+from tests.support.blobs import Blobs
 
 
 def test_every_kind_of_value_comes_back(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_a_disk_that_fills_up_while_a_run_goes_on(
 
     monkeypatch.setattr(Table, "size", full)
     config = Config(
-        "tests.run.blobs:Blobs", iterations=5, batch_size=8, device="cpu", checkpoint_every=0
+        "tests.support.blobs:Blobs", iterations=5, batch_size=8, device="cpu", checkpoint_every=0
     )
     line = "could not be written: No space left on device. The last good checkpoint is of step 2."
     with pytest.raises(OSError, match=line):

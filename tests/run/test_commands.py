@@ -18,11 +18,11 @@ from typer.testing import CliRunner, Result
 from ocnet.cli import build
 from ocnet.run import load_checkpoint, RunFolder
 from ocnet.run.loop import told_of_shards
-from tests.run.blobs import Drawn
+from tests.support.blobs import Drawn
 
 
 ROOT = Path(__file__).parents[2]
-BLOBS = "tests.run.blobs:Blobs"
+BLOBS = "tests.support.blobs:Blobs"
 
 
 def ocnet(*arguments: str | Path) -> Result:
@@ -105,7 +105,7 @@ def test_what_does_not_fit_is_told_in_one_line(
 
 
 def test_shards_computed_again_take_no_energy_of_layers(tmp_path: Path) -> None:
-    command = ["train", "tests.run.blobs:Damped", "--sharded", "--out", tmp_path / "run"]
+    command = ["train", "tests.support.blobs:Damped", "--sharded", "--out", tmp_path / "run"]
     done = ocnet(*command, "--gradient", "checkpoint")
     assert "takes no ControlEnergy of layers" in " ".join(done.output.split())
     assert done.exit_code == 2 and not (tmp_path / "run").exists()
@@ -125,7 +125,7 @@ def test_what_shards_meet_is_explained() -> None:
 
 
 def test_epochs_need_a_data_set_and_patience_validation(tmp_path: Path) -> None:
-    done = ocnet("train", "tests.run.blobs:Drawn", "--epochs", "1", "--out", tmp_path / "run")
+    done = ocnet("train", "tests.support.blobs:Drawn", "--epochs", "1", "--out", tmp_path / "run")
     assert (
         "no epochs: give iterations" in done.output
         and "epochs=1" in done.output
@@ -136,7 +136,7 @@ def test_epochs_need_a_data_set_and_patience_validation(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_early_stopping_keeps_the_best(tmp_path: Path) -> None:
     done = ocnet(
-        "train", "tests.run.blobs:Drawn", "--iterations", "200", "--batch-size", "2",
+        "train", "tests.support.blobs:Drawn", "--iterations", "200", "--batch-size", "2",
         "--lr", "0.5", "--evaluate-every", "1", "--patience", "5", "--out", tmp_path / "run",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
@@ -155,7 +155,7 @@ def test_a_neural_ode_goes_on_after_ctrl_c(
     """Its solver is torchdiffeq's, with steps that adapt; it ends as if nothing had happened."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     command = [
-        "train", "tests.run.blobs:Pausing", "--set", "dropout=0.0", "--set", "norm=False",
+        "train", "tests.support.blobs:Pausing", "--set", "dropout=0.0", "--set", "norm=False",
         "--set", "width=2", "--set", "n=16", "--solver", "dopri5", "--gradient", gradient,
         "--epochs", "2", "--batch-size", "8", "--ema", "0.5",
         "--device", "cpu", "--out",

@@ -20,17 +20,17 @@ import torch
 from ocnet import Sample
 from ocnet.learning import Engine
 from ocnet.run import Config, execute, Interrupted, RunFolder
-from tests.run.blobs import Blobs
+from tests.support.blobs import Blobs
 
 
 SERVER = multiprocessing.get_context("forkserver")
 # An optimiser imports the compiler when it is made, which takes seconds.
-SERVER.set_forkserver_preload(["ocnet.run", "tests.run.blobs", "torch._dynamo"])
+SERVER.set_forkserver_preload(["ocnet.run", "tests.support.blobs", "torch._dynamo"])
 
 FILES = ("metrics.csv", "validation.csv", "best.safetensors", "result.json")
 
 NETWORK = Config(
-    problem="tests.run.blobs:Blobs",
+    problem="tests.support.blobs:Blobs",
     iterations=300,
     batch_size=8,
     optimizer="adamw",

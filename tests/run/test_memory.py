@@ -15,7 +15,7 @@ from ocnet import TorchDiffEq
 from ocnet.analysis.memory import advice, expected_memory, Memory, peak, size
 from ocnet.learning import training
 from ocnet.run import Config, execute, Job, run_job, RunFolder
-from tests.run.blobs import Blobs
+from tests.support.blobs import Blobs
 
 
 def job(depth: int, gradient: str = "backprop", width: int = 32) -> Job:
@@ -68,7 +68,7 @@ def test_advice_is_what_fits() -> None:
 
 
 def test_looking_changes_nothing(tmp_path: Path) -> None:
-    config = Config("tests.run.blobs:Blobs", epochs=2, batch_size=8, device="cpu")
+    config = Config("tests.support.blobs:Blobs", epochs=2, batch_size=8, device="cpu")
     for name, before in (("a", None), ("b", lambda job: advice(job, expected_memory(job)))):
         execute(RunFolder(tmp_path / name), config, progress=False, before=before)
     assert (tmp_path / "a/metrics.csv").read_bytes() == (tmp_path / "b/metrics.csv").read_bytes()

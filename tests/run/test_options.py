@@ -17,8 +17,8 @@ from ocnet.run import Config, execute, RunFolder
 
 
 KINDS = {
-    "ocp": ("tests.run.blobs:Drawn", [], {}),
-    "ode": ("tests.run.blobs:Blobs", ["dropout=0.0"], {"solver": "midpoint"}),
+    "ocp": ("tests.support.blobs:Drawn", [], {}),
+    "ode": ("tests.support.blobs:Blobs", ["dropout=0.0"], {"solver": "midpoint"}),
     "resnet": (
         "problems.images:Digits",
         ["depth=3", "widths=(8, 8, 12)", "gamma=.1", "heads=full"],

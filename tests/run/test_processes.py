@@ -40,7 +40,7 @@ def torchrun(*arguments: str, n: int = 2, **environment: str) -> subprocess.Pope
 def endless(run: Path, checkpoint_every: str) -> subprocess.Popen:
     """A run that something else has to end."""
     return torchrun(
-        "train", "tests.run.blobs:Blobs", "--epochs", "100000", "--batch-size", "8",
+        "train", "tests.support.blobs:Blobs", "--epochs", "100000", "--batch-size", "8",
         "--checkpoint-every", checkpoint_every, "--device", "cpu", "--out", str(run),
     )  # fmt: skip
 
@@ -72,12 +72,12 @@ def agrees(one: Path, two: Path) -> None:
         torch.testing.assert_close(there, here, rtol=1e-4, atol=1e-6, equal_nan=True)
 
 
-DAMPED = "tests.run.blobs:Damped"
+DAMPED = "tests.support.blobs:Damped"
 """The same with a cost that reads the parameters of the layers beside what they compute."""
 
 
 def single(
-    path: Path, settings: list[str], spec: str = "tests.run.blobs:Blobs", **options: Any
+    path: Path, settings: list[str], spec: str = "tests.support.blobs:Blobs", **options: Any
 ) -> dict[str, Any]:
     """A run in this process."""
     torch.set_default_dtype(torch.float32)
@@ -115,11 +115,11 @@ def test_two_processes_compute_what_one_does(tmp_path: Path, way: list[str]) -> 
 @pytest.mark.parametrize("way", [[], ["--accumulate", "2"]], ids=["whole", "in parts"])
 def test_a_parameter_that_a_step_does_not_use_stops_nobody(tmp_path: Path, way: list[str]) -> None:
     two = torchrun(
-        "train", "tests.run.blobs:Skipping", "--set", "dropout=0.0", "--set", "norm=False",
+        "train", "tests.support.blobs:Skipping", "--set", "dropout=0.0", "--set", "norm=False",
         "--epochs", "5", "--batch-size", "8", "--device", "cpu", *way,
         "--out", str(tmp_path / "two"),
     )  # fmt: skip
-    single(tmp_path / "one", SAME, "tests.run.blobs:Skipping")
+    single(tmp_path / "one", SAME, "tests.support.blobs:Skipping")
     _, errors = two.communicate(timeout=LONG)
     assert two.returncode == 0, errors
     agrees(tmp_path / "one", tmp_path / "two")
@@ -129,7 +129,7 @@ def test_a_parameter_that_a_step_does_not_use_stops_nobody(tmp_path: Path, way: 
 def test_a_cost_that_finds_shards_is_told_in_one_line(tmp_path: Path) -> None:
     options = ["knows=True", "--gradient", "checkpoint"]
     process = torchrun(
-        "train", "tests.run.blobs:Weighty", "--sharded", "--iterations", "2", "--device", "cpu",
+        "train", "tests.support.blobs:Weighty", "--sharded", "--iterations", "2", "--device", "cpu",
         "--batch-size", "8", "--out", str(tmp_path / "run"), "--set", *options,
     )  # fmt: skip
     errors = process.communicate(timeout=LONG)[1]
@@ -146,7 +146,7 @@ def test_synchronised_norms_see_the_whole_batch(tmp_path: Path, way: list[str]) 
     """
     settings = ["dropout=0.0", "norm=True"]
     two = torchrun(
-        "train", "tests.run.blobs:Blobs", "--set", "dropout=0.0", "--epochs", "5",
+        "train", "tests.support.blobs:Blobs", "--set", "dropout=0.0", "--epochs", "5",
         "--batch-size", "8", "--device", "cpu", "--sync-norms", "--optimizer", "sgd", *way, "--out",
         str(tmp_path / "two"),
     )  # fmt: skip
@@ -165,7 +165,7 @@ def test_synchronised_norms_see_the_whole_batch(tmp_path: Path, way: list[str]) 
 def test_norms_of_their_own_see_a_share_each(tmp_path: Path) -> None:
     """The counterpart: without it the costs do differ."""
     two = torchrun(
-        "train", "tests.run.blobs:Blobs", "--set", "dropout=0.0", "--epochs", "1",
+        "train", "tests.support.blobs:Blobs", "--set", "dropout=0.0", "--epochs", "1",
         "--batch-size", "8", "--device", "cpu", "--out", str(tmp_path / "two"),
     )  # fmt: skip
     single(tmp_path / "one", ["dropout=0.0"], epochs=1)
@@ -198,7 +198,7 @@ def test_a_lost_process_ends_the_run_which_one_process_takes_up(tmp_path: Path) 
 def test_a_process_that_is_lost_at_the_end_is_told_too(tmp_path: Path) -> None:
     """While the best model is measured, when all steps are done and saved."""
     launcher = torchrun(
-        "train", "tests.run.blobs:Dying", "--epochs", "1", "--batch-size", "8",
+        "train", "tests.support.blobs:Dying", "--epochs", "1", "--batch-size", "8",
         "--device", "cpu", "--out", str(tmp_path / "run"), DIE="1",
     )  # fmt: skip
     _, errors = launcher.communicate(timeout=LONG)
@@ -236,7 +236,7 @@ def test_a_sharded_run_goes_on_in_another_number_of_processes(tmp_path: Path, fi
     single(tmp_path / "whole", SAME, ema=0.9, optimizer="adamw", evaluate_every=3)
     folder = RunFolder(tmp_path / "broken")
     config = Config(
-        "tests.run.blobs:Pausing", SAME, epochs=5, batch_size=8, device="cpu", ema=0.9,
+        "tests.support.blobs:Pausing", SAME, epochs=5, batch_size=8, device="cpu", ema=0.9,
         optimizer="adamw", evaluate_every=3, sharded=True,
     )  # fmt: skip
     folder.create(config, {})

@@ -30,13 +30,13 @@ from ocnet.run import (
     RunWarning,
     save_checkpoint,
 )
-from tests.run.blobs import Blobs, Drawn
+from tests.support.blobs import Blobs, Drawn
 
 
 FILES = ("metrics.csv", "validation.csv", "best.safetensors", "result.json")
 BASE = Config("", iterations=6, batch_size=8, device="cpu", evaluate_every=2, checkpoint_every=0.0)
 
-DRAWN = dataclasses.replace(BASE, problem="tests.run.blobs:Drawn", batch_size=200)
+DRAWN = dataclasses.replace(BASE, problem="tests.support.blobs:Drawn", batch_size=200)
 
 
 @pytest.fixture(autouse=True)
@@ -111,7 +111,7 @@ def test_lbfgs_goes_on_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     """Its dot products are rounded by where the tensors lie."""
     settings = ["width=7", "dropout=0.0", "norm=False"]
     config = dataclasses.replace(
-        BASE, problem="tests.run.blobs:Blobs", settings=settings, optimizer="lbfgs", lr=0.3
+        BASE, problem="tests.support.blobs:Blobs", settings=settings, optimizer="lbfgs", lr=0.3
     )
     execute(RunFolder(tmp_path / "whole"), config, progress=False)
     paused(tmp_path / "broken", config, step, monkeypatch)
@@ -211,7 +211,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By a flipped bit, by lost bytes, and by zeros as a crash of the machine may leave them."""
-    config = dataclasses.replace(BASE, problem="tests.run.blobs:Blobs")
+    config = dataclasses.replace(BASE, problem="tests.support.blobs:Blobs")
     execute(RunFolder(tmp_path / "whole"), config, progress=False)
     for name, damage in {
         "bit": lambda content: content[:-5] + bytes([content[-5] ^ 1]) + content[-4:],
@@ -331,7 +331,7 @@ def test_a_run_that_is_done_goes_on(tmp_path: Path, kind: str) -> None:
     # A run validates at its end, too.
     every = 2 if kind == "Blobs" else 5
     config = dataclasses.replace(
-        BASE, problem=f"tests.run.blobs:{kind}", evaluate_every=every, batch_size=20, **length
+        BASE, problem=f"tests.support.blobs:{kind}", evaluate_every=every, batch_size=20, **length
     )
     run = RunFolder(tmp_path / "run")
     execute(run, config, progress=False)
@@ -433,7 +433,7 @@ def test_an_ignored_hangup_stays_ignored(tmp_path: Path) -> None:
 @pytest.mark.parametrize("library", ["libc10", "libtorch_python", "matplotlib"])
 def test_an_early_interrupt_prints_no_traceback(tmp_path: Path, library: str) -> None:
     """As soon as a library is in memory: early, in the middle and late while importing."""
-    command = [sys.executable, "-m", "ocnet", "train", "tests.run.blobs:Blobs"]
+    command = [sys.executable, "-m", "ocnet", "train", "tests.support.blobs:Blobs"]
     command += ["--epochs", "100000", "--out", str(tmp_path / "run")]
     process = subprocess.Popen(
         command, cwd=Path(__file__).parents[2], stderr=subprocess.PIPE, text=True

@@ -8,7 +8,7 @@ import torch
 from ocnet import Euler, evaluate, Solver, TorchDiffEq
 from ocnet.networks import resnet
 from ocnet.solver.runge_kutta import Gradient
-from tests.run.blobs import Blobs
+from tests.support.blobs import Blobs
 
 
 def buffers_after(solver: Solver) -> dict[str, torch.Tensor]:

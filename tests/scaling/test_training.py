@@ -36,7 +36,7 @@ from ocnet.scaling.training import (
     train_side_by_side,
     Trained,
 )
-from tests.train.test_capture import Tape
+from tests.support.tape import Tape
 
 
 KINDS = (init.FractionalNoise(0.3), init.FractionalNoise(0.8), init.SmoothValues())

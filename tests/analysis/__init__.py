@@ -1,0 +1,1 @@
+"""Tests of comparison, depth, pruning and bounds."""

@@ -1,0 +1,1 @@
+"""Tests of what is checked in a user's functions."""

@@ -1,0 +1,1 @@
+"""Tests of `solve` and of what belongs to it."""

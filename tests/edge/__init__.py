@@ -1,0 +1,1 @@
+"""Tests of the edge between API and inside, and of the rules of the house."""

@@ -1,1 +1,0 @@
-"""Tests of the training loop and its objects."""
