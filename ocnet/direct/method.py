@@ -1,7 +1,6 @@
 """What every method of `solve` does: from a discretised problem and a start to an outcome."""
 
 import abc
-from enum import Enum
 from typing import NamedTuple
 
 import torch
@@ -9,18 +8,6 @@ from torch import Tensor
 
 from .transcription.iterate import Iterate, Linearisation
 from .transcription.transcription import Transcription
-
-
-class Code(Enum):
-    """How a method ended on one instance; `solve` finds the reason."""
-
-    CONVERGED = 1
-    STALLED = 2
-    UNBOUNDED = 3
-    DIVERGED = 4
-    EXHAUSTED = 5
-    INFEASIBLE = 6
-    INVALID = 7
 
 
 class Outcome(NamedTuple):

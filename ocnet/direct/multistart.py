@@ -5,8 +5,9 @@ import math
 import torch
 from torch import Tensor
 
+from .constants import Code
 from .interior_point.restoration import better
-from .method import Code, Method, Outcome
+from .method import Method, Outcome
 from .transcription.iterate import linearise
 from .transcription.start import COLD, cold, rolled_out, with_multipliers
 from .transcription.transcription import inside, Transcription

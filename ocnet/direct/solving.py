@@ -20,8 +20,9 @@ from .answer.soundness import doubted
 from .answer.status import describe
 from .answer.undefined import FailedGradient
 from .compiled import Formulas, Kernel, kernel_of, traced, Unsupported
+from .constants import Code, LAST_BARRIER
 from .interior_point.interior_point import InteriorPoint
-from .method import accuracy, Code, Method, Outcome, replaced
+from .method import accuracy, Method, Outcome, replaced
 from .multistart import best_of, check_starts
 from .transcription.check import check_start
 from .transcription.iterate import Iterate, largest, linearise
@@ -237,7 +238,7 @@ def assembled(
     cost = running + final
     if needs_derivatives(nlp):
         it, cost = with_derivatives(
-            nlp, batch, it, cost, lin, tolerance / 10, words, gradient_of_failed
+            nlp, batch, it, cost, lin, LAST_BARRIER * tolerance, words, gradient_of_failed
         )
     x = it.z[..., : nlp.nx].reshape(nlp.n + 1, *shape, *problem.state_shape)
     u = it.u.reshape(nlp.n, *shape, *(problem.control_shape or ()))

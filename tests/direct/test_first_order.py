@@ -9,9 +9,9 @@ from torch import Tensor
 
 from ocnet import Euler, Problem, RK4
 from ocnet.direct import Adam, LBFGS, solve, SuccessiveApproximation
+from ocnet.direct.constants import Code
 from ocnet.direct.first_order.first_order import augmented_lagrangian, AugmentedMultipliers
 from ocnet.direct.first_order.single_shooting import outcome
-from ocnet.direct.method import Code
 from ocnet.direct.transcription.transcription import Transcription
 from problems.double_integrator import BrysonDenham
 from problems.free_time import Brachistochrone, MinTime, MoonLander

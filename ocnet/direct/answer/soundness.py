@@ -20,7 +20,8 @@ from ...checks import (
 )
 from ...checks.finding import FUNCTIONS
 from ...checks.nonsmooth import RECTIFIED
-from ..method import Code, Outcome
+from ..constants import Code
+from ..method import Outcome
 from ..transcription.iterate import Iterate
 from ..transcription.transcription import Transcription
 

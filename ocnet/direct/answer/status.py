@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
+from ..constants import Code
 from ..interior_point.restoration import violation_norm
-from ..method import Code, Outcome
+from ..method import Outcome
 from ..transcription.iterate import Iterate, largest, Linearisation, linearise, residuals
 from ..transcription.sizes import in_units
 from ..transcription.transcription import Transcription

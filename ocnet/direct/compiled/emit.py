@@ -7,11 +7,10 @@ from typing import NamedTuple
 
 import torch
 
-from ..interior_point import filter, interior_point, newton
-from ..transcription import iterate
+from ..constants import c_header, FIXED
 from ..transcription.transcription import Transcription
 from .expression import Graph, OPERATIONS
-from .trace import FIXED, Formulas
+from .trace import Formulas
 
 
 HERE, FILES = Path(__file__).parent, ("riccati.h", "point.h", "newton.h", "interior_point.c")
@@ -144,25 +143,18 @@ def header(nlp: Transcription, parameters: int) -> str:
         "NX": nlp.nx, "NZ": nlp.nz, "NU": nlp.nu, "NPSI": nlp.n_psi,
         "NLO": len(along.lower), "NUP": len(along.upper), "NG": along.rows,
         "ELO": len(end.lower), "EUP": len(end.upper), "NOM": end.rows,
-        "NP": parameters,
-        "FIRST": newton.FIRST, "LEAST": newton.LEAST, "MOST": newton.MOST,
-        "SOFT": newton.SOFT, "SLIGHT": newton.SLIGHT,
-        "UNITS": len(FIXED), "UNITS_MATTER": iterate.UNITS_MATTER,
-        "PATIENCE": interior_point.PATIENCE,
-        "GAMMA": filter.GAMMA, "ARMIJO": filter.ARMIJO, "EPSILON": torch.finfo(nlp.x0.dtype).eps,
+        "NP": parameters, "EPSILON": torch.finfo(nlp.x0.dtype).eps,
     }  # fmt: skip
     places = {
         "AT_LOWER": along.at_lower, "AT_UPPER": along.at_upper,
         "END_LOWER": end.at_lower, "END_UPPER": end.at_upper,
     }  # fmt: skip
-    penalties = ", ".join(map(repr, newton.PENALTIES))
     return "\n".join([
         *(f"#include <{name}.h>" for name in ("math", "stdint", "stdlib", "string")),
         "typedef double real;",
         *(f"#define {name} {value}" for name, value in numbers.items()),
         *(f"static const int {name}[] = {{{', '.join(map(str, [*at.tolist(), 0]))}}};"
           for name, at in places.items()),
-        f"static const real PENALTIES[] = {{{penalties}}};",
-        f"enum {{ N_PENALTIES = {len(newton.PENALTIES)} }};",
+        c_header(),
         "",
     ])  # fmt: skip

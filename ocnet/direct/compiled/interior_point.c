@@ -1,9 +1,7 @@
 /* The interior point iteration of one instance after the other: interior_point.py, compiled.
 
-   Before this file come the sizes, the constants and the problem's own functions. Both must take
+   Before this file come the sizes, the constants (constants.py) and the problem's own functions. Both must take
    the same steps: a change here is a change there. */
-
-enum { RUNNING = 0, CONVERGED, STALLED, UNBOUNDED, DIVERGED, EXHAUSTED };
 
 typedef struct {
   real violation, cost, barrier; /* cost without the barrier, and the weighted sum of logarithms */
@@ -66,10 +64,10 @@ static Merit merit(const Setting *S, const real *p, const Iterate *it) {
 static int judge(
     const Work *w, Merit now, Merit trial, real mu, real slope, real alpha, int *for_cost) {
   const real cost = now.cost - mu * now.barrier, cost_new = trial.cost - mu * trial.barrier;
-  const real tiny = 10 * EPSILON * fabs(cost), descent = slope < 0 ? -slope : 0;
+  const real tiny = ROUNDINGS * EPSILON * fabs(cost), descent = slope < 0 ? -slope : 0;
   const real real_violation = larger(now.violation - now.rounding, 0);
   const int armijo = cost_new <= cost + ARMIJO * alpha * slope + tiny;
-  *for_cost = slope < 0 && alpha * pow(descent, 2.3) > pow(now.violation, 1.1)
+  *for_cost = slope < 0 && alpha * pow(descent, DESCENT_POWER) > pow(now.violation, VIOLATION_POWER)
       && now.violation <= w->little;
   int good = *for_cost ? armijo
                        : trial.violation <= (1 - GAMMA) * now.violation
@@ -82,11 +80,11 @@ static int judge(
   return good;
 }
 
-/* Multipliers kept within a factor of 1e10 of mu w / s. */
+/* Multipliers kept within a factor of SAFEGUARD of mu w / s. */
 static void safeguard(int count, const real *s, real *y, real mu) {
   for (int i = 0; i < count; i++) {
     const real centre = mu / s[i];
-    y[i] = y[i] < 1e-10 * centre ? 1e-10 * centre : y[i] > 1e10 * centre ? 1e10 * centre : y[i];
+    y[i] = larger(smaller(y[i], SAFEGUARD * centre), centre / SAFEGUARD);
   }
 }
 
@@ -107,13 +105,13 @@ static void advance(
   real alpha = 1;
   if (convexified(n, w, *shift, &used)) {
     const real slope = direction(S, p, w, mu);
-    const real tau = larger(1 - mu, 0.99);
+    const real tau = larger(1 - mu, TO_THE_BOUNDARY);
     alpha = room(n * NR, w->it.s, w->change.s, tau, 1);
     alpha = room(NE, w->it.s_end, w->change.s_end, tau, alpha);
     real dual = room(n * NR, w->it.y, w->change.y, tau, 1);
     dual = room(NE, w->it.y_end, w->change.y_end, tau, dual);
     const size_t size = size_of_iterate((size_t)n);
-    for (int attempt = 0; attempt < 24 && !found; attempt++) {
+    for (int attempt = 0; attempt < HALVINGS && !found; attempt++) {
       for (size_t i = 0; i < size; i++)
         w->trial_all[i] = w->it_all[i] + alpha * w->change_all[i];
       for (int i = 0; i < n * NR; i++) w->trial.y[i] = w->it.y[i] + dual * w->change.y[i];
@@ -130,10 +128,10 @@ static void advance(
   }
   if (found) {
     *shift = used > 0 ? used : fabs(*shift);
-    *failures = alpha > 1e-3 ? 0 : *failures + 1;
+    *failures = alpha > SHORT ? 0 : *failures + 1;
   } else {
     w->entries = 0;
-    *shift = larger(-10 * larger(used, 1e-3), -MOST);
+    *shift = larger(-INSIST * larger(used, SHORT), -MOST_SHIFT);
     *failures += 1;
   }
   safeguard(n * NR, w->it.s, w->it.y, mu / n);
@@ -144,7 +142,7 @@ static void advance(
 static int64_t assess(const Setting *S, Residuals r, Work *w, int failures) {
   const int n = (int)S->n;
   const real error = error_of(r, complementarity(S, &w->it, 0));
-  if (error < 0.9 * w->least) {
+  if (error < LESS * w->least) {
     w->least = error, w->waited = 0;
     memcpy(w->best, w->it_all, size_of_iterate((size_t)n) * sizeof(real));
   } else w->waited++;
@@ -153,27 +151,28 @@ static int64_t assess(const Setting *S, Residuals r, Work *w, int failures) {
   for (int i = 0; i < (n + 1) * NZ; i++) most = larger(most, fabs(w->it.z[i]));
   if (error <= S->tolerance) return CONVERGED;
   if (!isfinite(error)) return DIVERGED;
-  if (most > 1e10) return UNBOUNDED;
-  return failures > 10 || r.size > 1e12 || w->waited > PATIENCE ? STALLED : RUNNING;
+  if (most > MOST_VARIABLE) return UNBOUNDED;
+  const int hopeless = failures > MOST_FAILURES || r.size > MOST_MULTIPLIER;
+  return hopeless || w->waited > PATIENCE ? STALLED : RUNNING;
 }
 
 static int64_t solved(
     const Setting *S, const real *p, Work *w, int64_t most, int64_t *iterations) {
-  const real least = S->tolerance / 10;
+  const real least = LAST_BARRIER * S->tolerance;
   real mu = NR + NE > 0 ? S->mu : least, shift = 0;
   int failures = 0;
   Merit now = merit(S, p, &w->it);
   const real scale = larger(now.violation, 1);
   w->entries = w->waited = 0, w->least = INFINITY;
-  w->most = 10 * scale, w->little = 1e-4 * scale;
+  w->most = MOST_VIOLATION * scale, w->little = LITTLE_VIOLATION * scale;
   for (*iterations = 0;; ++*iterations) {
     linearise(S, p, &w->it, &w->lin);
     const Residuals r = residuals(S, p, &w->it, &w->lin);
     const int64_t code = assess(S, r, w, failures);
     if (code != RUNNING) return code;
     if (*iterations >= most) return EXHAUSTED;
-    while (mu > least && error_of(r, complementarity(S, &w->it, mu)) <= 10 * mu) {
-      mu = larger(smaller(0.2 * mu, mu * sqrt(mu)), least);
+    while (mu > least && error_of(r, complementarity(S, &w->it, mu)) <= BARRIER_REACHED * mu) {
+      mu = larger(smaller(BARRIER_FACTOR * mu, pow(mu, BARRIER_POWER)), least);
       w->entries = 0;
     }
     advance(S, p, w, mu, &shift, &failures, &now);
@@ -196,7 +195,7 @@ int iterate(
       memcpy(w.it_all, w.best, bytes);
       linearise(S, params + i * NP, &w.it, &w.lin);
     }
-    set_stages(S, params + i * NP, &w, &w.it, S->tolerance / 10);
+    set_stages(S, params + i * NP, &w, &w.it, LAST_BARRIER * S->tolerance);
     minimum[i] = is_minimum((int)S->n, &w);
     memcpy(its, w.it_all, bytes);
   }

@@ -115,7 +115,7 @@ static Residuals residuals(
   for (int i = 0; i < NE; i++) total += fabs(it->y_end[i]);
   const int count = (n + 1) * NZ + NPSI + n * NR + NE;
   Residuals r = {larger(n * along_path, at_end), feasible,
-                 larger((total + n * weighted) / count / 100, 1)};
+                 larger((total + n * weighted) / count / USUAL_MULTIPLIER, 1)};
   return r;
 }
 
@@ -170,12 +170,12 @@ static int convexified(int n, Work *w, real shift, real *used) {
     w->stages.penalty = PENALTIES[1];
     if (riccati(&w->stages, n, 0, &w->step)) return 1;
     w->stages.penalty = PENALTIES[0];
-    *used = last > 0 ? larger(last / 3, LEAST) : FIRST;
+    *used = last > 0 ? larger(last / SHIFT_RELAXED, LEAST_SHIFT) : FIRST_SHIFT;
   }
   while (!riccati(&w->stages, n, *used, &w->step)) {
-    if (*used > MOST) return 0;
-    if (*used > 0) *used *= last > 0 ? 8 : 100;
-    else *used = last > 0 ? larger(last / 3, LEAST) : FIRST;
+    if (*used > MOST_SHIFT) return 0;
+    if (*used > 0) *used *= last > 0 ? SHIFT_RAISED : SHIFT_RAISED_FIRST;
+    else *used = last > 0 ? larger(last / SHIFT_RELAXED, LEAST_SHIFT) : FIRST_SHIFT;
   }
   return 1;
 }

@@ -4,9 +4,6 @@
 #define NR (NB + NG)             /* its inequalities */
 #define NBE (ELO + EUP)          /* bounds at the end */
 #define NE (NBE + NOM)           /* inequalities there */
-#define H_STEP 0                 /* the parameters that every instance has */
-#define SHARE 1
-#define SCALE 2
 
 typedef struct {
   int64_t n, max_iterations;

@@ -1,4 +1,4 @@
-/* The Riccati sweep of one instance; riccati.py has the formulas, newton.py the constants. */
+/* The Riccati sweep of one instance; riccati.py has the formulas, constants.py the constants. */
 
 #define D (NZ + NU)         /* of w = (z, u) */
 #define NS (NZ + 1 + NPSI)  /* of the state (z, 1, nu) */

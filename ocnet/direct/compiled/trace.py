@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..constants import FIXED
 from ..transcription.check import own_value
 from ..transcription.transcription import Transcription
 from ..transcription.units import Units
@@ -15,9 +16,6 @@ from .expression import Graph
 from .formulas import Unsupported
 from .symbol import entries, Symbol
 
-
-FIXED = ("h", "n", "scale", "weight", "share", "hold")
-"""The parameters that every instance has: step width, steps, scale, and those of penalties."""
 
 TIME = "s"
 """Where C finds the time."""

@@ -14,7 +14,8 @@ from ...learning import NonFiniteCost, training
 from ...problem import Problem, Sample
 from ...solver import Euler
 from ..answer.optimality import violations
-from ..method import Code, Method, Outcome
+from ..constants import Code
+from ..method import Method, Outcome
 from ..settings import check_integer, check_real, check_tolerance
 from ..transcription.iterate import Iterate, largest, linearise, stationarity
 from ..transcription.start import adjoint

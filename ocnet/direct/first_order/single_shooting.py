@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 
 from ..answer.optimality import violations
+from ..constants import Code, LAST_BARRIER
 from ..interior_point.newton import is_minimum
-from ..method import Code, Outcome
+from ..method import Outcome
 from ..transcription.inequality import Inequalities
 from ..transcription.iterate import (
     complementarity,
@@ -63,7 +64,7 @@ def outcome(
     good &= complementarity(nlp, it, torch.zeros_like(nlp.scale)) <= tolerance
     code = torch.where(good, Code.CONVERGED.value, Code.EXHAUSTED.value)
     if bool(good.any()):
-        good = is_minimum(nlp, it, lin, torch.full_like(nlp.scale, tolerance / 10))
+        good = is_minimum(nlp, it, lin, torch.full_like(nlp.scale, LAST_BARRIER * tolerance))
     return Outcome(it, code, torch.full_like(code, iterations), good)
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..method import Code, Method, Outcome, replaced
+from ..constants import Code
+from ..method import Method, Outcome, replaced
 from ..settings import check_integer, check_real, check_tolerance
 from ..transcription.iterate import Iterate
 from ..transcription.transcription import Transcription

@@ -8,15 +8,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..constants import (
+    ARMIJO,
+    DESCENT_POWER,
+    GAMMA,
+    LITTLE_VIOLATION,
+    MOST_VIOLATION,
+    ROUNDINGS,
+    VIOLATION_POWER,
+)
 from ..transcription.iterate import Iterate, over
 from ..transcription.transcription import Transcription
-
-
-GAMMA = 1e-5
-"""The share of the violation by which a step must lower the violation or the cost."""
-
-ARMIJO = 1e-4
-"""The share of the predicted decrease that a step must achieve."""
 
 
 class Merit(NamedTuple):
@@ -67,7 +69,11 @@ class Filter(NamedTuple):
     def empty(cls, violation: Tensor) -> "Filter":
         """The filter of a first iterate with that violation."""
         scale = violation.clamp(min=1)
-        return cls(violation.new_empty(len(violation), 0, 2), 10 * scale, 1e-4 * scale)
+        return cls(
+            violation.new_empty(len(violation), 0, 2),
+            MOST_VIOLATION * scale,
+            LITTLE_VIOLATION * scale,
+        )
 
     def take(self, index: Tensor) -> "Filter":
         """The filters of some of the instances."""
@@ -104,9 +110,9 @@ class Filter(NamedTuple):
             slope: The derivative of the cost along the full step.
             alpha: The length of the step.
         """
-        tiny = 10 * torch.finfo(now.cost.dtype).eps * now.cost.abs()
+        tiny = ROUNDINGS * torch.finfo(now.cost.dtype).eps * now.cost.abs()
         descent = -slope.clamp(max=0)
-        for_cost = (slope < 0) & (alpha * descent**2.3 > now.violation**1.1)
+        for_cost = (slope < 0) & (alpha * descent**DESCENT_POWER > now.violation**VIOLATION_POWER)
         for_cost &= now.violation <= self.little
         armijo = trial.cost <= now.cost + ARMIJO * alpha * slope + tiny
         real = (now.violation - now.rounding).clamp(min=0)

@@ -7,7 +7,25 @@ import torch
 from torch import Tensor
 
 from ..answer.optimality import violations
-from ..method import accuracy, Code, Method, Outcome, replaced
+from ..constants import (
+    BARRIER_FACTOR,
+    BARRIER_POWER,
+    BARRIER_REACHED,
+    Code,
+    HALVINGS,
+    INSIST,
+    LAST_BARRIER,
+    LESS,
+    MOST_FAILURES,
+    MOST_MULTIPLIER,
+    MOST_SHIFT,
+    MOST_VARIABLE,
+    PATIENCE,
+    SAFEGUARD,
+    SHORT,
+    TO_THE_BOUNDARY,
+)
+from ..method import accuracy, Method, Outcome, replaced
 from ..settings import check_integer, check_tolerance
 from ..transcription.iterate import (
     complementarity,
@@ -22,7 +40,7 @@ from ..transcription.sizes import by_size, in_own_units, in_units, most_ratio
 from ..transcription.start import again_from, COLD, WARM, with_multipliers
 from ..transcription.transcription import inside, Transcription
 from .filter import Filter, merit
-from .newton import convexified, direction, is_minimum, MOST, stages
+from .newton import convexified, direction, is_minimum, stages
 from .restoration import better, finite, relaxed, tightened
 from .riccati import Sweep
 
@@ -45,9 +63,6 @@ HOLD = 1e3
 ACCEPTABLE, FEASIBLE = 1e3, 1e-8
 """What cannot be improved is accepted below so many tolerances, with so small a violation."""
 
-PATIENCE = 80
-"""After how many iterations without a residual less than 0.9 of the least before to give up."""
-
 ROOM = 1e-8
 """By how much rows that are not bounds are relaxed at most: constraints may leave no interior.
 
@@ -63,9 +78,6 @@ COARSE = 1e3
 The residuals are absolute: where all terms of the optimality conditions turn out to be small, they
 say little, and the answer is improved in units that suit it.
 """
-
-RUNNING = 0
-"""The code of an instance that is not done."""
 
 
 class Work(NamedTuple):
@@ -300,7 +312,7 @@ class InteriorPoint(Method):
         tolerance = accuracy(self, start.z.dtype)
         if nlp.kernel is not None and self.sweep != "scan":
             return Outcome(*nlp.kernel.iterate(nlp, start, tolerance, mu, most))
-        least = tolerance / 10
+        least = LAST_BARRIER * tolerance
         size = start.z.shape[1]
         none = nlp.scale.new_zeros(size)
         out = Outcome(start, none.long(), none.long(), none.bool())
@@ -312,9 +324,9 @@ class InteriorPoint(Method):
         for iteration in range(int(most.max()) + 1):
             lin = linearise(nlp, work.it)
             work, code = self.assess(nlp, work, lin, tolerance)
-            spent = (code == RUNNING) & (most[work.place] <= iteration)
+            spent = (code == Code.RUNNING.value) & (most[work.place] <= iteration)
             code = torch.where(spent, Code.EXHAUSTED.value, code)
-            done = code != RUNNING
+            done = code != Code.RUNNING.value
             if bool(done.any()):
                 at = done.nonzero()[:, 0]
                 part = work.take(at)
@@ -354,26 +366,29 @@ class InteriorPoint(Method):
         """Tells what is done, and lowers the barrier where the barrier problem is solved."""
         it = work.it
         final = residuals(nlp, it, lin)
-        code = torch.full_like(work.failures, RUNNING)
-        better = final.error < 0.9 * work.least
+        code = torch.full_like(work.failures, Code.RUNNING.value)
+        better = final.error < LESS * work.least
         work = work._replace(
             best=it.where(better, work.best),
             least=torch.where(better, final.error, work.least),
             waited=torch.where(better, 0, work.waited + 1),
         )
-        hopeless = (work.failures > 10) | (final.size > 1e12) | (work.waited > PATIENCE)
+        hopeless = (work.failures > MOST_FAILURES) | (final.size > MOST_MULTIPLIER)
+        hopeless |= work.waited > PATIENCE
         code[hopeless] = Code.STALLED.value
-        huge = torch.maximum(largest(it.u), largest(it.z)) > 1e10
+        huge = torch.maximum(largest(it.u), largest(it.z)) > MOST_VARIABLE
         code[huge] = Code.UNBOUNDED.value
         code[~final.error.isfinite()] = Code.DIVERGED.value
         code[final.error <= tolerance] = Code.CONVERGED.value
         mu, cleared = work.mu, torch.zeros_like(code, dtype=torch.bool)
+        least = LAST_BARRIER * tolerance
         while True:
             error = final._replace(complementarity=complementarity(nlp, it, mu)).error
-            lower = (error <= 10 * mu) & (mu > tolerance / 10)
+            lower = (error <= BARRIER_REACHED * mu) & (mu > least)
             if not bool(lower.any()):
                 break
-            mu = torch.where(lower, torch.minimum(0.2 * mu, mu**1.5).clamp(min=tolerance / 10), mu)
+            less = torch.minimum(BARRIER_FACTOR * mu, mu**BARRIER_POWER).clamp(min=least)
+            mu = torch.where(lower, less, mu)
             cleared |= lower
         if bool(cleared.any()):
             work = work._replace(mu=mu, filter=work.filter.cleared(cleared))
@@ -384,7 +399,7 @@ class InteriorPoint(Method):
         it, mu = work.it, work.mu
         step, shift = convexified(stages(nlp, it, lin, mu), work.shift, self.sweep)
         change = direction(nlp, it, lin, mu, step)
-        tau = (1 - mu).clamp(min=0.99)
+        tau = (1 - mu).clamp(min=TO_THE_BOUNDARY)
         primal = torch.minimum(room(it.s, change.s, tau), room(it.s_end, change.s_end, tau))
         dual = torch.minimum(room(it.y, change.y, tau), room(it.y_end, change.y_end, tau))
         slope = slope_along(nlp, work, lin, change)
@@ -392,7 +407,7 @@ class InteriorPoint(Method):
         now = merit(nlp, it, mu)
         alpha, found = primal, torch.zeros_like(primal, dtype=torch.bool)
         for_cost, chosen = found, it
-        for _ in range(24):
+        for _ in range(HALVINGS):
             trial = it.moved(change, alpha, dual)
             good, armijo = work.filter.judge(now, merit(nlp, trial, mu), slope, alpha)
             new = good & ~found
@@ -402,13 +417,13 @@ class InteriorPoint(Method):
             if bool(found.all()):
                 break
             alpha = torch.where(found, alpha, alpha / 2)
-        failures = torch.where(found & (alpha > 1e-3), 0, work.failures + 1)
-        insist = -10 * torch.maximum(shift, torch.full_like(shift, 1e-3))
+        failures = torch.where(found & (alpha > SHORT), 0, work.failures + 1)
+        insist = -INSIST * torch.maximum(shift, torch.full_like(shift, SHORT))
         needed = torch.where(shift > 0, shift, work.shift.abs())
         return work._replace(
             it=safeguarded(nlp, chosen, mu),
             filter=work.filter.extended(now, found & ~for_cost).cleared(~found),
-            shift=torch.where(found, needed, insist.clamp(min=-MOST)),
+            shift=torch.where(found, needed, insist.clamp(min=-MOST_SHIFT)),
             failures=failures,
         )
 
@@ -441,10 +456,12 @@ def slope_along(nlp: Transcription, work: Work, lin: Linearisation, change: Iter
 
 
 def safeguarded(nlp: Transcription, it: Iterate, mu: Tensor) -> Iterate:
-    """Multipliers kept within a factor of 1e10 of `mu w / s`."""
+    """Multipliers kept within a factor of `SAFEGUARD` of `mu w / s`."""
     mu = mu[:, None]
     centre, centre_end = mu / nlp.n / it.s, mu / it.s_end
     return it._replace(
-        y=torch.minimum(torch.maximum(it.y, 1e-10 * centre), 1e10 * centre),
-        y_end=torch.minimum(torch.maximum(it.y_end, 1e-10 * centre_end), 1e10 * centre_end),
+        y=torch.minimum(torch.maximum(it.y, centre / SAFEGUARD), SAFEGUARD * centre),
+        y_end=torch.minimum(
+            torch.maximum(it.y_end, centre_end / SAFEGUARD), SAFEGUARD * centre_end
+        ),
     )

@@ -3,26 +3,20 @@
 import torch
 from torch import Tensor
 
+from ..constants import (
+    FIRST_SHIFT,
+    LEAST_SHIFT,
+    MOST_SHIFT,
+    PENALTIES,
+    SHIFT_RAISED,
+    SHIFT_RAISED_FIRST,
+    SHIFT_RELAXED,
+    SLIGHT,
+    SOFT,
+)
 from ..transcription.iterate import Iterate, Linearisation
 from ..transcription.transcription import Transcription
 from .riccati import LQSolution, riccati, Stages, Sweep
-
-
-FIRST, LEAST, MOST = 1e-4, 1e-10, 1e12
-"""The multiples of the identity that make a Hessian convex: first tried, least and most."""
-
-PENALTIES = 1e2, 1e5, 1e8
-"""Weights of the terminal constraint's square, tried in turn.
-
-The step itself does not depend on them, but only where one is large enough is the problem convex
-away from the constraint as well. The last one costs digits: it serves for the proof alone.
-"""
-
-SOFT = 1e-6
-"""How soft the terminal constraint is made where its rows depend on each other."""
-
-SLIGHT = 1e-7
-"""The negative curvature that rounding explains."""
 
 
 def stages(nlp: Transcription, it: Iterate, lin: Linearisation, mu: Tensor) -> Stages:
@@ -77,11 +71,11 @@ def convexified(problem: Stages, shift: Tensor, sweep: Sweep = "auto") -> tuple[
     at = (~step.convex & (used == 0)).nonzero()[:, 0]
     if len(at) > 0 and problem.end_defect.shape[-1] > 0:
         step = step.updated(at, riccati(firmer(problem.take(at), PENALTIES[1]), sweep))
-    while not bool((step.convex | (used > MOST)).all()):
-        failed = ~step.convex & (used <= MOST)
+    while not bool((step.convex | (used > MOST_SHIFT)).all()):
+        failed = ~step.convex & (used <= MOST_SHIFT)
         at = failed.nonzero()[:, 0]
-        first = torch.where(last > 0, (last / 3).clamp(min=LEAST), FIRST)
-        more = used * torch.where(last > 0, 8.0, 100.0).to(used)
+        first = torch.where(last > 0, (last / SHIFT_RELAXED).clamp(min=LEAST_SHIFT), FIRST_SHIFT)
+        more = used * torch.where(last > 0, SHIFT_RAISED, SHIFT_RAISED_FIRST).to(used)
         used = torch.where(failed, torch.where(used > 0, more, first), used)
         part = riccati(shifted(problem.take(at), used[at]), sweep)
         step = step.updated(at, part)

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from ..answer.optimality import violations
-from ..method import Code, Outcome
+from ..constants import Code
+from ..method import Outcome
 from ..transcription.iterate import Iterate, Linearisation, linearise, slacks
 from ..transcription.start import COLD
 from ..transcription.transcription import inside, Transcription

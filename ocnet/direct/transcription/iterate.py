@@ -6,14 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..constants import UNITS_MATTER, USUAL_MULTIPLIER
 from .transcription import Derivatives, Transcription
-
-
-UNITS_MATTER = 2.0**16
-"""Up to how large a unit of a row violations are measured in the user's units.
-
-Above that, rounding alone may be more than the tolerance.
-"""
 
 
 class Iterate(NamedTuple):
@@ -194,7 +188,7 @@ def residuals(nlp: Transcription, it: Iterate, lin: Linearisation) -> Residuals:
         torch.maximum(along, largest(L_end)),
         torch.stack([largest(v) for v in feasibility]).amax(0),
         complementarity(nlp, it, torch.zeros_like(total)),
-        (total / count / 100).clamp(min=1),
+        (total / count / USUAL_MULTIPLIER).clamp(min=1),
     )
 
 
