@@ -24,6 +24,10 @@ CONTROLS = (Layers, PiecewiseConstant, PiecewiseLinear)
 """What is looked up without a copy from the host."""
 
 
+class DeviceOptimizer(torch.optim.Optimizer):
+    """An optimiser whose rates and counts are on the device from the beginning."""
+
+
 class Recorder(abc.ABC):
     """What records a function's operations on tensors, whose places in memory stay the same."""
 
@@ -135,7 +139,7 @@ def obstacle(
         return f"gradients that {processes} processes exchange are not recorded"
     if precision == "16":
         return 'the gradient scale of precision "16" is adapted on the host; take "bf16"'
-    if not isinstance(optimizer, OPTIMIZERS):
+    if not isinstance(optimizer, (*OPTIMIZERS, DeviceOptimizer)):
         return f"{type(optimizer).__name__} decides on the host; take sgd, adam or adamw"
     if not isinstance(solver, ExplicitRungeKutta) or solver.gradient != "backprop":
         return f"{solver!r} decides on the host; take fixed steps with gradient backprop"
@@ -146,6 +150,8 @@ def obstacle(
 
 def on_device(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
     """Lets an optimiser read its learning rate and count its steps on the device, in place."""
+    if isinstance(optimizer, DeviceOptimizer):
+        return
     for group in optimizer.param_groups:
         group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32).to(device)
         # Its fused form is the one that takes the rate from the device.

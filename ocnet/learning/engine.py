@@ -21,12 +21,10 @@ from ..problem import check_not_empty, Problem, Sample
 from ..solver import Solver
 from ..supervised import scores
 from .capture import Captured, CudaGraphs, obstacle, on_device, Recorder
+from .descent import Gradient, Update
 from .norms import synchronise
 from .processes import mean, rank, world_size
 
-
-Gradient = Callable[[Tensor, Tensor | None], Tensor]
-"""From inputs and targets to the mean cost and the norm of its gradient, in one tensor."""
 
 RECOMPILES = 16
 """How many versions of one kind of layer are compiled, before others run as they are."""
@@ -40,15 +38,28 @@ AUTOCAST: dict[str, torch.dtype | None] = {"32": None, "bf16": torch.bfloat16, "
 class MeanCost(nn.Module):
     """The mean cost of a batch as a module, which is what PyTorch's wrappers take."""
 
+    side_by_side: int | None = None
+
     def __init__(self, problem: Problem, control: Control):
         super().__init__()
         self.problem = problem
         self.control = control
 
     def forward(self, solver: Solver, x0: Tensor, target: Tensor | None = None) -> Tensor:
-        """The mean over the batch, a scalar."""
+        """The mean over the batch, a scalar; of systems side by side one each.
+
+        Raises:
+            ValueError: If there are not as many systems as there should be.
+        """
         costs, _ = evaluate(self.problem, self.control, solver, Sample(x0, target))
-        return costs.mean()
+        if self.side_by_side is None:
+            return costs.mean()
+        if costs.dim() < 2 or len(costs) != self.side_by_side:
+            raise ValueError(
+                f"The cost of side_by_side={self.side_by_side} systems must have the shape "
+                f"({self.side_by_side}, batch), but got {tuple(costs.shape)}."
+            )
+        return costs.flatten(1).mean(1)
 
     def measures(self, solver: Solver, sample: Sample) -> dict[str, Tensor]:
         """The cost and the scores of each sample."""
@@ -162,15 +173,22 @@ class Engine:
         # A step need not use every parameter: layers can be skipped at random.
         return DistributedDataParallel(cost, find_unused_parameters=True)
 
-    def check(self, problem: Problem, control: Control, samples: Sequence[Sample]) -> None:
+    def check(
+        self, problem: Problem, control: Control, samples: Sequence[Sample], mixes: bool = False
+    ) -> None:
         """Raises a ProblemError if a function of the problem mixes samples in evaluation mode.
 
         Shards compute nothing outside a step, so that sharded modules are not looked at.
+
+        Arguments:
+            problem, control: What is to be trained.
+            samples: Some batches of it.
+            mixes: Whether samples are not the first dimension, and cannot be told apart.
         """
         refuse(misspelt(problem))
         for sample in samples:
             check_not_empty(sample)
-            if self.shards is None:
+            if self.shards is None and not mixes:
                 refuse(mixing_in_training(problem, control, sample))
 
     def autocast(self) -> Any:
@@ -194,7 +212,7 @@ class Engine:
                         f"The cost must depend on a parameter that requires a gradient, but that "
                         f"of {type(self.trained(mean_cost).problem).__name__} depends on none."
                     )
-                self.scaler.scale(cost).backward()
+                self.scaler.scale(cost.sum()).backward()
             costs.append(cost.detach())
         return mean(sum(costs[1:], start=costs[0]))
 
@@ -242,7 +260,7 @@ class Engine:
         control: Control,
         solver: Solver,
         optimizer: torch.optim.Optimizer,
-    ) -> tuple[Gradient, Callable[[Callable[[], Tensor]], None]]:
+    ) -> tuple[Gradient, Update]:
         """What finds a gradient and what makes a step of it, recorded if that was asked for.
 
         Arguments:

@@ -12,6 +12,10 @@ from ..solver.recompute import statistics, tracking
 from .processes import agree, is_shard, local, whole
 
 
+FEW = 4
+"""So few gradients are looked at one by one: it is no slower, and takes no memory."""
+
+
 class NonFiniteCost(OcnetError, FloatingPointError):
     """A cost or a gradient that is infinite or NaN; the last good parameters are back in place.
 
@@ -47,12 +51,14 @@ class LastGood:
 
     Arguments:
         parameters: What is trained.
-        module: Where to look for running statistics, which a cost that is not finite spoils too.
+        module: Where to look for running statistics, which a cost that is not finite spoils too,
+            or None.
     """
 
-    def __init__(self, parameters: list[Tensor], module: nn.Module):
+    def __init__(self, parameters: list[Tensor], module: nn.Module | None = None):
         groups: dict[object, list[Tensor]] = {}
-        for z in (*map(local, parameters), *statistics(tracking(module))):
+        of_batches = [] if module is None else statistics(tracking(module))
+        for z in (*map(local, parameters), *of_batches):
             groups.setdefault((z.dtype, z.device), []).extend(vectors(z))
         self.groups: list[tuple[list[Tensor], Tensor]] = [
             (group, torch.cat(group)) for group in groups.values()
@@ -83,6 +89,10 @@ def vectors(z: Tensor) -> list[Tensor]:
 def total_norm(gradients: Sequence[Tensor]) -> Tensor:
     """The Euclidean norm of all gradients together, on the CPU by one call instead of many."""
     if gradients[0].device.type == "cpu" and not is_shard(gradients[0]):
+        if len(gradients) <= FEW:
+            # Without a copy of them.
+            flat = [g.reshape(-1) for g in gradients]
+            return sum(g.dot(g) for g in flat).sqrt()  # pyright: ignore
         # As DistributedDataParallel does it: a call from Python for each tensor costs 1% of a step.
         g = _flatten_dense_tensors(gradients)
         return g.dot(g).sqrt()
@@ -103,10 +113,10 @@ def non_finite(
         place: The layer and the time of the first state that is not finite, or None.
         parameters: What is trained.
     """
-    for name, value in zip(("x0", "target"), sample, strict=True):
-        if value is not None and value.is_floating_point() and not torch.isfinite(value).all():
-            kind = "NaN" if torch.isnan(value).any() else "infinite values"
-            return ValueError(f"{name} holds {kind}, in the batch of step {step}.")
+    try:
+        check_finite_data(step, sample)
+    except ValueError as error:
+        return error
     layer, time = (None, None) if place is None else place
     where = "though every state is finite"
     if time is not None:
@@ -118,6 +128,14 @@ def non_finite(
     return NonFiniteCost(
         message, step, layer, time, sample, [whole(p.detach()).clone() for p in parameters]
     )
+
+
+def check_finite_data(step: int, sample: Sample) -> None:
+    """Raises a ValueError if the batch of a step holds values that are not finite."""
+    for name, value in zip(("x0", "target"), sample, strict=True):
+        if value is not None and value.is_floating_point() and not torch.isfinite(value).all():
+            kind = "NaN" if torch.isnan(value).any() else "infinite values"
+            raise ValueError(f"{name} holds {kind}, in the batch of step {step}.")
 
 
 def non_finite_gradient(

@@ -14,11 +14,14 @@ class Record(NamedTuple):
         step: The index of the step.
         cost: The mean cost of the batch.
         grad_norm: The Euclidean norm of the gradient.
+        costs: The mean cost of each of several systems that are trained side by side, of which
+            `cost` is the sum; empty where there is one.
     """
 
     step: int
     cost: float
     grad_norm: float
+    costs: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

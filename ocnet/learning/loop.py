@@ -1,7 +1,6 @@
-"""The one training loop."""
+"""Training of a control: `train`, and `training`, which feeds a loop of the caller's."""
 
 import itertools
-import math
 import warnings
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -14,14 +13,14 @@ from tqdm import tqdm
 from .._arguments import check_count, check_generator, check_kind, check_range, shown
 from ..control import Control
 from ..problem import Problem, Sample
-from ..solver import Solver, SolverError
+from ..solver import Solver
 from ..supervised import check_sample
 from .batches import Batches, endless
+from .descent import descent
 from .engine import Engine
-from .failure import LastGood, non_finite, non_finite_gradient, total_norm
+from .expected import ExpectedCost
 from .history import History, Record
 from .penalty import Constraints, unconstrained
-from .processes import whole
 
 
 def train(
@@ -95,6 +94,7 @@ def training(
     start: int = 0,
     check: bool = True,
     constraints: Constraints = "refuse",
+    side_by_side: int | None = None,
 ) -> Iterator[Record]:
     """The training loop itself, one record for each batch.
 
@@ -109,6 +109,9 @@ def training(
         start: The index of the first step.
         check: Whether to look for functions that mix samples before the first step.
         constraints: As of `train`.
+        side_by_side: The number of independent systems, if the problem is several of them side by
+            side, whose cost has the shape `(system, batch)`. Each then has its own mean cost, and
+            one that diverges leaves the others alone: its place in `Record.costs` says so.
 
     Raises: As `train`.
     """
@@ -116,6 +119,8 @@ def training(
     if clip is not None:
         check_range("clip", clip, "0 <", "< inf")
     check_count("start", start, least=0)
+    if side_by_side is not None:
+        check_count("side_by_side", side_by_side)
     if isinstance(batches, Tensor) or not isinstance(batches, Iterable):
         raise TypeError(f"batches must be samples to go through, but got {shown(batches)}.")
     trained = unconstrained(problem, constraints)
@@ -127,54 +132,10 @@ def training(
     samples = map(engine.to_device, map(checked, batches))
     if check:
         begin = list(itertools.islice(samples, 1))
-        engine.check(problem, control, begin)
+        engine.check(problem, control, begin, mixes=side_by_side is not None)
         samples = itertools.chain(begin, samples)
-    problem = trained
-    mean_cost = engine.prepare(problem, control)
-    last_good = LastGood(parameters, mean_cost)
-
-    def computed(x0: Tensor, target: Tensor | None) -> Tensor:
-        """The mean cost and the norm of its gradient, which is then clipped."""
-        optimizer.zero_grad()
-        cost = engine.backward(mean_cost, solver, Sample(x0, target))
-        engine.unscale(optimizer)
-        grad_norm = total_norm([g for p in parameters if (g := p.grad) is not None])
-        if clip is not None:
-            torch.nn.utils.clip_grads_with_norm_(parameters, clip, grad_norm)
-        return torch.stack((cost, whole(grad_norm).to(cost)))
-
-    gradient, update = engine.captured(computed, control, solver, optimizer)
-    for step, sample in enumerate(samples, start):
-        first: list[float] = []
-
-        def closure(
-            step: int = step, sample: Sample = sample, first: list[float] = first
-        ) -> Tensor:
-            try:
-                measured = gradient(*sample)
-            except SolverError:
-                last_good.restore()
-                raise
-            # The one place where the host waits for the device.
-            cost, grad_norm = measured.tolist()
-            if not math.isfinite(cost):
-                place = engine.first_non_finite(problem, control, solver, sample)
-                error = non_finite(step, cost, sample, place, parameters)
-                last_good.restore()
-                raise error
-            if not (math.isfinite(grad_norm) or engine.scaler.is_enabled()):
-                spoiled = non_finite_gradient(step, cost, sample, parameters)
-                if spoiled is not None:
-                    last_good.restore()
-                    raise spoiled
-            if not first:
-                first.extend((cost, grad_norm))
-                # These parameters gave a finite cost; what the update makes of them may not.
-                last_good.keep()
-            return measured[0]
-
-        update(closure)
-        yield Record(step, *first)
+    expected = ExpectedCost(engine, trained, control, solver, optimizer, side_by_side)
+    yield from descent(expected, optimizer, samples, clip=clip, start=start)
 
 
 def check_training(

@@ -38,7 +38,7 @@ class Log:
         if self.tables:
             lr = float(self.job.optimizer.param_groups[0]["lr"])
             epoch = record.step / per if (per := self.job.batches.per_epoch) else None
-            step, cost, grad_norm = record
+            step, cost, grad_norm, _ = record
             row = {"step": step, "epoch": epoch, "lr": lr, "cost": cost, "grad_norm": grad_norm}
             self.tables[0].row(row)
             self.show("train", step, {"lr": lr, "cost": cost, "grad_norm": grad_norm})

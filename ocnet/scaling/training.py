@@ -1,11 +1,12 @@
 """Many small networks trained side by side: one batched system, one optimiser, one graph."""
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import nn, Tensor
 from torch.nn.functional import cross_entropy, leaky_relu, pad
 
@@ -19,15 +20,14 @@ from .._arguments import (
 )
 from ..control import PiecewiseConstant
 from ..init import fill_, Kind
-from ..learning.capture import CudaGraphs
-from ..learning.engine import compile_regions
+from ..learning import Engine, Record, training
 from ..problem import Sample
 from ..solver import Euler
 from ..supervised import SupervisedProblem
 from ..types import Cost, State, Time
+from .adam import NetworkwiseAdam
 from .datasets import Images
 from .models import product, Res1
-from .steps import captured, NetworkwiseAdam, SideBySideStep
 
 
 DECAY_EVERY = 5
@@ -147,11 +147,13 @@ class Trained:
     Attributes:
         validation, test: The accuracies, NaN where training diverged, shape `(network,)`.
         loss: The mean training loss of each epoch, shape `(epoch, network)`.
+        diverged_at: The first step at which the loss of each network was not finite, or None.
     """
 
     validation: Float[Tensor, " network"]
     test: Float[Tensor, " network"]
     loss: Float[Tensor, "epoch network"]
+    diverged_at: tuple[int | None, ...]
 
 
 def train_side_by_side(
@@ -169,7 +171,7 @@ def train_side_by_side(
 
     The networks share nothing but the batches: the gradient of the sum of their losses is, for
     each, the gradient of its own loss. One that diverges becomes NaN and leaves the others alone.
-    On a CUDA device the step is captured as one graph.
+    The steps are those of `ocnet.training`; on a CUDA device they are recorded as graphs.
 
     Arguments:
         problem: The networks.
@@ -182,7 +184,8 @@ def train_side_by_side(
         compiled: Whether to compile what a layer does, once for all layers.
 
     Raises:
-        ValueError: If the training part is smaller than a batch, or the rates do not fit.
+        ValueError: If the training part is smaller than a batch, the rates do not fit, or images
+            hold values that are not finite.
     """
     check_kind("problem", problem, SideBySide)
     check_kind("control", control, PiecewiseConstant)
@@ -196,23 +199,21 @@ def train_side_by_side(
         raise ValueError(
             f"Must have batch_size <= {len(train.x0)} training images, but got {batch_size=}."
         )
-    if compiled:
-        compile_regions(problem, control)
     optimizer = optimizer_of(problem, control, rates)
-    step = SideBySideStep(problem, control, optimizer, train, batch_size)
-    advance = captured(step, CudaGraphs(device)) if device.type == "cuda" else step
-    losses = []
-    for epoch in range(epochs):
-        order = torch.randperm(len(train.x0), generator=generator)
-        losses.append(mean_loss(step, advance, order))
-        if (epoch + 1) % DECAY_EVERY == 0:
-            optimizer.decay(0.1)
+    steps = training(
+        problem, control, Euler(control.n_intervals), optimizer,
+        epochs_of(train, batch_size, generator),
+        engine=Engine(device, compile=compiled, capture=device.type == "cuda"),
+        side_by_side=problem.n_networks,
+    )  # fmt: skip
+    loss, diverged_at = followed(steps, optimizer, epochs, len(train.x0) // batch_size)
     # A graph keeps the memory of its step, which the evaluation needs.
-    del advance
+    del steps
     return Trained(
         validation=accuracy(problem, control, validation, batch_size).cpu(),
         test=accuracy(problem, control, test, batch_size).cpu(),
-        loss=torch.stack(losses).cpu(),
+        loss=loss,
+        diverged_at=diverged_at,
     )
 
 
@@ -228,15 +229,41 @@ def optimizer_of(
     return NetworkwiseAdam(groups, rates.expand(problem.n_networks))
 
 
-def mean_loss(
-    step: SideBySideStep, advance: Callable[[], object], order: Int[Tensor, " sample"]
-) -> Float[Tensor, " network"]:
-    """The mean loss of each network over the steps of an epoch, which are taken."""
-    step.begin_epoch(order)
-    count = len(order) // len(step.batch)
-    for _ in range(count):
-        advance()
-    return step.total / count
+def epochs_of(data: Sample, batch_size: int, generator: torch.Generator | None) -> Iterator[Sample]:
+    """Batches of shuffled epochs, without end; what is left of an epoch is dropped."""
+    x, y = data
+    assert y is not None, "images have labels"
+    while True:
+        order = torch.randperm(len(x), generator=generator).to(x.device)
+        for index in order.split(batch_size)[: len(x) // batch_size]:
+            yield Sample(x[index], y[index])
+
+
+def followed(
+    steps: Iterator[Record], optimizer: NetworkwiseAdam, epochs: int, per_epoch: int
+) -> tuple[Float[Tensor, "epoch network"], tuple[int | None, ...]]:
+    """Takes the steps of all epochs, with a learning rate that falls.
+
+    Arguments:
+        steps: The steps.
+        optimizer: Whose learning rates fall.
+        epochs, per_epoch: How many epochs there are, of how many steps.
+
+    Returns:
+        The mean loss of each epoch, and for each network the first step at which its loss was not
+        finite, or None.
+    """
+    losses = []
+    for epoch in range(epochs):
+        losses.append([record.costs for record in itertools.islice(steps, per_epoch)])
+        if (epoch + 1) % DECAY_EVERY == 0:
+            optimizer.decay(0.1)
+    loss = torch.tensor(losses)
+    finite = loss.flatten(0, 1).isfinite()
+    first = finite.logical_not().int().argmax(0).tolist()
+    lost = finite.all(0).logical_not().tolist()
+    diverged_at = tuple(k if is_lost else None for k, is_lost in zip(first, lost, strict=True))
+    return loss.mean(1), diverged_at
 
 
 def on_device(sample: Sample, device: torch.device) -> Sample:
@@ -251,8 +278,8 @@ def bytes_per_network(
 ) -> int:
     """About how much memory a step takes for each network that it trains.
 
-    Of the weights there are seven copies: themselves, their gradient and the layers it is stacked
-    from, two moments, the update, and what a capture restores. For each layer and image the
+    Of the weights there are six copies: themselves, their gradient and the layers it is stacked
+    from, two moments, and the update. For each layer and image the
     backward pass keeps the state and the activation with its one for the bias.
     """
     for name, value in (("n_layers", n_layers), ("d", d), ("n_in", n_in), ("n_out", n_out),
@@ -260,7 +287,7 @@ def bytes_per_network(
         check_count(name, value)
     weights = n_layers * d * (d + 1) + d * n_in + n_out * d
     activations = n_layers * batch_size * (2 * d + 1)
-    return itemsize * (7 * weights + activations)
+    return itemsize * (6 * weights + activations)
 
 
 def networks_at_once(per_network: int, device: torch.device) -> int:

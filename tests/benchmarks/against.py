@@ -1,8 +1,10 @@
-"""The time of Euler against another checkout of ocnet, such as an older one.
+"""The time of a piece of work against another checkout of ocnet, such as an older one.
 
-    python -m tests.benchmarks.against /path/to/other [--rounds 40] [--n 200] [--dtype float64]
+    python -m tests.benchmarks.against /path/to/other [--work training] [--rounds 40] [--n 200]
 
-Forward plus backward pass of `x' = tanh(x W(t) + b(t))`, d = 32, batch 64, with stage cost, written
+The work is the forward plus backward pass of `x' = tanh(x W(t) + b(t))`, d = 32, batch 64, with
+stage cost (euler); a step of `training` on it (training); `solve` of a pendulum by L-BFGS
+(first-order); an epoch of four networks that are trained side by side (side-by-side): each written
 with the public names alone. Each checkout has a process of its own; the two take turns, in an order
 that changes every round, and a ratio is taken within its round, so that whatever else the machine
 does meets both. One thread and its processor time, which other processes leave alone.
@@ -17,14 +19,16 @@ import sys
 from pathlib import Path
 
 
-WORKER = """
+COMMON = """
 import sys, time
 import torch, ocnet
 
 n, dtype = int(sys.argv[1]), getattr(torch, sys.argv[2])
 torch.set_num_threads(1)
 torch.set_default_dtype(dtype)
+"""
 
+TANH = """
 class Tanh(ocnet.Problem):
     state_shape, control_shape = (32,), (33, 32)
     def dynamics(self, t, x, u):
@@ -42,19 +46,80 @@ sample = problem.sample(64, torch.Generator().manual_seed(0))
 control = ocnet.PiecewiseConstant(0.0, 1.0, n, (33, 32))
 with torch.no_grad():
     control.path.normal_(generator=torch.Generator().manual_seed(1)).div_(6)
+"""
 
+EULER = """
 def run():
     cost, _ = ocnet.evaluate(problem, control, solver, sample)
-    return torch.autograd.grad(cost.mean(), control.path)[0]
+    return torch.autograd.grad(cost.mean(), control.path)[0].abs().sum()
+"""
 
+TRAINING = """
+import itertools
+optimizer = torch.optim.SGD([control.path], lr=0.0)
+steps = ocnet.training(problem, control, solver, optimizer, itertools.repeat(sample))
+
+def run():
+    return next(steps).cost
+"""
+
+FIRST_ORDER = """
+import warnings
+from ocnet.direct import LBFGS
+warnings.simplefilter("ignore")
+
+class Pendulum(ocnet.Problem):
+    state_shape, control_shape, t1 = (2,), (1,), 3.0
+    control_bounds = (-2.0, 2.0)
+    def dynamics(self, t, x, u):
+        angle, speed = x.unbind(-1)
+        return torch.stack((speed, torch.sin(angle) + u[..., 0]), -1)
+    def stage_cost(self, t, x, u, target):
+        return x.square().sum(-1) + 0.1 * u.square().sum(-1)
+    def terminal_constraint(self, x, target):
+        return x[..., :1]
+    def sample(self, batch_size, generator=None):
+        return ocnet.Sample(torch.tensor([[1.0, 0.0]]).expand(batch_size, -1))
+
+problem = Pendulum()
+
+def run():
+    method = LBFGS(max_iterations=60)
+    found = ocnet.solve(problem, method=method, solver=ocnet.Euler(n), compile=False)
+    return found.cost.sum()
+"""
+
+SIDE_BY_SIDE = """
+from ocnet import init, scaling
+rows = torch.randn(1300, 64, generator=torch.Generator().manual_seed(0))
+part = lambda a, b: ocnet.Sample(rows[a:b], (rows[a:b, 0] > 0).long())
+data = scaling.Images(part(0, 1280), part(1280, 1290), part(1290, 1300))
+kinds = [init.FractionalNoise(0.3), init.FractionalNoise(0.7)] * 2
+
+def run():
+    problem = scaling.SideBySide(n, (0.3, 0.5, 0.7, 0.9), kinds, n_in=64)
+    control = problem.initial_control(n)
+    order = torch.Generator().manual_seed(0)
+    found = scaling.train_side_by_side(problem, control, data, 0.01, epochs=1, generator=order)
+    return found.loss.sum()
+"""
+
+LOOP = """
 first = run()
-print(float(first.abs().sum()), ocnet.__file__, flush=True)
+print(float(first), ocnet.__file__, flush=True)
 for line in sys.stdin:
     start = time.process_time()
     for _ in range(int(line)):
         run()
     print(time.process_time() - start, flush=True)
 """
+
+WORK = {
+    "euler": TANH + EULER,
+    "training": TANH + TRAINING,
+    "first-order": FIRST_ORDER,
+    "side-by-side": SIDE_BY_SIDE,
+}
 
 
 class Worker:
@@ -67,13 +132,13 @@ class Worker:
 
     def __init__(self, root: Path, options: argparse.Namespace):
         self.process = subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(options.n), options.dtype],
+            [sys.executable, "-c", COMMON + WORK[options.work] + LOOP, str(options.n), options.dtype],
             env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
             cwd=root, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
         total, file = self.answer().split(maxsplit=1)
         assert Path(file.strip()).is_relative_to(root.resolve()), f"{file} is not of {root}"
-        self.gradient = float(total)
+        self.result = float(total)
 
     def answer(self) -> str:
         """A line that the process printed."""
@@ -97,6 +162,7 @@ class Worker:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("other", type=Path, help="the other checkout")
+    parser.add_argument("--work", choices=WORK, default="euler")
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--steps", type=int, default=5, help="steps of a turn (5)")
     parser.add_argument("--n", type=int, default=200, help="layers (200)")
@@ -106,7 +172,7 @@ def main() -> None:
     workers = [Worker(root.resolve(), options) for root in (Path.cwd(), options.other)]
     try:
         mine, others = workers
-        assert abs(mine.gradient / others.gradient - 1) < 1e-5, "the gradients must be the same"
+        assert abs(mine.result / others.result - 1) < 1e-5, "the results must be the same"
         for worker in workers:
             worker.seconds(options.steps)
         ratios, times = [], []
@@ -120,7 +186,7 @@ def main() -> None:
             worker.end()
     lower, median, upper = statistics.quantiles(ratios, n=4)
     least = [min(column) for column in zip(*times, strict=True)]
-    result = {"n": options.n, "dtype": options.dtype, "rounds": options.rounds, "lower": lower,
+    result = {"work": options.work, "n": options.n, "dtype": options.dtype, "rounds": options.rounds, "lower": lower,
               "median": median, "upper": upper, "of minima": least[0] / least[1],
               "ms here": least[0], "ms there": least[1]}  # fmt: skip
     print(json.dumps(result))

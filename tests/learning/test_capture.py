@@ -38,7 +38,7 @@ def trained(
     schedule, records = ConstantSchedule(warmup=6), []
     for step in range(len(samples)):
         schedule.apply(made, step)
-        records.append(next(steps)[1:])
+        records.append(next(steps)[1:3])
     return [p.detach() for p in parameters], records, tape.log
 
 

@@ -2,7 +2,7 @@
 
 import copy
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,18 +20,17 @@ from examples.scaling_paper.classification import (
     TrainingSetting,
     WeightStudy,
 )
-from ocnet import Euler, init, Sample
-from ocnet.control import base, piecewise
-from ocnet.control.base import kept_constants
+from ocnet import Euler, init, Sample, training
 from ocnet.evaluation import evaluate
-from ocnet.learning.capture import CudaGraphs, Recorder
+from ocnet.learning import Engine, Record
+from ocnet.scaling.adam import NetworkwiseAdam
 from ocnet.scaling.datasets import Images, load_images, split
-from ocnet.scaling.steps import captured, NetworkwiseAdam, SideBySideStep
 from ocnet.scaling.sweep import run_study
 from ocnet.scaling.training import (
     accuracy,
     bytes_per_network,
     networks_at_once,
+    optimizer_of,
     SideBySide,
     train_side_by_side,
     Trained,
@@ -142,20 +141,23 @@ def test_compiled_layers_train_as_they_do_uncompiled(data: Images) -> None:
     torch.testing.assert_close(eager.loss, compiled.loss)
 
 
-def step_of(problem: SideBySide, data: Sample, device: str = "cpu") -> SideBySideStep:
-    """A step of three networks that trains on batches of twenty."""
+def steps_of(
+    problem: SideBySide, data: Sample, device: str = "cpu", engine: Engine | None = None
+) -> tuple[list[Tensor], Iterator[Record]]:
+    """Three networks trained on batches of twenty: all that a step changes, and the steps."""
     problem = problem.to(device)
     control = problem.initial_control(9).to(device)
-    groups = [
-        {"params": list(control.parameters()), "axis": 1},
-        {"params": list(problem.parameters()), "axis": 0},
+    optimizer = optimizer_of(problem, control, RATES)
+    x, y = data
+    assert y is not None
+    batches = [
+        Sample(x[i : i + 20].to(device), y[i : i + 20].to(device)) for i in range(0, 100, 20)
     ]
-    optimizer = NetworkwiseAdam(groups, RATES)
-    optimizer.rates, optimizer.count = (v.to(device) for v in (optimizer.rates, optimizer.count))
-    assert data.target is not None
-    return SideBySideStep(
-        problem, control, optimizer, Sample(data.x0.to(device), data.target.to(device)), 20
-    )
+    steps = training(
+        problem, control, Euler(9), optimizer, batches, engine=engine, side_by_side=3
+    )  # fmt: skip
+    moments = [moment for state in optimizer.state.values() for moment in state.values()]
+    return [*control.parameters(), *problem.parameters(), *moments, optimizer.count], steps
 
 
 class Copies(TorchDispatchMode):
@@ -173,77 +175,47 @@ class Copies(TorchDispatchMode):
         return func(*args, **kwargs or {})
 
 
-def test_a_step_can_be_captured(data: Images, monkeypatch: pytest.MonkeyPatch) -> None:
-    step = step_of(networks((0.3, 0.6, 1.0)), data.train)
-    addresses = [tensor.data_ptr() for tensor in step.memory()]
+def test_an_update_of_all_networks_can_be_recorded(data: Images) -> None:
+    problem = networks((0.3, 0.6, 1.0))
+    control = problem.initial_control(9)
+    optimizer = optimizer_of(problem, control, RATES)
+    cost, _ = evaluate(problem, control, Euler(9), data.test)
+    cost.sum().backward()
+    addresses = [z.data_ptr() for state in optimizer.state.values() for z in state.values()]
     with Copies() as outside:
-        step()
-    # On the CPU times are made anew from the host's numbers: the check below can see that.
-    assert any("lift" in name for name in outside.found)
-
-    def kept(values: Sequence[float], dtype: torch.dtype, device: torch.device) -> Tensor:
-        return kept_constants(tuple(values), dtype, device)
-
-    for module in (base, piecewise):
-        monkeypatch.setattr(module, "constants", kept)
-    step()  # A capture comes after a few eager steps, which make the constants.
+        torch.tensor(1.0)
     with Copies() as inside:
-        step()
-    assert inside.found == []
-    assert [tensor.data_ptr() for tensor in step.memory()] == addresses
-    # Tensors of this device hold no numbers: whatever asks for one raises an error.
-    step_of(networks((0.3, 0.6, 1.0)), data.train, "meta")()
-
-
-def test_steps_go_through_an_epoch(data: Images) -> None:
-    seen = []
-
-    class Watched(SideBySide):
-        def terminal_cost(self, x: Tensor, target: Tensor | None) -> Tensor:
-            seen.append(target)
-            return super().terminal_cost(x, target)
-
-    problem = Watched(9, (0.3, 0.6, 1.0), KINDS, d=5, n_in=6, n_out=2)
-    numbers = Sample(data.train.x0, torch.arange(len(data.train.x0)) % 2)
-    step = step_of(problem, numbers)
-    order = torch.randperm(len(numbers.x0))
-    step.begin_epoch(order)
-    for _ in range(5):
-        step()
-    torch.testing.assert_close(torch.cat(seen), order % 2)
-
-
-def tape(step: SideBySideStep) -> Tape:
-    """The stand-in for a graph, which keeps its rules."""
-    return Tape([p for group in step.optimizer.param_groups for p in group["params"]], step.memory)
+        optimizer.step()
+    assert outside.found and not inside.found
+    assert addresses == [z.data_ptr() for state in optimizer.state.values() for z in state.values()]
 
 
 NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
-@pytest.mark.parametrize(
-    "device, recorder",
-    [
-        ("cpu", tape),
-        pytest.param("cuda", lambda step: CudaGraphs(torch.device("cuda")), marks=NEEDS_CUDA),
-    ],
-)
-def test_a_captured_step_is_the_eager_one(
-    data: Images, device: str, recorder: Callable[[SideBySideStep], Recorder]
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_CUDA)])
+def test_recorded_steps_are_those_that_are_not(
+    data: Images, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     problem = networks((0.3, 0.6, 1.0))
-    eager, graph = (step_of(copy.deepcopy(problem), data.train, device) for _ in range(2))
-    replay = captured(graph, recorder(graph))
-    for step, advance in ((eager, eager), (graph, replay)):
-        step.begin_epoch(torch.arange(len(data.train.x0)))
-        for _ in range(5):
-            advance()
-    for expected, found in zip(eager.memory(), graph.memory(), strict=True):
-        torch.testing.assert_close(found, expected)
+    expected, plain = steps_of(copy.deepcopy(problem), data.train, device)
+    costs = [record.costs for record in plain]
+    engine, log = Engine(device, capture=True), list[str]()
+    found, recorded = steps_of(copy.deepcopy(problem), data.train, device, engine)
+    if device == "cpu":
+        # The stand-in for a graph, which keeps its rules.
+        parameters = [p for p in found if isinstance(p, torch.nn.Parameter)]
+        tape = Tape(parameters, lambda: [p.detach() for p in found])
+        log = tape.log
+        monkeypatch.setattr(engine, "recorder", lambda *arguments: tape)
+    torch.testing.assert_close([record.costs for record in recorded], costs)
+    torch.testing.assert_close(found, expected)
+    assert device != "cpu" or log.count("replay") == 4
 
 
 def test_memory_of_a_step_is_what_it_is_said_to_be(data: Images) -> None:
-    step = step_of(networks((0.3, 0.6, 1.0)), data.train)
+    problem = networks((0.3, 0.6, 1.0))
+    control = problem.initial_control(9)
     kept: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
@@ -252,9 +224,9 @@ def test_memory_of_a_step_is_what_it_is_said_to_be(data: Images) -> None:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        step()
-    weights = sum(p.numel() for group in step.optimizer.param_groups for p in group["params"])
-    predicted = 3 * bytes_per_network(9, 5, 6, 2, 20, itemsize=8) - 7 * 8 * weights
+        evaluate(problem, control, Euler(9), Sample(*(v[:20] for v in data.train)))  # pyright: ignore
+    weights = sum(p.numel() for p in (*control.parameters(), *problem.parameters()))
+    predicted = 3 * bytes_per_network(9, 5, 6, 2, 20, itemsize=8) - 6 * 8 * weights
     activations = sum(kept.values()) - 8 * weights
     assert predicted == pytest.approx(activations, rel=0.2)
 
@@ -273,7 +245,51 @@ def test_a_network_that_diverges_leaves_the_others_alone(data: Images) -> None:
     control = problem.initial_control(9)
     result = train_side_by_side(problem, control, data, 0.05, epochs=2, batch_size=20)
     assert result.test.isnan().tolist() == [True, False, False]
+    assert result.diverged_at == (0, None, None)
     assert torch.isfinite(control.path[:, 1:]).all()
+
+
+def test_a_network_that_diverges_later_is_named_with_its_step(data: Images) -> None:
+    problem = networks((0.3, 0.8, 1.0))
+    control = problem.initial_control(9)
+    rates = torch.tensor([0.01, 1e200, 0.01])
+    result = train_side_by_side(problem, control, data, rates, epochs=2, batch_size=20)
+    assert result.diverged_at == (None, 1, None)
+    assert result.loss[:, 1].isnan().any() and result.loss[:, [0, 2]].isfinite().all()
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_images_that_are_not_finite_are_named(data: Images, value: str) -> None:
+    problem = networks((0.3, 0.8, 1.0))
+    x = data.train.x0.clone()
+    x[17, 2] = float(value)
+    spoiled = Images(Sample(x, data.train.target), data.validation, data.test)
+    words = {"nan": "x0 holds NaN", "inf": "x0 holds infinite values"}[value]
+    with pytest.raises(ValueError, match=f"{words}, in the batch of step [0-4]"):
+        train_side_by_side(problem, problem.initial_control(9), spoiled, 0.1, batch_size=20)
+
+
+def test_networks_without_a_gradient_are_refused(data: Images) -> None:
+    class Constant(SideBySide):
+        def terminal_cost(self, x: Tensor, target: Tensor | None) -> Tensor:
+            return super().terminal_cost(x, target).detach()
+
+    problem = Constant(9, (0.3, 0.6, 1.0), KINDS, d=5, n_in=6, n_out=2)
+    with pytest.raises(ValueError, match="that of Constant depends on none"):
+        train_side_by_side(problem, problem.initial_control(9), data, 0.1, batch_size=20)
+
+
+def test_a_cost_of_another_number_of_systems_is_refused(data: Images) -> None:
+    problem = networks((0.3, 0.6, 1.0))
+    control = problem.initial_control(9)
+    steps = training(
+        problem, control, Euler(9), optimizer_of(problem, control, RATES), [data.test],
+        side_by_side=2,
+    )  # fmt: skip
+    with pytest.raises(
+        ValueError, match=r"side_by_side=2 systems .*\(2, batch\), but got \(3, 120\)"
+    ):
+        next(steps)
 
 
 def test_accuracy_counts_what_is_right(data: Images) -> None:
