@@ -65,7 +65,10 @@ def run():
 
 FIRST_ORDER = """
 import warnings
-from ocnet.direct import LBFGS
+try:
+    from ocnet.direct import LBFGS
+except ImportError:  # The name of older checkouts.
+    from ocnet.solve import LBFGS
 warnings.simplefilter("ignore")
 
 class Pendulum(ocnet.Problem):
@@ -90,7 +93,14 @@ def run():
 """
 
 SIDE_BY_SIDE = """
-from ocnet import init, scaling
+from ocnet import init
+try:
+    from ocnet import scaling
+except ImportError:  # The name of older checkouts.
+    from ocnet.analysis import scaling
+    from ocnet.analysis.scaling import images, training
+    scaling.Images, scaling.SideBySide = images.Images, training.SideBySide
+    scaling.train_side_by_side = training.train_side_by_side
 rows = torch.randn(1300, 64, generator=torch.Generator().manual_seed(0))
 part = lambda a, b: ocnet.Sample(rows[a:b], (rows[a:b, 0] > 0).long())
 data = scaling.Images(part(0, 1280), part(1280, 1290), part(1290, 1300))
@@ -131,8 +141,9 @@ class Worker:
     """
 
     def __init__(self, root: Path, options: argparse.Namespace):
+        program = COMMON + WORK[options.work] + LOOP
         self.process = subprocess.Popen(
-            [sys.executable, "-c", COMMON + WORK[options.work] + LOOP, str(options.n), options.dtype],
+            [sys.executable, "-c", program, str(options.n), options.dtype],
             env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
             cwd=root, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
@@ -186,9 +197,11 @@ def main() -> None:
             worker.end()
     lower, median, upper = statistics.quantiles(ratios, n=4)
     least = [min(column) for column in zip(*times, strict=True)]
-    result = {"work": options.work, "n": options.n, "dtype": options.dtype, "rounds": options.rounds, "lower": lower,
-              "median": median, "upper": upper, "of minima": least[0] / least[1],
-              "ms here": least[0], "ms there": least[1]}  # fmt: skip
+    result = {
+        "work": options.work, "n": options.n, "dtype": options.dtype, "rounds": options.rounds,
+        "lower": lower, "median": median, "upper": upper, "of minima": least[0] / least[1],
+        "ms here": least[0], "ms there": least[1],
+    }  # fmt: skip
     print(json.dumps(result))
     if options.out is not None:
         options.out.write_text(json.dumps(result, indent=2) + "\n")
