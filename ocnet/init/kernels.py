@@ -44,14 +44,52 @@ class CovarianceKernel(abc.ABC):
     def __post_init__(self) -> None:
         check_range("length_scale", self.length_scale, "0 <", "< inf")
 
+    @property
+    @abc.abstractmethod
+    def smoothness(self) -> float:
+        """`nu` in `1 - k(r) ~ r^(2 nu)` at short distances, at most 1: paths are Hoelder continuous
+        of any order below it, and differentiable where it is 1."""
+
     @abc.abstractmethod
     def __call__(self, r: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """The correlation of two depths at a distance `r`, elementwise."""
 
 
+def smoothness(kernel: Covariance) -> float:
+    """`nu` in `1 - k(r) ~ r^(2 nu)` at short distances, between 0 and 1.
+
+    Known for the kernels of this module; of another function the local exponent at the shortest
+    distances whose `1 - k` is free of rounding, extrapolated to `r = 0`.
+
+    Raises:
+        ValueError: If the function does not get close to 1 at short distances.
+    """
+    if isinstance(kernel, CovarianceKernel):
+        return kernel.smoothness
+    r = 2.0 ** -torch.arange(0, 40, dtype=torch.float64)
+    gap = 1 - kernel(r).double()
+    near = ((gap > 1e-9) & (gap < 1e-2)).nonzero().flatten()
+    if len(near) < 3:
+        raise ValueError(
+            f"kernel must tend to 1 at short distances, but 1 - k(r) is {gap[-1].item():.3g} at "
+            f"r={r[-1].item():.1g}."
+        )
+    slopes = -gap[near].log2().diff() / 2
+    # Two terms of a power series: the error of the local exponent shrinks geometrically.
+    first, second = slopes[-2].item(), slopes[-1].item()
+    previous = slopes[-3].item() if len(slopes) > 2 else first
+    change, before = second - first, first - previous
+    rest = change**2 / (before - change) if abs(change) < abs(before) else 0.0
+    return min(max(second + rest, 0.0), 1.0)
+
+
 @dataclass(frozen=True)
 class RBF(CovarianceKernel):
     """`k(r) = exp(-r^2 / (2 l^2))`: infinitely smooth paths."""
+
+    @property
+    def smoothness(self) -> float:
+        return 1.0
 
     def __call__(self, r: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         return (-(r / self.length_scale).square() / 2).exp()
@@ -77,6 +115,10 @@ class Matern(CovarianceKernel):
         super().__post_init__()
         check_range("nu", self.nu, "0 <", f"<= {SMOOTHEST}")
 
+    @property
+    def smoothness(self) -> float:
+        return min(self.nu, 1.0)
+
     def __call__(self, r: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         z = math.sqrt(2 * self.nu) * r / self.length_scale
         if self.nu in MATERN:
@@ -100,6 +142,10 @@ def matern(nu: float, z: np.ndarray) -> np.ndarray:
 @dataclass(frozen=True)
 class OrnsteinUhlenbeck(CovarianceKernel):
     """`k(r) = exp(-r / l)`: continuous paths, nowhere differentiable."""
+
+    @property
+    def smoothness(self) -> float:
+        return 0.5
 
     def __call__(self, r: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         return (-r / self.length_scale).exp()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .._arguments import check_count, check_range
 from .circulant import colour, embed, square_root, toeplitz
-from .kernels import Covariance, RBF
+from .kernels import Covariance, RBF, smoothness
 
 
 BLOCK = 2**20
@@ -35,6 +35,17 @@ class Kind(abc.ABC):
     @abc.abstractmethod
     def correlation(self, n: int) -> Float[Tensor, "layer layer"]:
         """The exact covariance of one entry over `n` layers, in double precision."""
+
+    def first_row(self, n: int) -> Float[Tensor, " layer"] | None:
+        """The first row of `correlation(n)` where that is a Toeplitz matrix: it says all then.
+
+        None where the correlation does not depend on the distance of two layers alone.
+        """
+        return None
+
+    def correlation_rows(self, start: int, stop: int, n: int) -> Float[Tensor, "row layer"]:
+        """`correlation(n)[start:stop]`."""
+        return self.correlation(n)[start:stop]
 
     @abc.abstractmethod
     def draw(
@@ -113,6 +124,9 @@ class Iid(Kind):
     def correlation(self, n: int) -> Float[Tensor, "layer layer"]:
         return torch.eye(n, dtype=torch.float64)
 
+    def first_row(self, n: int) -> Float[Tensor, " layer"]:
+        return (torch.arange(n) == 0).double()
+
     def draw(
         self,
         n: int,
@@ -136,7 +150,10 @@ class Stationary(Gaussian):
         """`gamma(lag)`: the covariance of layers `k` and `k + lag` where `n` span the depth."""
 
     def correlation(self, n: int) -> Float[Tensor, "layer layer"]:
-        return toeplitz(self.autocovariance(torch.arange(n, dtype=torch.float64), n))
+        return toeplitz(self.first_row(n))
+
+    def first_row(self, n: int) -> Float[Tensor, " layer"]:
+        return self.autocovariance(torch.arange(n, dtype=torch.float64), n)
 
     def root(self, n: int) -> Float[Tensor, " frequency"] | None:
         """The circulant embedding of the covariance over `n` layers, if there is one."""
@@ -188,9 +205,9 @@ class SmoothIncrements(Stationary):
 
     @property
     def hurst(self) -> float:
-        # Neighbours become equal where G is differentiable, independent where it is rough.
-        n = 2**12
-        return 1.0 if self.autocovariance(torch.ones((), dtype=torch.float64), n) > 0.5 else 0.5
+        """`min(nu, 1)` where `1 - k(r) ~ r^(2 nu)` at short distances: the sum of `L` increments
+        is one of `G` over the whole depth, and a single one has the size `L^-nu`."""
+        return min(smoothness(self.kernel), 1.0)
 
     def autocovariance(self, lag: Float[Tensor, "..."], n: int) -> Float[Tensor, "..."]:
         k = lambda j: self.kernel(j.abs() / n)
@@ -245,6 +262,9 @@ class Repeated(Gaussian):
     def correlation(self, n: int) -> Float[Tensor, "layer layer"]:
         return torch.ones(n, n, dtype=torch.float64)
 
+    def first_row(self, n: int) -> Float[Tensor, " layer"]:
+        return torch.ones(n, dtype=torch.float64)
+
     def synthesis(self, n: int) -> Synthesis:
         return Synthesis(1, lambda white: white.expand(-1, n))
 
@@ -270,8 +290,11 @@ class Spline(Gaussian):
         return 1.0
 
     def correlation(self, n: int) -> Float[Tensor, "layer layer"]:
+        return self.correlation_rows(0, n, n)
+
+    def correlation_rows(self, start: int, stop: int, n: int) -> Float[Tensor, "row layer"]:
         basis = self.basis(n)
-        return basis @ basis.mT
+        return basis[start:stop] @ basis.mT
 
     def synthesis(self, n: int) -> Synthesis:
         basis = self.basis(n)

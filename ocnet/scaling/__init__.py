@@ -15,10 +15,12 @@ from .models import (
     MODELS,
     Res1,
     Res2,
+    OneMatrix,
     Res3,
     ScaledNetwork,
+    TwoMatrices,
 )
-from .predictions import displacement_limit, log_norm_limit, predict, Prediction, S_h, S_p
+from .predictions import displacement_limit, log_norm_limit
 from .propagation import (
     costates,
     Overflow,
@@ -27,13 +29,16 @@ from .propagation import (
     states,
 )
 from .ratios import measure, rms
-from .regimes import (
+from .regimes import Regime
+from .sweep import Arrays, run_study, save_arrays, Study
+from .theory import (
     backward_critical_exponent,
     critical_exponent,
-    Regime,
     regime,
+    S_h,
+    S_p,
+    Theory,
 )
-from .sweep import Arrays, run_study, save_arrays, Study
 from .training import bytes_per_network, networks_at_once, SideBySide, train_side_by_side, Trained
 
 
@@ -55,12 +60,11 @@ __all__ = [
     "measure",
     "MODELS",
     "networks_at_once",
+    "OneMatrix",
     "ode_limit",
     "ode_limit_of_smooth_weights",
     "Overflow",
     "power_law",
-    "predict",
-    "Prediction",
     "propagate",
     "Propagation",
     "Regime",
@@ -79,6 +83,8 @@ __all__ = [
     "SideBySide",
     "states",
     "Study",
+    "Theory",
     "train_side_by_side",
     "Trained",
+    "TwoMatrices",
 ]

@@ -3,13 +3,14 @@
 import abc
 import copy
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
 from torch import nn, Tensor
 from torch.nn.functional import leaky_relu
 
-from .._arguments import check_count, check_generator, check_kind, check_range
+from .._arguments import check_count, check_function, check_generator, check_kind, check_range
 from ..control import PiecewiseConstant
 from ..init import fill_, Iid, Kind
 from ..problem import Sample
@@ -31,6 +32,7 @@ class ScaledNetwork(SupervisedProblem):
         kind: The process over depth that `initial_control` draws, i.i.d. uniform by default.
         d: The width.
         n_in, n_out: The sizes of `x` and `F(x)`.
+        sigma: The activation, a function of each entry; the leaky ReLU of `slope` if None.
         generator: Makes `A` and `B` reproducible: Gaussian, of variance 1 / fan_in.
 
     Raises:
@@ -53,6 +55,7 @@ class ScaledNetwork(SupervisedProblem):
         d: int = 40,
         n_in: int = 64,
         n_out: int = 1,
+        sigma: Callable[[Tensor], Tensor] | None = None,
         generator: torch.Generator | None = None,
     ):
         super().__init__()
@@ -61,6 +64,9 @@ class ScaledNetwork(SupervisedProblem):
             check_count(name, size)
         check_kind("kind", kind, Kind, type(None))
         check_generator(generator)
+        if sigma is not None:
+            check_function("sigma", sigma)
+        self.sigma = sigma
         self.depth = n_layers
         self.kind: Kind = Iid() if kind is None else kind
         self.d, self.n_in, self.n_out = d, n_in, n_out
@@ -95,9 +101,33 @@ class ScaledNetwork(SupervisedProblem):
     def branch(self, x: State, u: Tensor) -> State:
         """`g(x, u)`, shape `(*batch, d)`, from weights `(*#batch, *weight_shape)`."""
 
-    @abc.abstractmethod
     def pullback(self, x: State, u: Tensor, p: State) -> State:
-        """`(D_x g(x, u))' p`, the branch's part in the costate recursion."""
+        """`(D_x g(x, u))' p`, the branch's part in the costate recursion; by autograd."""
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            g = self.branch(x, u)
+            return torch.autograd.grad(g, x, p.expand_as(g))[0]
+
+    def activation(self, x: Tensor) -> Tensor:
+        """`sigma(x)`, entry by entry."""
+        return leaky_relu(x, self.slope) if self.sigma is None else self.sigma(x)
+
+    def derivative(self, x: Tensor) -> Tensor:
+        """`sigma'(x)`, entry by entry."""
+        if self.sigma is None and kept(self, "activation", ScaledNetwork):
+            return leaky_derivative(x, self.slope)
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            return torch.autograd.grad(self.activation(x).sum(), x)[0]
+
+    @property
+    def homogeneous(self) -> bool:
+        """Whether `g(c x, u) = c g(x, u)` for all `c > 0`, which the log domain needs.
+
+        False unless it is known. A model with a branch of its own may declare it:
+        `homogeneous = True`.
+        """
+        return False
 
     def dynamics(self, t: Time, x: State, u: Tensor) -> State:
         return self.branch(x, u)
@@ -159,10 +189,16 @@ class OneMatrix(ScaledNetwork):
         return (d, d)
 
     def branch(self, x: State, u: Tensor) -> State:
-        return product(u, leaky_relu(x, self.slope))
+        return product(u, self.activation(x))
 
     def pullback(self, x: State, u: Tensor, p: State) -> State:
-        return derivative(x, self.slope) * product(u.mT, p)
+        if not kept(self, "branch", OneMatrix):
+            return super().pullback(x, u, p)
+        return self.derivative(x) * product(u.mT, p)
+
+    @property
+    def homogeneous(self) -> bool:
+        return is_leaky(self, OneMatrix)
 
 
 class TwoMatrices(ScaledNetwork):
@@ -174,11 +210,17 @@ class TwoMatrices(ScaledNetwork):
 
     def branch(self, x: State, u: Tensor) -> State:
         V, W = u.unbind(-3)
-        return product(V, leaky_relu(product(W, x), self.slope))
+        return product(V, self.activation(product(W, x)))
 
     def pullback(self, x: State, u: Tensor, p: State) -> State:
+        if not kept(self, "branch", TwoMatrices):
+            return super().pullback(x, u, p)
         V, W = u.unbind(-3)
-        return product(W.mT, derivative(product(W, x), self.slope) * product(V.mT, p))
+        return product(W.mT, self.derivative(product(W, x)) * product(V.mT, p))
+
+    @property
+    def homogeneous(self) -> bool:
+        return is_leaky(self, TwoMatrices)
 
 
 class Res1(OneMatrix):
@@ -222,7 +264,21 @@ def product(
     return (weight @ x.unsqueeze(-1)).squeeze(-1)
 
 
-def derivative(z: Tensor, slope: float) -> Tensor:
+def leaky_derivative(z: Tensor, slope: float) -> Tensor:
     """The derivative of the leaky ReLU: 1 where `z > 0`, else the slope."""
     positive = (z > 0).to(z)
     return positive if slope == 0 else slope + (1 - slope) * positive
+
+
+def kept(network: ScaledNetwork, name: str, kind: type[ScaledNetwork]) -> bool:
+    """Whether a network still has the method of a class: nobody has overridden it."""
+    return getattr(getattr(network, name), "__func__", None) is getattr(kind, name)
+
+
+def is_leaky(network: ScaledNetwork, kind: type[ScaledNetwork]) -> bool:
+    """Whether a network's branch is that of `OneMatrix` or `TwoMatrices` with a leaky ReLU."""
+    return (
+        network.sigma is None
+        and kept(network, "activation", ScaledNetwork)
+        and kept(network, "branch", kind)
+    )

@@ -1,20 +1,16 @@
 """What theory says about a scaled residual network of given depth: exact moments and limits.
 
 F1 to F8 hold for weights that are symmetric, independent over depth and of variance `1 / d`, for
-any width `d`, depth `L` and `alpha = L**-beta`. `S_h` and `S_p` are first order in `alpha^2` for
-Gaussian weights of any correlation over depth. `c = E sigma(g)^2` for a standard normal `g`: 1/2
-for ReLU, `(1 + s^2) / 2` for a leaky slope `s`, 1 for the identity.
+any width `d`, depth `L` and `alpha = L**-beta`, in networks of two matrices or the identity.
+`c = E sigma(g)^2` for a standard normal `g`: 1/2 for ReLU, `(1 + s^2) / 2` for a leaky slope `s`,
+1 for the identity. What holds for one network is in `theory`.
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from .._arguments import check_count, check_kind, check_range
-from ..init import Iid, Kind
+from .._arguments import check_count, check_range
 
 
 def activation_gain(slope: float) -> float:
@@ -124,69 +120,3 @@ MAX_LOG = math.log(torch.finfo(torch.float64).max)
 def exp(x: float) -> float:
     """`e^x`, infinite where double precision ends."""
     return math.exp(x) if x < MAX_LOG else math.inf
-
-
-def kappa(r: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """`E ReLU(g) ReLU(g') = [sqrt(1 - r^2) + r (pi - arccos r)] / (2 pi)`, `r = E g g'`.
-
-    Source: Cho and Saul, NIPS 2009, the arc-cosine kernel of degree 1.
-    """
-    r = r.clamp(-1, 1)
-    return ((1 - r.square()).sqrt() + r * (math.pi - r.arccos())) / (2 * math.pi)
-
-
-def S_h(kind: Kind, L: int) -> float:
-    """`sum_{k,l} r kappa(r)`: `E |h_L - h_0|^2 / |h_0|^2 ~ alpha^2 S_h` (res-3)."""
-    check_kind("kind", kind, Kind)
-    check_count("L", L, least=2)
-    r = kind.correlation(L)
-    return (r * kappa(r)).sum().item()
-
-
-def S_p(kind: Kind, L: int, d: int) -> float:
-    """`sum_{k,l} r [r (d-1)/d (1/4 + asin(r)/(2 pi)) + kappa(r)/d]`:
-
-    `E |p_0 - p_L|^2 / |p_L|^2 ~ alpha^2 S_p` (res-3 of width `d`).
-    """
-    check_kind("kind", kind, Kind)
-    check_count("L", L, least=2)
-    check_count("d", d)
-    r = kind.correlation(L)
-    both_active = 1 / 4 + r.clamp(-1, 1).arcsin() / (2 * math.pi)
-    return (r * (r * (d - 1) / d * both_active + kappa(r) / d)).sum().item()
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What theory expects of res-3.
-
-    Attributes:
-        forward: The root of `E |h_L - h_0|^2 / |h_0|^2`.
-        backward: The root of `E |p_0 - p_L|^2 / |p_L|^2`.
-        exact: Whether these are exact at any depth, or first order in `alpha^2`.
-        valid: Whether first order may be trusted: `alpha^2 S << 1`, here below 0.1.
-    """
-
-    forward: float
-    backward: float
-    exact: bool
-    valid: bool
-
-
-def predict(kind: Kind, L: int, beta: float, d: int) -> Prediction:
-    """The root mean square ratios of res-3: F2 and F4 if the layers are independent, else S_h, S_p.
-
-    Raises:
-        TypeError, ValueError: Unless `L >= 2`, `d >= 1` and `beta` is finite.
-    """
-    check_kind("kind", kind, Kind)
-    check_count("L", L, least=2)
-    check_count("d", d)
-    check_range("beta", beta, "-inf <", "< inf")
-    if isinstance(kind, Iid):
-        square = state_displacement(L, beta)
-        return Prediction(math.sqrt(square), math.sqrt(square), exact=True, valid=True)
-    alpha2 = L ** (-2 * beta)
-    forward, backward = alpha2 * S_h(kind, L), alpha2 * S_p(kind, L, d)
-    valid = max(forward, backward) < 0.1
-    return Prediction(math.sqrt(forward), math.sqrt(backward), exact=False, valid=valid)

@@ -12,7 +12,7 @@ from torch import Tensor
 from .._arguments import check_kind
 from ..solver.tableau import moved
 from ..types import State
-from .models import ScaledNetwork
+from .models import is_leaky, kept, OneMatrix, ScaledNetwork, TwoMatrices
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,12 @@ class Propagation:
         """How many networks left the number range; they are infinite or NaN in the fields above."""
         return overflow_of(self.log_state, self.log_costate)
 
+    @property
+    def overflows(self) -> tuple[Overflow, ...]:
+        """The same for each entry of the last batch dimension: for each scaling of `measure`."""
+        columns = zip(self.log_state.unbind(-1), self.log_costate.unbind(-1), strict=True)
+        return tuple(overflow_of(state, costate) for state, costate in columns)
+
 
 def overflow_of(
     log_state: Float[Tensor, "layer ..."], log_costate: Float[Tensor, "layer ..."]
@@ -65,7 +71,7 @@ def overflow_of(
     too_large = lambda log_norm: ~(log_norm < math.inf)
     forward = too_large(log_state).any(0)
     backward = too_large(log_costate).any(0) & ~forward
-    layers = too_large(log_state).flatten(1).any(1).nonzero()
+    layers = too_large(log_state).reshape(len(log_state), -1).any(1).nonzero()
     return Overflow(
         forward.double().mean().item(),
         backward.double().mean().item(),
@@ -100,10 +106,12 @@ def propagate(
         p_L: The final costates, shape `(*batch, d)`; only their direction matters to the ratios.
         alpha: The scaling, a number or a tensor that broadcasts with the states, so that one
             draw of the weights serves many scalings.
-        log_domain: Carries vectors as `exp(s) x` with `|x| = 1`, which cannot overflow. Exact,
-            because these networks are positively homogeneous.
+        log_domain: Carries vectors as `exp(s) x` with `|x| = 1`, which cannot overflow. Exact for
+            positively homogeneous branches, `ScaledNetwork.homogeneous`; others are refused.
+
+    Raises:
+        TypeError, ValueError: If the network's branch is not what the arguments take it for.
     """
-    check_kind("network", network, ScaledNetwork)
     h = states(network, weights, h_0, alpha, log_domain=log_domain)
     p = costates(network, weights, h, p_L, alpha, log_domain=log_domain)
     return Propagation(
@@ -123,7 +131,7 @@ def states(
     log_domain: bool = False,
 ) -> list[Scaled]:
     """`h_{k+1} = h_k + alpha g(h_k, u_k)`, from `h_0` to `h_L`; arguments: those of `propagate`."""
-    check_kind("network", network, ScaledNetwork)
+    check_branch(network, log_domain)
     h = [unscaled(h_0)]
     for u in weights.unbind():
         x, log_scale, _ = h[-1]
@@ -145,12 +153,45 @@ def costates(
     Arguments: those of `propagate`; `h` are the states. (The Jacobian of a positively homogeneous
     branch does not depend on their scale.)
     """
-    check_kind("network", network, ScaledNetwork)
+    check_branch(network, log_domain)
     p = [unscaled(p_L)]
     for u, (h_k, *_) in zip(reversed(weights.unbind()), reversed(h[:-1]), strict=True):
         x, log_scale, _ = p[-1]
         p.append(scaled(moved(x, network.pullback(h_k, u, x), alpha), log_scale, log_domain))
     return p[::-1]
+
+
+def check_branch(network: ScaledNetwork, log_domain: bool) -> None:
+    """Raises a TypeError or ValueError unless a network's branch may be propagated so."""
+    check_kind("network", network, ScaledNetwork)
+    name = type(network).__name__
+    if not kept(network, "dynamics", ScaledNetwork):
+        raise TypeError(
+            f"network must have its formula in `branch`, but {name} overrides `dynamics`, which is "
+            "not read here."
+        )
+    if log_domain and not network.homogeneous:
+        raise ValueError(
+            f"log_domain=True needs a branch with g(c x, u) = c g(x, u), but {name}'s is not known "
+            "to be so: leave log_domain out, or declare `homogeneous = True`."
+        )
+    if log_domain and not is_leaky(network, OneMatrix) and not is_leaky(network, TwoMatrices):
+        refute_homogeneity(network)
+
+
+def refute_homogeneity(network: ScaledNetwork) -> None:
+    """Raises a ValueError where a branch that declares to be homogeneous is not."""
+    generator = torch.Generator().manual_seed(0)
+    normal = lambda *shape: torch.randn(shape, dtype=torch.float64, generator=generator)
+    x, u = normal(8, network.d), normal(*network.weight_shape(network.d)) / math.sqrt(network.d)
+    g = network.branch(x, u)
+    for factor in (1e-3, 1e3):
+        off = (network.branch(factor * x, u) - factor * g).norm() / (factor * g.norm())
+        if off > 1e-6:
+            raise ValueError(
+                f"{type(network).__name__} declares `homogeneous = True`, but g({factor:g} x, u) "
+                f"differs from {factor:g} g(x, u) by {off.item():.2g} of its size."
+            )
 
 
 def unscaled(x: State) -> Scaled:

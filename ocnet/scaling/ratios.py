@@ -18,7 +18,7 @@ from .._arguments import (
     check_tensor,
 )
 from .models import ScaledNetwork
-from .propagation import propagate, Propagation
+from .propagation import check_branch, propagate, Propagation
 
 
 MEMORY = 2**29
@@ -35,7 +35,7 @@ def measure(
     generator: torch.Generator | None = None,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
-    log_domain: bool = True,
+    log_domain: bool | None = None,
     memory: int = MEMORY,
 ) -> Propagation:
     """The sizes of states and costates in networks with random weights, embedding and head.
@@ -50,7 +50,8 @@ def measure(
         inputs: How many inputs to send through each of them.
         generator: Makes the draws reproducible.
         dtype, device: To compute with.
-        log_domain: As of `propagate`; without it states may overflow, which `overflow` reports.
+        log_domain: As of `propagate`; by default where the branch is known to be positively
+            homogeneous. Without it states may overflow, which `overflow` and `overflows` report.
         memory: How many bytes a batch may take.
 
     Returns:
@@ -63,6 +64,9 @@ def measure(
     check_count("inputs", inputs)
     check_count("memory", memory)
     check_kind("network", network, ScaledNetwork)
+    if log_domain is None:
+        log_domain = network.homogeneous
+    check_branch(network, log_domain)
     check_generator(generator)
     check_float_type(dtype)
     device = as_device(device)
