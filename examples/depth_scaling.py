@@ -27,7 +27,7 @@ from pathlib import Path
 import torch
 
 from ocnet import init, plot
-from ocnet.scaling import diagnose, measure, predict, regime, Res3, rms
+from ocnet.scaling import diagnose, measure, Res3, rms, Theory
 
 
 CASES = (
@@ -51,9 +51,9 @@ def main() -> None:
         # One draw of the weights serves every scaling.
         p = measure(Res3(L, kind=kind, d=d), betas, repeats=repeats, generator=generator)
         for beta, ratio in zip(betas, rms(p.log_forward[:, 0]).tolist(), strict=True):
-            theory = predict(kind, L, beta, d)
+            theory = Theory(Res3(L, beta, kind, d=d))
             predicted = f"{theory.forward:10.3f}" if theory.valid else f"{'-':>10}"
-            print(f"{name:22} {beta:5g} {predicted} {ratio:9.3f}  {regime(beta, kind)}")
+            print(f"{name:22} {beta:5g} {predicted} {ratio:9.3f}  {theory.regime}")
 
     network = Res3(L, 0.8, init.FractionalNoise(0.8), d=d)
     found = diagnose(network, generator=torch.Generator().manual_seed(0))

@@ -1,9 +1,8 @@
 """The studies of training: weights over depth, and accuracy over Hurst index and scaling."""
 
 import itertools
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +19,7 @@ from ocnet.scaling import (
     SideBySide,
     Study,
     train_side_by_side,
+    Trained,
 )
 
 
@@ -41,7 +41,7 @@ class WeightStudy(Study):
     """
 
     data: str = "mnist"
-    folder: Path | None = None
+    folder: Path | None = field(default=None, compare=False)
     images: int | None = None
     kinds: tuple[Kind, ...] = (SmoothValues(), Iid("gaussian"), Iid("gaussian"))
     betas: tuple[float, ...] = (1.0, 1.0, 0.5)
@@ -49,8 +49,8 @@ class WeightStudy(Study):
     d: int = 30
     epochs: int = 10
     lr: float = 1e-2
-    device: str = "cpu"
-    compiled: bool = False
+    device: str = field(default="cpu", compare=False)
+    compiled: bool = field(default=False, compare=False)
     seed: int = 0
 
     def n_chunks(self) -> int:
@@ -88,13 +88,14 @@ class WeightStudy(Study):
 class GridStudy(Study):
     """The accuracy of res-1 with biases over learning rate, Hurst index and scaling.
 
-    A chunk is so many cells of that grid, trained side by side.
+    A chunk is a fixed number of cells of that grid, trained side by side: as many at a time as
+    memory holds.
 
     Arrays: `validation` and `test`, shape `(rate * H * beta,)`, NaN where training diverged.
     """
 
     data: str = "mnist"
-    folder: Path | None = None
+    folder: Path | None = field(default=None, compare=False)
     images: int | None = None
     hurst: tuple[float, ...] = tuple(np.linspace(0.1, 0.9, 10).tolist())
     betas: tuple[float, ...] = tuple(np.linspace(0.1, 0.9, 10).tolist())
@@ -102,28 +103,47 @@ class GridStudy(Study):
     depth: int = 1000
     d: int = 30
     epochs: int = 10
-    at_once: int = 10
-    device: str = "cpu"
-    compiled: bool = False
+    cells_per_chunk: int = 10
+    at_once: int | None = field(default=None, compare=False)
+    device: str = field(default="cpu", compare=False)
+    compiled: bool = field(default=False, compare=False)
     seed: int = 0
 
     def chunks(self) -> list[Sequence[tuple[float, float, float]]]:
         """The learning rate, Hurst index and scaling of the cells of each chunk."""
         cells = list(itertools.product(self.rates, self.hurst, self.betas))
-        n_chunks = math.ceil(len(cells) / self.at_once)
-        # Of equal size, rather than full ones and a rest.
-        ends = [len(cells) * i // n_chunks for i in range(n_chunks + 1)]
-        return [cells[start:end] for start, end in itertools.pairwise(ends)]
+        return [
+            cells[start : start + self.cells_per_chunk]
+            for start in range(0, len(cells), self.cells_per_chunk)
+        ]
 
     def n_chunks(self) -> int:
         return len(self.chunks())
 
     def compute(self, chunk: int) -> Arrays:
-        rates, hurst, betas = zip(*self.chunks()[chunk], strict=True)
         data = load_images(self.data, self.folder, self.images)
+        cells = self.chunks()[chunk]
+        at_once = self.fitting() if self.at_once is None else self.at_once
+        parts = [
+            self.trained(cells[start : start + at_once], data)
+            for start in range(0, len(cells), at_once)
+        ]
+        return {
+            "validation": torch.cat([part.validation for part in parts]).numpy(),
+            "test": torch.cat([part.test for part in parts]).numpy(),
+        }
+
+    def fitting(self) -> int:
+        """How many networks fit in memory now, side by side."""
+        per_network = bytes_per_network(self.depth, self.d, N_IN[self.data], 10, BATCH_SIZE)
+        return networks_at_once(per_network, torch.device(self.device))
+
+    def trained(self, cells: Sequence[tuple[float, float, float]], data: Images) -> Trained:
+        """Networks of some cells, trained side by side."""
+        rates, hurst, betas = zip(*cells, strict=True)
         kinds = [FractionalNoise(H) for H in hurst]
         problem = side_by_side(data, self.depth, betas, kinds, self.d, self.seed).to(self.device)
-        trained = train_side_by_side(
+        return train_side_by_side(
             problem,
             problem.initial_control(self.depth).to(self.device),
             data,
@@ -134,7 +154,6 @@ class GridStudy(Study):
             generator=self.generator(0),
             compiled=self.compiled,
         )
-        return {"validation": trained.validation.numpy(), "test": trained.test.numpy()}
 
     def axes(self) -> Arrays:
         return {
@@ -196,12 +215,10 @@ def weight_study(quick: bool, setting: TrainingSetting) -> WeightStudy:
 
 
 def grid_study(quick: bool, setting: TrainingSetting) -> GridStudy:
-    """Figure 9; as many networks side by side as memory holds."""
+    """Figure 9."""
     data, folder, device, compiled, images = setting
     images, depth, count = (QUICK_IMAGES, 100, 5) if quick else (images, 1000, 10)
     values = tuple(np.linspace(0.1, 0.9, count).tolist())
-    study = GridStudy(
+    return GridStudy(
         data, folder, images, values, values, depth=depth, device=device, compiled=compiled
     )
-    per_network = bytes_per_network(depth, study.d, N_IN[data], 10, BATCH_SIZE)
-    return replace(study, at_once=networks_at_once(per_network, torch.device(device)))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ocnet.init import FractionalNoise, Iid, Kind, SmoothValues
-from ocnet.scaling import Arrays, measure, predict, Res3, Study
+from ocnet.scaling import Arrays, measure, Res3, Study, Theory
 
 
 LOG_FLOAT32 = math.log(torch.finfo(torch.float32).max)
@@ -52,7 +52,8 @@ class DepthStudy(Study):
         }
 
     def axes(self) -> Arrays:
-        theory = [[predict(self.kind, L, beta, self.d) for beta in self.betas] for L in self.depths]
+        network = lambda L, beta: Res3(L, beta, self.kind, d=self.d)
+        theory = [[Theory(network(L, beta)) for beta in self.betas] for L in self.depths]
         root_mean_square = lambda name: np.array(
             [[getattr(p, name) if p.valid else math.nan for p in row] for row in theory]
         )

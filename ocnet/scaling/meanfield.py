@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .._arguments import check_kind
 from ..init import Kind
 from .models import is_leaky, OneMatrix, ScaledNetwork, TwoMatrices
 
@@ -56,6 +57,7 @@ def slope_of(network: ScaledNetwork) -> float:
     Raises:
         TypeError: If they do not: its branch or its activation is of another kind.
     """
+    check_kind("network", network, ScaledNetwork)
     if not (is_leaky(network, OneMatrix) or is_leaky(network, TwoMatrices)):
         raise TypeError(
             "Theory describes V sigma(h) and V sigma(W h) with a leaky ReLU, but "

@@ -1,7 +1,6 @@
 """Experiments in independent chunks: saved as they finish, resumed where they stopped."""
 
 import abc
-import hashlib
 import json
 import os
 import time
@@ -18,6 +17,7 @@ from tqdm import tqdm
 
 from .._arguments import check_all, check_kind
 from ..origin import library, sources, version
+from .identity import identity, short
 
 
 Arrays = dict[str, np.ndarray]
@@ -27,8 +27,10 @@ Arrays = dict[str, np.ndarray]
 class Study(abc.ABC):
     """A numerical experiment that falls into independent chunks.
 
-    A study is a frozen dataclass: its `repr` names all its settings, which tell the chunks of one
-    study from those of another in the same folder.
+    A study is a frozen dataclass: its fields are the settings, which tell the chunks of one study
+    from those of another in the same folder. Fields with `compare=False` are left out: what the
+    numbers do not depend on, such as where the data lie or how much runs at a time. Chunks are of
+    a fixed size, so that a study begun on one machine goes on on another.
     """
 
     seed: int
@@ -109,7 +111,7 @@ RECORD = "computed_with"
 def record(study: Study) -> str:
     """What the numbers of a chunk depend on, as JSON: settings, versions, the study's source."""
     versions = {name: version(name) for name in ("ocnet", "torch", "numpy")}
-    found = {"study": repr(study), **versions, "library": library(), **sources(type(study))}
+    found = {"study": identity(study), **versions, "library": library(), **sources(type(study))}
     return json.dumps(found, sort_keys=True)
 
 
@@ -133,7 +135,7 @@ def is_of(file: Path, expected: str) -> bool:
 
 def digest(study: Study) -> str:
     """A short name for the study's settings."""
-    return hashlib.sha256(repr(study).encode()).hexdigest()[:12]
+    return short(identity(study).encode())
 
 
 def save_arrays(file: Path, arrays: Mapping[str, np.ndarray]) -> None:

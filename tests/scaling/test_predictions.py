@@ -11,10 +11,8 @@ from ocnet import init
 from ocnet.scaling import (
     Linear,
     measure,
-    predict,
     predictions,
     Propagation,
-    regime,
     Res1,
     Res2,
     Res3,
@@ -22,8 +20,8 @@ from ocnet.scaling import (
     S_h,
     S_p,
     states,
+    Theory,
 )
-from ocnet.scaling.regimes import backward_critical_exponent, critical_exponent
 
 
 BETAS = (0.25, 0.5, 1.0)
@@ -207,11 +205,12 @@ def test_bounds_of_the_displacement(uniform: Propagation) -> None:
 )
 def test_first_order_of_correlated_weights(kind: init.Kind, generator: torch.Generator) -> None:
     L, d, beta = 40, 10, 2.0
-    p = measure(
-        Res3(L, kind=kind, d=d, n_in=8), [beta], repeats=1500, inputs=8, generator=generator
-    )
-    expected = predict(kind, L, beta, d)
+    network = Res3(L, beta, kind, d=d, n_in=8)
+    p = measure(network, [beta], repeats=1500, inputs=8, generator=generator)
+    expected = Theory(network)
     assert expected.valid and not expected.exact
+    assert expected.forward == pytest.approx(L**-beta * S_h(network) ** 0.5, rel=1e-3)
+    assert expected.backward == pytest.approx(L**-beta * S_p(network) ** 0.5, rel=1e-3)
     forward = rms(p.log_forward.flatten(0, 1)).item()
     backward = rms(p.log_backward.flatten(0, 1)).item()
     assert forward**2 == pytest.approx(expected.forward**2, rel=0.03)
@@ -219,38 +218,16 @@ def test_first_order_of_correlated_weights(kind: init.Kind, generator: torch.Gen
 
 
 def test_independent_layers_are_a_special_case_of_both_sums() -> None:
-    assert S_h(UNIFORM, 100) == pytest.approx(50)
-    assert S_p(UNIFORM, 100, 40) == pytest.approx(50)
-    assert predict(UNIFORM, 100, 0.5, 40).forward ** 2 == pytest.approx(0.646668, rel=1e-5)
+    network = Res3(100, 0.5, UNIFORM)
+    assert S_h(network) == pytest.approx(50)
+    assert S_p(network) == pytest.approx(50)
+    assert Theory(network).forward ** 2 == pytest.approx(0.646668, rel=1e-5)
 
 
-def test_first_order_is_marked_where_it_fails() -> None:
-    assert not predict(init.SmoothValues(), 100, 0.5, 40).valid
+def test_a_prediction_is_marked_where_it_fails() -> None:
+    assert not Theory(Res3(100, 0.5, init.SmoothValues())).valid
 
 
 def test_huge_moments_are_infinite_not_an_error() -> None:
     assert predictions.state_displacement(10**6, 0.0) == math.inf
     assert predictions.log_growth(10**6, 0.0) == pytest.approx(10**6 * math.log(1.5))
-
-
-@pytest.mark.parametrize(
-    ("kind", "critical", "backward", "limit"),
-    [
-        (UNIFORM, 0.5, 0.5, "SDE"),
-        (init.FractionalNoise(0.2), 0.5, 0.5, "SDE"),
-        (init.FractionalNoise(0.9), 0.9, 0.8, "SDE"),
-        (init.SmoothValues(), 1.0, 1.0, "ODE"),
-        (init.SmoothIncrements(), 1.0, 1.0, "ODE"),
-        (init.SmoothIncrements(init.OrnsteinUhlenbeck()), 0.5, 0.5, "SDE"),
-        (init.Repeated(), 1.0, 1.0, "ODE"),
-    ],
-    ids=str,
-)
-def test_regimes(kind: init.Kind, critical: float, backward: float, limit: str) -> None:
-    assert critical_exponent(kind) == critical
-    assert backward_critical_exponent(kind) == pytest.approx(backward)
-    assert regime(critical, kind) == limit
-    assert regime(critical - 0.1, kind) == "explosion"
-    assert regime(critical + 0.1, kind) == "identity"
-    with pytest.raises(ValueError, match="beta=nan"):
-        regime(math.nan, kind)
