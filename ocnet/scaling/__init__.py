@@ -13,9 +13,9 @@ from .limits import (
 from .models import (
     Linear,
     MODELS,
+    OneMatrix,
     Res1,
     Res2,
-    OneMatrix,
     Res3,
     ScaledNetwork,
     TwoMatrices,

@@ -1,8 +1,8 @@
 """Mean-field recursions: inner products of states and of costates, layer by layer, at any scaling.
 
 In a wide network the entries of `g(h_k, u_k)` are Gaussian over the draws of the weights, and
-independent of one another. With `C_kl = E h_k . h_l / |h_0|^2`, `rho_kl` the correlation of `h_k` and
-`h_l`, and `r_kl` that of layers `k` and `l`,
+independent of one another. With `C_kl = E h_k . h_l / |h_0|^2`, `rho_kl` the correlation of `h_k`
+and `h_l`, and `r_kl` that of layers `k` and `l`,
 
     C_{k+1,l+1} - C_{k+1,l} - C_{k,l+1} + C_kl = alpha^2 sqrt(C_kk C_ll) f(r_kl, rho_kl)
     f = r kappa(rho) for V sigma(h),   f = r kappa(r rho) for V sigma(W h)
@@ -12,9 +12,9 @@ with `kappa(rho) = E sigma(g) sigma(g')` over standard normal `g, g'` of correla
 
     f = r kappa'(rho)   and   f = r [(1 - 1/d) r kappa'(r rho) + kappa(r rho) / d],
 
-`kappa'(rho) = E sigma'(g) sigma'(g')`, where the last term is what a finite width `d` adds. What it adds to
-`V sigma(h)` is a drift: a layer acts on what the earlier ones made with correlated weights, and
-`E V_k V_j = r_kj / d` makes that `h_{k+1} = (1 + b_k) h_k + ...` with
+`kappa'(rho) = E sigma'(g) sigma'(g')`, where the last term is what a finite width `d` adds. What it
+adds to `V sigma(h)` is a drift: a layer acts on what the earlier ones made with correlated
+weights, and `E V_k V_j = r_kj / d` makes that `h_{k+1} = (1 + b_k) h_k + ...` with
 `b_k = alpha^2 kappa(1) / d sum_{j<k} r_kj`.
 """
 

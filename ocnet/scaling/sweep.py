@@ -47,6 +47,10 @@ class Study(abc.ABC):
     def axes(self) -> Arrays:
         """The values that the axes of the joined arrays stand for."""
 
+    def data_digest(self) -> str:
+        """A digest of the data that the numbers depend on, wherever they lie; "" without any."""
+        return ""
+
     def generator(self, chunk: int) -> torch.Generator:
         """A source of randomness for one chunk, independent of those of the others."""
         (state,) = np.random.SeedSequence([self.seed, chunk]).generate_state(1, np.uint64)
@@ -111,7 +115,13 @@ RECORD = "computed_with"
 def record(study: Study) -> str:
     """What the numbers of a chunk depend on, as JSON: settings, versions, the study's source."""
     versions = {name: version(name) for name in ("ocnet", "torch", "numpy")}
-    found = {"study": identity(study), **versions, "library": library(), **sources(type(study))}
+    found = {
+        "study": identity(study),
+        "data": study.data_digest(),
+        **versions,
+        "library": library(),
+        **sources(type(study)),
+    }
     return json.dumps(found, sort_keys=True)
 
 

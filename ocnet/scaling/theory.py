@@ -23,8 +23,8 @@ from .regimes import Regime
 
 
 TRUSTED = 1.0
-"""Up to this ratio the mean field is right to a few percent for widths from 30 on; correlated weights
-of a narrower network, or a larger ratio, differ by more."""
+"""Up to this ratio the mean field is right to a few percent for widths from 30 on; narrower networks
+and larger ratios differ by more where weights are correlated."""
 
 
 HUGE = 1e3
@@ -36,9 +36,9 @@ ZERO, ONE = np.zeros(1), np.ones(1)
 class Theory:
     """What theory expects of one network, all from its model, initialisation, depth and scaling.
 
-    Where layers are independent and the model has two matrices, or the identity for an activation,
-    the ratios are exact at any width and depth (F2 and F4 of `predictions`). Elsewhere they are those
-    of wide networks, from the recursions of `meanfield`.
+    Where layers are independent and the model has two matrices, or the identity for an
+    activation, the ratios are exact at any width and depth (F2 and F4 of `predictions`).
+    Elsewhere they are those of wide networks, from the recursions of `meanfield`.
 
     Arguments:
         network: A res-1, res-2 or res-3, or one like them with another slope; its weights are

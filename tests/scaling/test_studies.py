@@ -4,7 +4,7 @@ import importlib.util
 import json
 import math
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,11 +30,8 @@ class Squares(Study):
     """A study that fails at one chunk."""
 
     count: int
-    fails_at: int | None = None
+    fails_at: int | None = field(default=None, compare=False)
     seed: int = 0
-
-    def __repr__(self) -> str:
-        return f"Squares({self.count}, seed={self.seed})"
 
     def n_chunks(self) -> int:
         return self.count
