@@ -23,8 +23,8 @@ from .regimes import Regime
 
 
 TRUSTED = 1.0
-"""Up to this ratio the mean field is right to a few percent for widths from 30 on; narrower networks
-and larger ratios differ by more where weights are correlated."""
+"""Up to this ratio the mean field is right to a few percent for widths from 30 on; narrower
+networks and larger ratios differ by more where weights are correlated."""
 
 
 HUGE = 1e3

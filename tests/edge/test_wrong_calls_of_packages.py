@@ -359,6 +359,8 @@ SCALING: list[Case] = [
     (lambda: scaling.backward_critical_exponent(None), "network", "None"),
     (lambda: scaling.regime(3), "network", "3"),
     (lambda: scaling.Res1(8, sigma="tanh"), "sigma", "'tanh'"),
+    (lambda: scaling.OneMatrix("x"), "n_layers", "'x'"),
+    (lambda: scaling.TwoMatrices(8, d=0), "d", "0"),
     (lambda: scaling.load_images("cifar"), "data", "'cifar'"),
     (lambda: scaling.load_images("digits", count=0), "count", "0"),
     (lambda: scaling.run_study(3, HERE), "study", "3"),

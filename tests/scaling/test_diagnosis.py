@@ -42,7 +42,7 @@ def test_regime_of_the_models(
     network = Res3(128, beta, kind, d=30, n_in=20, generator=generator)
     control = network.initial_control(128, generator) if given else None
     found = diagnose(network, control, generator=generator)
-    assert found.regime == regime(beta, kind)
+    assert found.regime == regime(network)
     assert found.beta == pytest.approx(beta)
     assert found.hurst == pytest.approx(kind.hurst, abs=0.03)
     assert found.depths == ((128,) if given else (16, 32, 64, 128))
