@@ -76,7 +76,8 @@ static void value_of_end(const Stages *lq, real shift, real *P) {
   }
 }
 
-/* The product of the final state and the last control, the state a function of what is before. */
+/* The product of the final state and the last control, the state a function of what is before:
+   path constraints at the end make it, as rows and as penalties. */
 static void add_cross(const Stages *lq, const real *A, const real *c, real *Q_us, real *Q_uu) {
   for (int i = 0; i < NZ; i++)
     for (int a = 0; a < NU; a++) {
@@ -183,7 +184,7 @@ static int riccati(const Stages *lq, int n, real shift, Step *step) {
   for (int k = n - 1; k >= 0; k--) {
     real *P = step->P + (size_t)k * NS * NS;
     real *K = step->K + (size_t)k * NU * NS;
-    if (!one_step(lq, k, NOM > 0 && k == n - 1, shift / n, P + NS * NS, P, K)) return 0;
+    if (!one_step(lq, k, k == n - 1, shift / n, P + NS * NS, P, K)) return 0;
   }
   real state[NS];
   if (!saddle_point(step->P, state)) return 0;
@@ -210,7 +211,7 @@ static int riccati(const Stages *lq, int n, real shift, Step *step) {
       state[i] = x;
     }
   }
-  for (int i = 0; i < NZ && NOM > 0; i++)
+  for (int i = 0; i < NZ; i++)
     for (int a = 0; a < NU; a++)
       step->costate[n * NZ + i] += lq->H_end[i * D + NZ + a] * step->u[(n - 1) * NU + a];
   return 1;

@@ -41,6 +41,7 @@ from ..transcription.start import again_from, COLD, WARM, with_multipliers
 from ..transcription.transcription import inside, Transcription
 from .filter import Filter, merit
 from .newton import convexified, direction, is_minimum, stages
+from .probing import refuted
 from .restoration import better, finite, relaxed, tightened
 from .riccati import Sweep
 
@@ -71,6 +72,9 @@ So it is where the terminal constraint demands a state on the edge of the path c
 
 RESTORING, INFEASIBLE = 1e3, 1e-6
 """The weight of the violation where it alone counts, and the least that is taken for one."""
+
+REFUTATIONS = 3
+"""How often a least violation that other controls refute is looked for anew."""
 
 COARSE = 1e3
 """By how much the cost may have been scaled down more than the answer's own size asks for.
@@ -269,7 +273,20 @@ class InteriorPoint(Method):
                 found = self.least_violation(part, it.take(at), before.take(at), share)
                 iterations = iterations.index_copy(0, at, found.iterations)
                 best = replaced(best, at, better(part, best.take(at), found))
-        return best._replace(iterations=iterations)
+        best = best._replace(iterations=iterations)
+        for _ in range(REFUTATIONS):
+            claimed = (best.code == Code.INFEASIBLE.value) & (self.left(best) > 0)
+            at = claimed.nonzero()[:, 0]
+            if len(at) == 0:
+                break
+            it, less = refuted(nlp.take(at), best.it.take(at))
+            at, it = at[less], it.take(less.nonzero()[:, 0])
+            if len(at) == 0:
+                break
+            part, before = nlp.take(at), best.take(at)
+            found = self.least_violation(part, it, before, 1)
+            best = replaced(best, at, better(part, before, found))
+        return best
 
     def least_violation(
         self, nlp: Transcription, it: Iterate, before: Outcome, share: int

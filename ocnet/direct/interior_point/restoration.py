@@ -69,9 +69,19 @@ def violation_norm(nlp: Transcription, lin: Linearisation) -> Tensor:
     In the user's units, that is the norm in which an infeasible answer violates the constraints
     least; dynamics and bounds hold there.
     """
-    rows = lin.rows[..., nlp.along.bounded :].clamp(min=0)
-    ends = lin.rows_end[..., nlp.end.bounded :].clamp(min=0)
-    psi = lin.end.values[1]
+    rows, ends = lin.rows[..., nlp.along.bounded :], lin.rows_end[..., nlp.end.bounded :]
+    return of_rows(nlp, rows, ends, lin.end.values[1])
+
+
+def norm_of(nlp: Transcription, z: Tensor, u: Tensor) -> Tensor:
+    """`violation_norm` from values alone."""
+    g, (_, psi, omega) = nlp.stages(z[:-1], u)[2], nlp.ends(z[-1:], u[-1:])
+    return of_rows(nlp, nlp.imposed(g), omega - nlp.rooms()[1], psi)
+
+
+def of_rows(nlp: Transcription, rows: Tensor, ends: Tensor, psi: Tensor) -> Tensor:
+    """The norm of the rows' values `g`, `omega` and `psi`, each `(time, batch, rows)`."""
+    rows, ends = rows.clamp(min=0), ends.clamp(min=0)
     if nlp.units is not None:
         rows, ends, psi = rows * nlp.units.g, ends * nlp.units.omega, psi * nlp.units.psi
     squares = (rows**2).sum((0, 2)) / nlp.n

@@ -1,0 +1,240 @@
+"""Property tests on random problems: solved or infeasible, as an independent convex program says.
+
+Linear dynamics with Euler steps and convex rows. All random numbers are buffers of one problem, so
+that one compiled kernel serves every draw.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import scipy.optimize
+import torch
+from hypothesis import given, settings, strategies
+from torch import Tensor
+
+from ocnet import Euler, Problem, Sample, solve
+from ocnet.problem import Batch
+
+
+N, NX, NU = 8, 3, 2
+
+
+class Linear(Problem):
+    """`x' = A x + B u` on [0, 1], `|u_i| <= 1`, `int |x - a|^2 + |u|^2`, with random rows.
+
+    Along the path `C x + D u <= top` (two rows) and `|W (x - centre)|^2 <= bowl`; at the end
+    `E x <= ends` (two rows) and `|x - centre|^2 <= ball`.
+    """
+
+    state_shape, control_shape, control_bounds = (NX,), (NU,), (-1.0, 1.0)
+    shapes = {
+        "A": (NX, NX), "B": (NX, NU), "a": (NX,), "C": (2, NX), "D": (2, NU), "top": (2,),
+        "W": (NX, NX), "centre": (NX,), "bowl": (1,), "E": (2, NX), "ends": (2,), "ball": (1,),
+    }  # fmt: skip
+    A: Tensor
+    B: Tensor
+    a: Tensor
+    C: Tensor
+    D: Tensor
+    top: Tensor
+    W: Tensor
+    centre: Tensor
+    bowl: Tensor
+    E: Tensor
+    ends: Tensor
+    ball: Tensor
+
+    def __init__(self):
+        super().__init__()
+        for name, shape in self.shapes.items():
+            self.register_buffer(name, torch.ones(shape, dtype=torch.float64))
+
+    def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
+        return x @ self.A.mT + u @ self.B.mT
+
+    def stage_cost(self, t: Tensor, x: Tensor, u: Tensor, target: Tensor | None) -> Tensor:
+        return ((x - self.a) ** 2).sum(-1) + (u**2).sum(-1)
+
+    def path_constraint(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
+        square = (((x - self.centre) @ self.W.mT) ** 2).sum(-1, keepdim=True)
+        return torch.cat([x @ self.C.mT + u @ self.D.mT - self.top, square - self.bowl], -1)
+
+    def terminal_inequality(self, x: Tensor, target: Tensor | None) -> Tensor:
+        square = ((x - self.centre) ** 2).sum(-1, keepdim=True)
+        return torch.cat([x @ self.E.mT - self.ends, square - self.ball], -1)
+
+    def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Sample:
+        return Sample(torch.zeros(batch_size, NX, dtype=torch.float64))
+
+
+class Draw(NamedTuple):
+    """Random numbers of a problem, from a seed, and controls that satisfy its rows with room."""
+
+    x0: np.ndarray
+    data: dict[str, np.ndarray]
+    inner: np.ndarray
+
+    def path(self, u: np.ndarray) -> np.ndarray:
+        """The states that controls lead to by Euler steps."""
+        x = [self.x0]
+        for v in u:
+            x.append(x[-1] + (self.data["A"] @ x[-1] + self.data["B"] @ v) / N)
+        return np.stack(x)
+
+    def rows(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The rows along the path, `(N + 1, 3)`, the last with the last control, and at the end."""
+        d, x, held = self.data, self.path(u), np.concatenate([u, u[-1:]])
+        bowl = (((x - d["centre"]) @ d["W"].T) ** 2).sum(-1, keepdims=True)
+        along = np.concatenate([x @ d["C"].T + held @ d["D"].T - d["top"], bowl - d["bowl"]], -1)
+        ball = ((x[-1] - d["centre"]) ** 2).sum(keepdims=True)
+        return along, np.concatenate([d["E"] @ x[-1] - d["ends"], ball - d["ball"]])
+
+    def batch(self, problem: Linear) -> Batch:
+        """The problem with these numbers."""
+        data = {name: torch.from_numpy(value) for name, value in self.data.items()}
+        return problem.batch(torch.from_numpy(self.x0), **data)
+
+
+def feasible(seed: int, room: float) -> Draw:
+    """Rows that the trajectory of known controls satisfies with room."""
+    draw = np.random.default_rng(seed)
+    data = {name: draw.normal(size=shape) for name, shape in Linear.shapes.items()}
+    for name in ("top", "bowl", "ends", "ball"):
+        data[name] = np.zeros(Linear.shapes[name])
+    found = Draw(draw.normal(size=NX), data, 0.8 * draw.uniform(-1, 1, size=(N, NU)))
+    along, ends = found.rows(found.inner)
+    data["top"], data["bowl"] = along[:, :2].max(0) + room, along[:, 2:].max(0) + room
+    data["ends"], data["ball"] = ends[:2] + room, ends[2:] + room
+    return found
+
+
+def infeasible(seed: int, room: float) -> Draw:
+    """The same, but for two rows that contradict each other by 0.1 to 3 in one of three places."""
+    found = feasible(seed, room)
+    draw = np.random.default_rng([seed, 1])
+    gap, d = 10 ** draw.uniform(-1, math.log10(3)), found.data
+    place = draw.integers(3)
+    if place == 0:  # at the end
+        d["E"][1], d["ends"][1] = -d["E"][0], -d["ends"][0] - gap
+    elif place == 1:  # along the path
+        d["C"][1], d["D"][1], d["top"][1] = -d["C"][0], -d["D"][0], -d["top"][0] - gap
+    else:  # a ball at the end that is out of every control's reach
+        step, p, reach = np.eye(NX) + d["A"] / N, d["centre"], 0.0
+        direction = d["centre"] - found.path(found.inner)[-1]
+        p = direction / np.linalg.norm(direction)
+        for _ in range(N):
+            reach += np.abs(d["B"].T @ p).sum() / N
+            p = step.T @ p
+        far = p @ found.x0 + reach
+        unit = direction / np.linalg.norm(direction)
+        d["centre"] += unit * (far + gap + 1 - unit @ d["centre"])
+        d["ball"] = np.ones(1)
+        d["bowl"] = found.rows(found.inner)[0][:, 2:].max(0) + d["bowl"] + room
+    return found
+
+
+class Least(NamedTuple):
+    """The least violation in the documented norm, and how much less it might be at most."""
+
+    norm: float
+    gap: float
+
+
+class Violation:
+    """Half the square of the documented norm as a convex function of the controls alone."""
+
+    def __init__(self, draw: Draw):
+        self.draw, d = draw, draw.data
+        step, size = np.eye(NX) + d["A"] / N, N * NU
+        maps = [np.zeros((NX, size))]
+        for k in range(N):
+            here = np.zeros((NX, size))
+            here[:, k * NU : (k + 1) * NU] = d["B"] / N
+            maps.append(step @ maps[-1] + here)
+        self.maps = np.stack(maps)
+        controls = np.eye(size).reshape(N, NU, size)
+        self.controls = np.concatenate([controls, controls[-1:]])
+
+    def __call__(self, flat: np.ndarray) -> tuple[float, np.ndarray]:
+        """Value and gradient."""
+        draw, d, u = self.draw, self.draw.data, flat.reshape(N, NU)
+        x, (along, ends) = draw.path(u), draw.rows(u)
+        along, ends = np.maximum(along, 0), np.maximum(ends, 0)
+        # The given initial state cannot be changed: rows without a control do not count there.
+        along[0, 2] = 0
+        weight = np.full((N + 1, 1), 1 / N)
+        weight[-1] = 1
+        bowl = 2 * (x - d["centre"]) @ d["W"].T @ d["W"]
+        slope = np.einsum("kr,krd->kd", weight * along[:, :2], np.stack([d["C"]] * (N + 1)))
+        slope += weight * along[:, 2:] * bowl
+        slope[-1] += d["E"].T @ ends[:2] + ends[2] * 2 * (x[-1] - d["centre"])
+        by_control = (weight * along[:, :2]) @ d["D"]
+        gradient = np.einsum("kd,kds->s", slope, self.maps)
+        gradient += np.einsum("kv,kvs->s", by_control, self.controls)
+        return ((weight * along**2).sum() + (ends**2).sum()) / 2, gradient
+
+    def least(self) -> Least:
+        """By a quasi-Newton method with bounds; convexity bounds what is left."""
+        found = scipy.optimize.minimize(
+            self, self.draw.inner.ravel(), jac=True, bounds=[(-1, 1)] * (N * NU),
+            method="L-BFGS-B", options={"ftol": 1e-17, "gtol": 1e-13, "maxiter": 20_000,
+                                        "maxfun": 100_000, "maxcor": 30},
+        )  # fmt: skip
+        value, gradient = self(found.x)
+        gap = float(gradient @ found.x + np.abs(gradient).sum())
+        norm = math.sqrt(2 * value)
+        return Least(norm, norm - math.sqrt(max(0.0, 2 * (value - gap))))
+
+
+problem = Linear()
+
+
+def check_feasible(seed: int, room: float) -> None:
+    draw = feasible(seed, room)
+    solution = solve(draw.batch(problem), solver=Euler(N))
+    assert solution.backend == "machine code"
+    assert solution.status == "converged", f"{solution.status}: {solution.reason}"
+    along, ends = draw.rows(solution.u.numpy())
+    assert max(along[:, :2].max(), along[1:].max(), ends.max()) < 1e-7
+    x = draw.path(draw.inner)[:-1]
+    spent = (((x - draw.data["a"]) ** 2).sum() + (draw.inner**2).sum()) / N
+    assert float(solution.cost) <= spent + 1e-6
+
+
+def check_infeasible(seed: int, room: float) -> None:
+    draw = infeasible(seed, room)
+    violation = Violation(draw)
+    least = violation.least()
+    assert least.gap < 3e-7
+    assert least.norm > 1e-3
+    solution = solve(draw.batch(problem), solver=Euler(N))
+    assert solution.backend == "machine code"
+    assert solution.status == "infeasible", f"{solution.status}: {solution.reason}"
+    found = math.sqrt(2 * violation(solution.u.numpy().ravel())[0])
+    assert abs(found - least.norm) < 1e-6
+    assert f"{found:.4g}"[:4] in solution.reason
+
+
+seeds = strategies.integers(0, 2**31 - 1)
+rooms = strategies.floats(-3, 0).map(lambda power: 10**power)
+
+
+@settings(max_examples=15, deadline=None)
+@given(seeds, rooms)
+def test_what_has_an_interior_point_is_solved(seed: int, room: float) -> None:
+    check_feasible(seed, room)
+
+
+@settings(max_examples=15, deadline=None)
+@given(seeds, rooms)
+def test_what_is_infeasible_has_the_least_violation(seed: int, room: float) -> None:
+    check_infeasible(seed, room)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("check", [check_feasible, check_infeasible])
+def test_fifty_seeds(check) -> None:
+    for seed in range(50):
+        check(seed, 10.0 ** -(seed % 4))
