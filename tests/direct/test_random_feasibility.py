@@ -5,13 +5,15 @@ that one compiled kernel serves every draw.
 """
 
 import math
+import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 import scipy.optimize
 import torch
-from hypothesis import given, settings, strategies
+from hypothesis import example, given, settings, strategies
 from torch import Tensor
 
 from ocnet import Euler, Problem, Sample, solve
@@ -157,33 +159,51 @@ class Violation:
         controls = np.eye(size).reshape(N, NU, size)
         self.controls = np.concatenate([controls, controls[-1:]])
 
-    def __call__(self, flat: np.ndarray) -> tuple[float, np.ndarray]:
-        """Value and gradient."""
+    def __call__(self, flat: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """Value, gradient and Hessian, where a row counts that is violated."""
         draw, d, u = self.draw, self.draw.data, flat.reshape(N, NU)
         x, (along, ends) = draw.path(u), draw.rows(u)
-        along, ends = np.maximum(along, 0), np.maximum(ends, 0)
         # The given initial state cannot be changed: rows without a control do not count there.
         along[0, 2] = 0
-        weight = np.full((N + 1, 1), 1 / N)
-        weight[-1] = 1
-        bowl = 2 * (x - d["centre"]) @ d["W"].T @ d["W"]
-        slope = np.einsum("kr,krd->kd", weight * along[:, :2], np.stack([d["C"]] * (N + 1)))
-        slope += weight * along[:, 2:] * bowl
-        slope[-1] += d["E"].T @ ends[:2] + ends[2] * 2 * (x[-1] - d["centre"])
-        by_control = (weight * along[:, :2]) @ d["D"]
-        gradient = np.einsum("kd,kds->s", slope, self.maps)
-        gradient += np.einsum("kv,kvs->s", by_control, self.controls)
-        return ((weight * along**2).sum() + (ends**2).sum()) / 2, gradient
+        weight, size, W = np.array([1 / N] * N + [1.0]), N * NU, d["W"].T @ d["W"]
+        value, gradient, hessian = 0.0, np.zeros(size), 1e-13 * np.eye(size)
+        rows = [
+            (weight[k], along[k, r], d["C"][r] @ self.maps[k] + d["D"][r] @ self.controls[k], None)
+            for k in range(N + 1)
+            for r in range(2)
+        ]
+        for k in range(N + 1):
+            by = 2 * (x[k] - d["centre"]) @ W @ self.maps[k]
+            rows.append((weight[k], along[k, 2], by, 2 * self.maps[k].T @ W @ self.maps[k]))
+        rows += [(1.0, ends[r], d["E"][r] @ self.maps[N], None) for r in range(2)]
+        by = 2 * (x[N] - d["centre"]) @ self.maps[N]
+        rows.append((1.0, ends[2], by, 2 * self.maps[N].T @ self.maps[N]))
+        for factor, row, by, curved in rows:
+            if row > 0:
+                value += factor * row**2 / 2
+                gradient += factor * row * by
+                hessian += factor * np.outer(by, by)
+                hessian += 0.0 if curved is None else factor * row * curved
+        return value, gradient, hessian
 
     def least(self) -> Least:
-        """By a quasi-Newton method with bounds; convexity bounds what is left."""
-        found = scipy.optimize.minimize(
-            self, self.draw.inner.ravel(), jac=True, bounds=[(-1, 1)] * (N * NU),
-            method="L-BFGS-B", options={"ftol": 1e-17, "gtol": 1e-13, "maxiter": 20_000,
-                                        "maxfun": 100_000, "maxcor": 30},
-        )  # fmt: skip
-        value, gradient = self(found.x)
-        gap = float(gradient @ found.x + np.abs(gradient).sum())
+        """By Newton's method, bounds kept by an active set; convexity bounds what is left."""
+        u = self.draw.inner.ravel()
+        for _ in range(100):
+            value, gradient, hessian = self(u)
+            gap = float(gradient @ u + np.abs(gradient).sum())
+            if gap <= 1e-12 * value:
+                break
+            root = np.linalg.cholesky(hessian + 1e-9 * np.eye(len(u)))
+            step = scipy.optimize.lsq_linear(
+                root.T, -np.linalg.solve(root, gradient), (-1 - 1e-12 - u, 1 + 1e-12 - u), "bvls"
+            ).x
+            share = 1.0
+            while (
+                share > 1e-9 and self(u + share * step)[0] > value + 1e-4 * share * gradient @ step
+            ):
+                share /= 2
+            u = np.clip(u + share * step, -1, 1)
         norm = math.sqrt(2 * value)
         return Least(norm, norm - math.sqrt(max(0.0, 2 * (value - gap))))
 
@@ -214,27 +234,29 @@ def check_infeasible(seed: int, room: float) -> None:
     assert solution.status == "infeasible", f"{solution.status}: {solution.reason}"
     found = math.sqrt(2 * violation(solution.u.numpy().ravel())[0])
     assert abs(found - least.norm) < 1e-6
-    assert f"{found:.4g}"[:4] in solution.reason
+    told = re.search(r"([0-9.e-]+) in the Euclidean norm", solution.reason)
+    assert told is not None and float(told[1]) == pytest.approx(found, rel=1e-5)
 
 
 seeds = strategies.integers(0, 2**31 - 1)
 rooms = strategies.floats(-3, 0).map(lambda power: 10**power)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(seeds, rooms)
 def test_what_has_an_interior_point_is_solved(seed: int, room: float) -> None:
     check_feasible(seed, room)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(seeds, rooms)
+@example(28, 1.0)
 def test_what_is_infeasible_has_the_least_violation(seed: int, room: float) -> None:
     check_infeasible(seed, room)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("check", [check_feasible, check_infeasible])
-def test_fifty_seeds(check) -> None:
+def test_fifty_seeds(check: Callable[[int, float], None]) -> None:
     for seed in range(50):
         check(seed, 10.0 ** -(seed % 4))

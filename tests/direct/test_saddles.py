@@ -149,3 +149,73 @@ def test_what_did_not_converge_can_be_differentiated_without_a_crash(compile: bo
         solve(
             Stretch(2.0), solver=Euler(10), compile=compile, gradient_of_failed="raise"
         ).cost.backward()
+
+
+class Fork(Symmetric):
+    """To `x2 = 0.9` with `x1^2 = x2 - 0.3`: far from there `x1 = 0` is a valley, there a ridge."""
+
+    state_shape, control_shape, control_bounds = (2,), (2,), (-30.0, 30.0)
+
+    def terminal_constraint(self, x: Tensor, target: Tensor | None) -> Tensor:
+        return torch.stack([x[..., 1] - 0.9, x[..., 0] ** 2 - x[..., 1] + 0.3], -1)
+
+    def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Sample:
+        return Sample(torch.tensor([0.0, -self.goal]).double().expand(batch_size, 2))
+
+
+@pytest.mark.parametrize("far", [5.0, 20.0])
+def test_a_saddle_that_draws_all_paths_is_left(far: float) -> None:
+    """What is a little beside the symmetric path comes back to it on the way."""
+    solution = solve(Fork(far), solver=Euler(10), compile=False)
+    assert solution.status == "converged", f"{solution.status}: {solution.reason}"
+    assert abs(float(solution.x[-1, 0])) == pytest.approx(math.sqrt(0.6), rel=1e-6)
+
+
+class Power(Symmetric):
+    """`x' = u^power`, `x(1) = 1/2`, from no control, where no derivative tells how to get there."""
+
+    def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
+        return u ** int(self.goal)
+
+    def terminal_constraint(self, x: Tensor, target: Tensor | None) -> Tensor:
+        return x - 0.5
+
+
+class PowerOfSquare(Power):
+    """`x(1)^2 = 1/4`."""
+
+    def terminal_constraint(self, x: Tensor, target: Tensor | None) -> Tensor:
+        return x**2 - 0.25
+
+
+class PowerInside(Power):
+    """`|x(1)|^2 >= 1/4` in the plane, and `x1(1) = x2(1)`."""
+
+    state_shape, control_shape = (2,), (2,)
+
+    def terminal_constraint(self, x: Tensor, target: Tensor | None) -> Tensor:
+        return x[..., :1] - x[..., 1:]
+
+    def terminal_inequality(self, x: Tensor, target: Tensor | None) -> Tensor:
+        return 0.25 - (x**2).sum(-1, keepdim=True)
+
+
+@pytest.mark.parametrize(
+    "problem", [Power(4), pytest.param(PowerInside(3), marks=pytest.mark.slow), PowerOfSquare(3)]
+)
+def test_a_violation_that_is_flat_to_second_order_is_no_proof(problem: Problem) -> None:
+    solution = solve(problem, solver=Euler(10), compile=False)
+    assert solution.status == "converged", f"{solution.status}: {solution.reason}"
+    assert float(solution.violation) < 1e-8
+
+
+def test_what_no_control_reaches_is_infeasible_however_flat() -> None:
+    """`u^4` is never negative."""
+
+    class Back(Power):
+        def terminal_constraint(self, x: Tensor, target: Tensor | None) -> Tensor:
+            return x + 0.5
+
+    solution = solve(Back(4), solver=Euler(10), compile=False)
+    assert solution.status == "infeasible", f"{solution.status}: {solution.reason}"
+    assert float(solution.violation) == pytest.approx(0.5, rel=1e-6)
