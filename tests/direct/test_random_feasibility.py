@@ -188,7 +188,7 @@ class Violation:
 
     def least(self) -> Least:
         """By Newton's method, bounds kept by an active set; convexity bounds what is left."""
-        u = self.draw.inner.ravel()
+        u, value, gap = self.draw.inner.ravel(), math.inf, math.inf
         for _ in range(100):
             value, gradient, hessian = self(u)
             gap = float(gradient @ u + np.abs(gradient).sum())
