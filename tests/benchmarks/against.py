@@ -87,8 +87,7 @@ class Pendulum(ocnet.Problem):
 problem = Pendulum()
 
 def run():
-    method = LBFGS(max_iterations=60)
-    found = ocnet.solve(problem, method=method, solver=ocnet.Euler(n), compile=False)
+    found = ocnet.solve(problem, method=LBFGS(), solver=ocnet.Euler(n), compile=False)
     return found.cost.sum()
 """
 

@@ -120,7 +120,8 @@ def test_each_instance_has_parameters_of_its_own() -> None:
     found = solve(Mass().batch(torch.zeros(3, 2), mass=masses), solver=Euler(20), method=LBFGS())
     assert found.status == "converged", found.reason
     c = 12 / (1 - 1 / 400)
-    torch.testing.assert_close(found.cost, c * masses**2 + 4 / masses**2, rtol=1e-5, atol=0)
+    # A violation of the tolerance, 1e-5, costs so much times its multiplier, about 200.
+    torch.testing.assert_close(found.cost, c * masses**2 + 4 / masses**2, rtol=5e-5, atol=0)
 
 
 @pytest.mark.slow

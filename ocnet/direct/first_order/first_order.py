@@ -4,15 +4,14 @@ import abc
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn, Tensor
 
-from ...control import PiecewiseConstant
-from ...learning import NonFiniteCost, training
-from ...problem import Problem, Sample
-from ...solver import Euler
+from ...learning import NonFiniteCost
+from ...learning.descent import descent, Objective
+from ...problem import Sample
 from ..answer.optimality import violations
 from ..constants import Code
 from ..method import Method, Outcome
@@ -79,62 +78,59 @@ def augmented_lagrangian(
     return cost, slope, it.costate[0, :, nlp.nx :], AugmentedMultipliers(nu, eta, eta_end, rho)
 
 
-class Lagrangian(torch.autograd.Function):
-    """`augmented_lagrangian` as a function of controls and constants that torch differentiates."""
+class Augmented(Objective):
+    """The augmented Lagrangian of a discretised problem, as what the training loop minimises.
 
-    @staticmethod
-    def forward(
-        ctx: Any, u: Tensor, theta: Tensor, nlp: Transcription, held: AugmentedMultipliers
-    ) -> Tensor:
-        cost, slope, by_constants, _ = augmented_lagrangian(nlp, u, theta, held)
-        ctx.save_for_backward(slope, by_constants)
-        return cost
-
-    @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
-        slope, by_constants = ctx.saved_tensors
-        weight = cotangents[0][:, None]
-        return weight * slope, weight * by_constants, None, None
-
-
-class Augmented(Problem):
-    """A discretised problem without constraints, as a problem of one Euler step.
-
-    Its control is the controls of all steps, its state the augmented Lagrangian so far. What has
-    bounds is `b(v)` with `v` free.
+    What has bounds is `b(v)` with `v` free. The gradients come from the costates, through `b`.
 
     Arguments:
         nlp: The discretised problem with constraints.
+        u: The controls to start from, `(n, batch, control)`.
         theta: The constants to start from (final time and parameters), `(batch, constants)`.
+
+    Attributes:
+        v_u, v_theta: What is free of controls and constants.
+        held: The multipliers.
+        batch: The initial states and targets, as a batch of the loop.
     """
 
-    nlp: Transcription
-
-    state_shape: tuple[int, ...] = (1,)
-
-    def __init__(self, nlp: Transcription, theta: Tensor):
-        super().__init__()
-        self.nlp, size = nlp, len(nlp.x0)
-        zeros = nlp.x0.new_zeros
+    def __init__(self, nlp: Transcription, u: Tensor, theta: Tensor):
+        self.nlp, size, zeros = nlp, len(nlp.x0), nlp.x0.new_zeros
         self.held: AugmentedMultipliers = AugmentedMultipliers(
             zeros(size, nlp.n_psi), zeros(nlp.n, size, nlp.along.rows), zeros(size, nlp.end.rows),
             10.0,
         )  # fmt: skip
-        self.control_shape: tuple[int, ...] | None = (nlp.n, size, nlp.nu)
+        self.v_u: nn.Parameter = nn.Parameter(free(u, *nlp.u_bounds))
         self.v_theta: nn.Parameter = nn.Parameter(free(theta, *nlp.theta_bounds))
+        self.batch: Sample = Sample(nlp.x0, nlp.target)
 
-    def variables(self, v: Tensor) -> tuple[Tensor, Tensor]:
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """What is free, where there is any of it."""
+        return [p for p in (self.v_u, self.v_theta) if p.numel() > 0]
+
+    def variables(self) -> tuple[Tensor, Tensor]:
         """Controls and constants between their bounds."""
-        return bounded(v, *self.nlp.u_bounds), bounded(self.v_theta, *self.nlp.theta_bounds)
+        nlp = self.nlp
+        return bounded(self.v_u, *nlp.u_bounds), bounded(self.v_theta, *nlp.theta_bounds)
 
-    def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
-        return Lagrangian.apply(*self.variables(u), self.nlp, self.held)[:, None]  # pyright: ignore
+    def backward(self, sample: Sample) -> Tensor:
+        u, theta = self.variables()
+        with torch.no_grad():
+            cost, *slopes, _ = augmented_lagrangian(self.nlp, u, theta, self.held)
+        # The mean over the instances.
+        torch.autograd.backward([u, theta], [slope / len(cost) for slope in slopes])
+        return cost.mean()
 
-    def terminal_cost(self, x: Tensor, target: Tensor | None) -> Tensor:
-        return x[..., 0]
-
-    def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Sample:
-        return Sample(torch.zeros_like(self.nlp.x0[:, :1]))
+    @torch.no_grad()
+    def place(self, sample: Sample) -> tuple[int, float] | None:
+        nlp, (u, theta) = self.nlp, self.variables()
+        z = nlp.rollout(torch.cat([nlp.x0, theta], -1), u)
+        finite = z.isfinite().flatten(1).all(1)
+        if bool(finite.all()):
+            return None
+        k = int((~finite).nonzero()[0, 0])
+        return k, nlp.problem.t0 + k * nlp.points.h
 
 
 def bounded(v: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -200,20 +196,15 @@ class FirstOrder(Method):
     def run(self, nlp: Transcription, start: Iterate, mu: float) -> Outcome:
         nlp.scale = torch.ones_like(nlp.scale)
         with torch.no_grad():
-            augmented = Augmented(nlp, start.z[0, :, nlp.nx :])
-            v = free(start.u, *nlp.u_bounds)
-            control = PiecewiseConstant(
-                augmented.t0, augmented.t1, 1, v.shape, dtype=v.dtype, device=v.device
-            )
-            control.path.copy_(v[None])
+            augmented = Augmented(nlp, start.u, start.z[0, :, nlp.nx :])
         count, before, left = 0, torch.inf, -(-self.max_iterations // self.steps_per_round)
         while True:
             left -= 1
             most = min(self.steps_per_round, self.max_iterations - count)
-            steps, lost = self.descend(augmented, control, most)
+            steps, lost = self.descend(augmented, most)
             count += steps
             with torch.no_grad():
-                u, theta = augmented.variables(control.path[0])
+                u, theta = augmented.variables()
                 *_, found = augmented_lagrangian(nlp, u, theta, augmented.held)
                 nu, eta, eta_end, rho = found
                 now = outcome(nlp, u, theta, nu[None], eta, eta_end[None], count, self.tolerance)
@@ -226,15 +217,10 @@ class FirstOrder(Method):
             weight = rho if violation <= before / 4 else min(4 * rho, 1e6)
             augmented.held, before = found._replace(rho=weight), violation
 
-    def descend(
-        self, augmented: Augmented, control: PiecewiseConstant, most: int
-    ) -> tuple[int, bool]:
+    def descend(self, augmented: Augmented, most: int) -> tuple[int, bool]:
         """One round: how many steps until the cost stands still, and whether it became infinite."""
-        parameters = [p for p in (control.path, augmented.v_theta) if p.numel() > 0]
-        steps = training(
-            augmented, control, Euler(1), self.optimizer(parameters),
-            itertools.repeat(augmented.sample(1)), check=False,
-        )  # fmt: skip
+        optimizer = self.optimizer(augmented.parameters)
+        steps = descent(augmented, optimizer, itertools.repeat(augmented.batch))
         costs: list[float] = []
         try:
             for record in itertools.islice(steps, most):
