@@ -3,11 +3,11 @@
     python -m tests.benchmarks.against /path/to/other [--work training] [--rounds 40] [--n 200]
 
 The work is the forward plus backward pass of `x' = tanh(x W(t) + b(t))`, d = 32, batch 64, with
-stage cost (euler); a step of `training` on it (training); `solve` of a pendulum by L-BFGS
-(first-order); an epoch of four networks that are trained side by side (side-by-side): each written
-with the public names alone. Each checkout has a process of its own; the two take turns, in an order
-that changes every round, and a ratio is taken within its round, so that whatever else the machine
-does meets both. One thread and its processor time, which other processes leave alone.
+stage cost (euler); a step of `training` on it (training); `solve` of a pendulum by 60 steps of Adam
+(first-order); or an epoch of four networks that are trained side by side (side-by-side). It is
+written with the public names alone. Each checkout has a process of its own; the two take turns, in
+an order that changes every round, and a ratio is taken within its round, so that whatever else the
+machine does meets both. One thread and its processor time, which other processes leave alone.
 """
 
 import argparse
@@ -66,9 +66,11 @@ def run():
 FIRST_ORDER = """
 import warnings
 try:
-    from ocnet.direct import LBFGS
-except ImportError:  # The name of older checkouts.
-    from ocnet.solve import LBFGS
+    from ocnet.direct import Adam
+    method = Adam(max_iterations=60, steps_per_round=60)
+except ImportError:  # The names of older checkouts.
+    from ocnet.solve.first_order import Adam
+    method = Adam(n_steps=60, rounds=1)
 warnings.simplefilter("ignore")
 
 class Pendulum(ocnet.Problem):
@@ -87,7 +89,7 @@ class Pendulum(ocnet.Problem):
 problem = Pendulum()
 
 def run():
-    found = ocnet.solve(problem, method=LBFGS(), solver=ocnet.Euler(n), compile=False)
+    found = ocnet.solve(problem, method=method, solver=ocnet.Euler(n), compile=False)
     return found.cost.sum()
 """
 
