@@ -26,7 +26,7 @@ import time
 import torch
 from tabulate import tabulate
 
-from ocnet import Euler, RK4, solve
+from ocnet import certify, Euler, RK4, solve
 from ocnet.direct import Adam, InteriorPoint, LBFGS, Method, SuccessiveApproximation
 from ocnet.problem import Problem
 from ocnet.solver import ExplicitRungeKutta
@@ -48,7 +48,7 @@ def show(problem: Problem, solver: ExplicitRungeKutta, methods: list[Method]) ->
     headers = ("method", "status", "iterations", "cost above the least", "seconds")
     sides = ("left", "left", "right", "right", "right")
     print(tabulate(rows, headers, tablefmt="plain", colalign=sides, disable_numparse=True))
-    print(best.certificate.verdict, end="\n\n")
+    print(certify(best).verdict, end="\n\n")
 
 
 def main() -> None:

@@ -98,7 +98,9 @@ def one(draw: random.Random) -> str:
     method = InteriorPoint(draw.choice([None, tolerance]), draw.choice([1, 2, 5, 40, 1000]))
     solver = draw.choice([Euler, Heun, RK4])(n)
     found = solve(problem.batch(x0), method=method, solver=solver, compile=True)
-    again = found.again(type(solver)(draw.choice([1, n, 2 * n])), method=method)
+    again = solve(
+        found.batch, method=method, solver=type(solver)(draw.choice([1, n, 2 * n])), start=found
+    )
     plain = solve(problem.batch(x0), method=method, solver=solver, compile=False)
     for i, (a, b) in enumerate(zip(found.statuses, plain.statuses, strict=True)):
         if a == b == "converged" and method.tolerance is None:

@@ -7,7 +7,7 @@ import torch
 from tqdm import tqdm
 
 from .._arguments import as_number, check_count, check_generator, check_kind, check_sequence
-from ..certificate import certify, FINE_STEPS, Measured, Optima
+from ..certificate import certificate_of, FINE_STEPS, Measured, Optima
 from ..certificate.terms import extrapolated
 from ..checks import misspelt, mixing_in_training, refuse
 from ..control import Control, OpenLoop
@@ -94,7 +94,7 @@ def compare(
     if network is not None:
         is_known = len(coarse_costs) and isinstance(network, Euler)
         optima = between_depths(network, measured, coarse_costs) if is_known else None
-        certificate = certify(measured, network, optima=optima, known=known)
+        certificate = certificate_of(measured, network, optima=optima, known=known)
     device = next((p.device for p in control.parameters()), torch.device("cpu"))
     return Comparison(
         problem=type(problem).__name__,

@@ -1,6 +1,6 @@
 """The depth certificate: whether the steps of a solver behave like the ODE that they discretise."""
 
-from .certification import certify, depth_certificate
+from .certification import certificate_of, depth_certificate
 from .measured import Measured
 from .path import Path
 from .reference import FINE_STEPS
@@ -17,7 +17,7 @@ from .verdict import Certificate
 __all__ = [
     "Advice",
     "Certificate",
-    "certify",
+    "certificate_of",
     "CLOSE",
     "depth_certificate",
     "FINE_STEPS",

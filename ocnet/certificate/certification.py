@@ -14,7 +14,7 @@ from .terms import CLOSE, Optima, Spread
 from .verdict import Certificate
 
 
-def certify(
+def certificate_of(
     measured: Measured,
     solver: Solver,
     *,
@@ -112,4 +112,6 @@ def depth_certificate(
         reference: The first reference; Dormand and Prince at rtol 1e-9 if None.
         fine_steps: At least how many steps the second reference takes over the horizon.
     """
-    return certify(Measured.of(problem, control, sample, solver.n, reference, fine_steps), solver)
+    return certificate_of(
+        Measured.of(problem, control, sample, solver.n, reference, fine_steps), solver
+    )

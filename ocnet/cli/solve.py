@@ -9,8 +9,18 @@ import torch
 import typer
 from tabulate import tabulate
 
+from .. import direct
 from ..certificate import Certificate
-from ..direct import Adam, InteriorPoint, LBFGS, Method, Solution, solve, SuccessiveApproximation
+from ..direct import (
+    Adam,
+    InteriorPoint,
+    LBFGS,
+    Method,
+    save_solution,
+    Solution,
+    solve,
+    SuccessiveApproximation,
+)
 from ..solver import Euler, ExplicitRungeKutta, Heun, RK4, RK38
 from ..supervised import default_steps
 from . import checks
@@ -80,7 +90,7 @@ def solve_command(
         rows, certificate = summary(found), None
         verdict = "There is no certificate: it was not asked for."
         if certify and found.status == "converged":
-            certificate = found.certificate
+            certificate = direct.certify(found)
             verdict = certificate.verdict
         elif certify:
             verdict = f"There is no certificate of a solution that is {found.status}."
@@ -154,7 +164,7 @@ def write(
         {"steps": repr(found.solver), "torch": torch.__version__},
     )
     figure.savefig(out / "solution.png", dpi=160)
-    found.save(out / "solution.safetensors")
+    save_solution(found, out / "solution.safetensors")
     numbers = dict(rows if certificate is None else [*rows, *certificate.rows()])
     (out / "solution.json").write_text(
         json.dumps({**numbers, "verdict": verdict}, indent=2), encoding="utf-8"

@@ -2,37 +2,40 @@
 
 import copy
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ..certificate import Certificate, certify as certify_depth, FINE_STEPS, Measured, Optima
+from .._arguments import check_kind
+from ..certificate import Certificate, certificate_of, FINE_STEPS, Measured, Optima
 from ..certificate.terms import extrapolated
 from ..control import Control, PiecewiseConstant
 from ..problem import Problem, Sample
-from ..solver import Euler, ExplicitRungeKutta, RK4
+from ..solver import Euler, RK4
+from .answer.solution import Solution
+from .answer.warm import extended
+from .solving import solve
+from .transcription.autograd import Autograd
 from .transcription.check import own_value
 from .transcription.iterate import largest
 from .transcription.points import Points
-from .transcription.start import extended
 from .transcription.transcription import Transcription
-
-
-if TYPE_CHECKING:
-    from .answer.solution import Solution
 
 
 FINE_STEPS_APART = 400
 """Steps of the fine grid where each instance has parameters of its own, which takes a `vmap`."""
 
 
-def certify(solution: "Solution") -> Certificate:
+def certify(solution: Solution) -> Certificate:
     """Compares a solution with its ODE, and its cost with optima on other grids and by Euler.
 
     The optimum is found at `n/4`, `n/2` and `n` steps, or at `n`, `2n` and `4n` if `n` is not a
     multiple of 4; each instance of a batch is a sample.
+
+    Arguments:
+        solution: The solution.
     """
+    check_kind("solution", solution, Solution)
     solver = solution.solver
     problem, control, sample, fine_steps = in_continuous_time(solution)
     measured = Measured.of(problem, control, sample, solver.n, fine_steps=fine_steps)
@@ -42,7 +45,7 @@ def certify(solution: "Solution") -> Certificate:
     known = getattr(solution.batch.problem, "optimal_cost", None)
     if known is not None and not solution.batch.parameters:
         known = known(solution.batch.x0).mean().item()
-    return certify_depth(
+    return certificate_of(
         measured,
         solver,
         optima=optima(solution, scale),
@@ -51,20 +54,23 @@ def certify(solution: "Solution") -> Certificate:
     )
 
 
-def optima(solution: "Solution", scale: float) -> Optima:
+def optima(solution: Solution, scale: float) -> Optima:
     """The optimal costs on three grids and by Euler, and what they say of continuous time.
 
     Arguments:
         solution: The solution.
         scale: What a difference of costs is measured against.
     """
-    solver = solution.solver
+    batch, solver = solution.batch, solution.solver
     n = solver.n
     steps = (n // 4, n // 2, n) if n % 4 == 0 else (n, 2 * n, 4 * n)
     is_euler = solver.tableau == Euler(1).tableau
     with torch.no_grad():
-        found = [solution if k == n else solution.again(with_steps(solver, k)) for k in steps]
-        euler = solution if is_euler else solution.again(Euler(n))
+        found = [
+            solution if k == n else solve(batch, solver=solver.with_steps(k), start=solution)
+            for k in steps
+        ]
+        euler = solution if is_euler else solve(batch, solver=Euler(n), start=solution)
     costs = tuple(s.cost.mean().item() for s in found)
     bad = [f"with {s.solver.n} steps it is {s.status}" for s in found if s.status != "converged"]
     best, note = (None, bad[0]) if bad else extrapolated(costs, scale)
@@ -72,14 +78,7 @@ def optima(solution: "Solution", scale: float) -> Optima:
     return Optima(steps, costs, best, note, by_euler, steps.index(n), scale)
 
 
-def with_steps(solver: ExplicitRungeKutta, n: int) -> ExplicitRungeKutta:
-    """The same method with another number of steps."""
-    finer = copy.copy(solver)
-    finer.n = n
-    return finer
-
-
-def in_continuous_time(solution: "Solution") -> tuple[Problem, Control, Sample, int]:
+def in_continuous_time(solution: Solution) -> tuple[Problem, Control, Sample, int]:
     """The problem with the solution's final time and parameters in place, its control and states.
 
     The last value is how many steps the fine grid should take.
@@ -122,10 +121,10 @@ class Instances(Problem):
     state_shape: tuple[int, ...]
     control_shape: tuple[int, ...] | None
 
-    def __init__(self, solution: "Solution"):
+    def __init__(self, solution: Solution):
         super().__init__()
         problem = solution.batch.problem
-        nlp = Transcription(solution.batch, RK4(solution.solver.n))
+        nlp = Transcription(solution.batch, RK4(solution.solver.n), Autograd())
         self.nlp = nlp
         self.t0, self.t1 = problem.t0, problem.t1
         self.state_shape, self.control_shape = (nlp.nx,), (nlp.nu,)
@@ -141,7 +140,9 @@ class Instances(Problem):
     def rates(self, t: Tensor, x: Tensor, u: Tensor) -> tuple[Tensor, ...]:
         """`r f` and `r l` of all instances."""
         z = torch.cat([x, self.constants], -1)
-        return self.nlp.at_points(self.at.rates, z[None], u.expand(1, *x.shape[:1], -1), t[None])
+        return self.nlp.given.at_points(
+            self.at.rates, z[None], u.expand(1, *x.shape[:1], -1), t[None]
+        )
 
     def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
         return self.rates(t, x, u)[0][0]
@@ -151,7 +152,7 @@ class Instances(Problem):
 
     def terminal_cost(self, x: Tensor, target: Tensor | None) -> Tensor:
         z = torch.cat([x, self.constants], -1)
-        return self.nlp.at_points(self.at.ending, z[None])[0][0, :, 0]
+        return self.nlp.given.at_points(self.at.ending, z[None])[0][0, :, 0]
 
     def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Sample:
         return Sample(self.nlp.x0)
@@ -197,10 +198,10 @@ class PointsInTime:
         return rate * problem.dynamics(t, x, v).reshape(-1), (rate * l).reshape(1)
 
 
-def ode_violation(solution: "Solution", substeps: int = 8) -> Tensor:
+def ode_violation(solution: Solution, substeps: int = 8) -> Tensor:
     """The largest violation of a constraint by the control in the ODE, by short RK4 steps."""
     n = solution.solver.n
-    nlp = Transcription(solution.batch, RK4(substeps * n))
+    nlp = Transcription(solution.batch, RK4(substeps * n), Autograd())
     z = extended(nlp, solution)
     u = solution.control.path.detach().reshape(n, len(nlp.x0), nlp.nu)
     u = u.repeat_interleave(substeps, 0)

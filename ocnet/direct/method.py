@@ -6,8 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .transcription.iterate import Iterate, Linearisation
+from .transcription.backend import Linearisation
 from .transcription.transcription import Transcription
+from .transcription.variables import Iterate
 
 
 class Outcome(NamedTuple):
@@ -67,6 +68,11 @@ class Method(abc.ABC):
     @abc.abstractmethod
     def accuracy(self) -> float | None:
         """The residual below which an answer is converged; None means the number type's own."""
+
+    @property
+    def by_torch(self) -> str | None:
+        """Why it iterates by torch even where derivatives are machine code; None if it does not."""
+        return None
 
 
 def accuracy(method: Method, dtype: torch.dtype) -> float:

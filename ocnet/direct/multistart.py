@@ -8,9 +8,10 @@ from torch import Tensor
 from .constants import Code
 from .interior_point.restoration import better
 from .method import Method, Outcome
+from .transcription.bounds import inside
 from .transcription.iterate import linearise
 from .transcription.start import COLD, cold, rolled_out, with_multipliers
-from .transcription.transcription import inside, Transcription
+from .transcription.transcription import Transcription
 
 
 WAVES = 4

@@ -14,20 +14,24 @@ from ..supervised import default_steps
 from ..trajectory import Trajectory
 from .answer.consistency import checked_again
 from .answer.implicit import needs_derivatives, with_derivatives
-from .answer.optimality import given_violations, hamiltonian, multipliers, optimality, violations
+from .answer.optimality import hamiltonian, multipliers, optimality
 from .answer.solution import as_control, Seconds, Solution
 from .answer.soundness import doubted
 from .answer.status import describe
 from .answer.undefined import FailedGradient
-from .compiled import Formulas, Kernel, kernel_of, traced, Unsupported
+from .answer.warm import warm
+from .compiled import Formulas, kernel_of, traced, Unsupported
 from .constants import Code, LAST_BARRIER
 from .interior_point.interior_point import InteriorPoint
 from .method import accuracy, Method, Outcome, replaced
 from .multistart import best_of, check_starts
+from .transcription.autograd import Autograd
 from .transcription.check import check_start
-from .transcription.iterate import Iterate, largest, linearise
-from .transcription.start import COLD, cold, WARM, warm
+from .transcription.iterate import largest, linearise
+from .transcription.start import COLD, cold, WARM
 from .transcription.transcription import Transcription
+from .transcription.variables import Iterate
+from .transcription.violation import given_violations, violations
 
 
 @naming()
@@ -92,14 +96,14 @@ def solve(
         raise TypeError(f"compile must be True, False or None, but got {compile!r}.")
     if not isinstance(method, Method):
         raise TypeError(f"method must be a method such as InteriorPoint(), but got {method!r}.")
-    nlp = Transcription(batch, solver)
+    nlp = Transcription(batch, solver, Autograd())
     if start is not None:
         check_start(batch, start)
     check_starts(starts, seed, start is not None)
     began = time.perf_counter()
     formulas = traced_if_possible(nlp)
     tracing = time.perf_counter() - began
-    nlp.kernel, backend = machine_code(nlp, compile, formulas)
+    backend = compiled_if_possible(nlp, compile, formulas, method)
     with differentiating(*batch[:3]):
         if starts > 1:
             outcome, notes = best_of(nlp, method, starts, seed)
@@ -170,20 +174,33 @@ def traced_if_possible(nlp: Transcription) -> Formulas | Unsupported:
     return formulas
 
 
-def machine_code(
-    nlp: Transcription, compile: bool | None, formulas: Formulas | Unsupported
-) -> tuple[Kernel | None, str]:
-    """The compiled functions, or None, and what `Solution.backend` says."""
+def compiled_if_possible(
+    nlp: Transcription, compile: bool | None, formulas: Formulas | Unsupported, method: Method
+) -> str:
+    """Hands the problem its machine code; what `Solution.backend` says.
+
+    Arguments:
+        nlp: The discretised problem.
+        compile: Whether to do so: where it is possible if None.
+        formulas: Its formulas, or why there are none.
+        method: How it is to be solved.
+
+    Raises:
+        Unsupported: If there is no machine code, but there must be.
+    """
     if compile is False:
-        return None, "torch"
+        return "torch, because compile=False"
     try:
         if isinstance(formulas, Unsupported):
             raise formulas
-        return kernel_of(nlp, formulas), "machine code"
+        nlp.backend = kernel_of(nlp, formulas)
     except Unsupported as reason:
         if compile:
             raise
-        return None, f"torch, because {reason}"
+        return f"torch, because {reason}"
+    if method.by_torch is None:
+        return "machine code"
+    return f"torch, because {method.by_torch}; derivatives by machine code"
 
 
 def single(problem: Problem) -> Batch:

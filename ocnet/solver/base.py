@@ -3,7 +3,7 @@
 import abc
 import copy
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import nn, Tensor
@@ -31,7 +31,7 @@ class Solver(abc.ABC):
     order: int
     is_fixed: bool = True
 
-    def with_steps(self, n: int) -> "Solver":
+    def with_steps(self, n: int) -> Self:
         """The same solver with another number of steps."""
         check_count("n", n)
         solver = copy.copy(self)

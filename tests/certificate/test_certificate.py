@@ -8,7 +8,17 @@ import pytest
 import torch
 from torch import nn, Tensor
 
-from ocnet import Control, Euler, PiecewiseConstant, Problem, RK4, Sample, solve, TorchDiffEq
+from ocnet import (
+    certify,
+    Control,
+    Euler,
+    PiecewiseConstant,
+    Problem,
+    RK4,
+    Sample,
+    solve,
+    TorchDiffEq,
+)
 from ocnet.analysis.measurement import compare
 from ocnet.certificate import Certificate, CLOSE, depth_certificate
 
@@ -251,7 +261,7 @@ def test_solve_and_compare_say_the_same_of_the_same_control() -> None:
 
     problem = ScalarLQR()
     solution = solve(problem, solver=Euler(20))
-    own = solution.certificate
+    own = certify(solution)
     found = compare(problem, solution.control, [Euler(20)], sample=problem.sample(1), repeats=1)
     other = found.certificate
     assert other and other.path_gap and own.path_gap

@@ -6,7 +6,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from ocnet import Euler, Heun, PiecewiseConstant, Problem, RK4, RK38, Sample, solve, TorchDiffEq
+from ocnet import (
+    certify,
+    Euler,
+    Heun,
+    PiecewiseConstant,
+    Problem,
+    RK4,
+    RK38,
+    Sample,
+    solve,
+    TorchDiffEq,
+)
 from ocnet.analysis import compare
 from ocnet.certificate import depth_certificate, Measured
 from ocnet.solver import ExplicitRungeKutta, Tableau
@@ -134,13 +145,13 @@ def test_instances_with_parameters_of_their_own_are_certified_each() -> None:
     """The worst gap and the costs are those of the instances solved one by one."""
     values, solver = [0.5, 1.0, 6.0], Euler(10)
     a, x0 = torch.tensor(values), torch.ones(3, 1)
-    found = solve(Tug().batch(x0, a=a), solver=solver).certificate
+    found = certify(solve(Tug().batch(x0, a=a), solver=solver))
     assert found.samples == 3 and found.path_gap and found.cost_gap
     alone = []
     for value in values:
         problem = Tug()
         problem.a.fill_(value)
-        alone.append(solve(problem.batch(x0[:1]), solver=solver).certificate)
+        alone.append(certify(solve(problem.batch(x0[:1]), solver=solver)))
     gaps = [one.path_gap.worst for one in alone if one.path_gap]
     assert max(gaps) > 1.15 * min(gaps)
     assert found.path_gap.worst == pytest.approx(max(gaps), rel=0.02)

@@ -10,12 +10,14 @@ from torch import nn, Tensor
 from ocnet import Euler, ExplicitRungeKutta, Problem, RK4, Sample
 from ocnet.checks import ProblemError
 from ocnet.direct import InteriorPoint, solve
-from ocnet.direct.compiled import build, Kernel, kernel_of, Unsupported
+from ocnet.direct.compiled import build, kernel_of, Unsupported
 from ocnet.direct.compiled.expression import Graph, OPERATIONS
 from ocnet.direct.compiled.symbol import Symbol
 from ocnet.direct.solving import single
-from ocnet.direct.transcription.iterate import Iterate, linearise
+from ocnet.direct.transcription.autograd import Autograd
+from ocnet.direct.transcription.iterate import linearise
 from ocnet.direct.transcription.transcription import Transcription
+from ocnet.direct.transcription.variables import Iterate
 from problems import constrained, double_integrator, free_time, linear_quadratic, nonlinear
 
 
@@ -131,12 +133,12 @@ def varied(nlp: Transcription, generator: torch.Generator) -> Iterate:
 def test_compiled_derivatives_equal_autograd(
     problem: type[Problem], solver: ExplicitRungeKutta, relaxed: bool, generator: torch.Generator
 ) -> None:
-    nlp = Transcription(single(problem()), solver)
+    nlp = Transcription(single(problem()), solver, Autograd())
     nlp.scale = nlp.scale * 0.3
     nlp = nlp.relaxed(1e3, nlp.anchor + 0.5) if relaxed else nlp
     it = varied(nlp, generator)
     expected = linearise(nlp, it)
-    nlp.kernel = kernel_of(nlp)
+    nlp.backend = kernel_of(nlp)
     found = linearise(nlp, it)
     for a, b in zip((found.along, found.end), (expected.along, expected.end), strict=True):
         for v, w in zip((*a.values, *a.jacobians, a.hessian), (*b.values, *b.jacobians, b.hessian),
@@ -342,8 +344,9 @@ def test_without_a_compiler_torch_solves(monkeypatch: pytest.MonkeyPatch) -> Non
     problem = New()
     with pytest.raises(Unsupported, match="no C compiler was found"):
         solve(problem, solver=Euler(8), compile=True)
-    nlp = Transcription(single(problem), Euler(8))
-    assert Kernel.of(nlp) is None
+    nlp = Transcription(single(problem), Euler(8), Autograd())
+    with pytest.raises(Unsupported, match="no C compiler was found"):
+        kernel_of(nlp)
     assert solve(problem, solver=Euler(8)).status == "converged"
 
 

@@ -11,7 +11,16 @@ import torch
 from torch import nn, Tensor
 
 from ocnet import Euler, Problem, Sample
-from ocnet.direct import InteriorPoint, LBFGS, Method, Solution, solve, SuccessiveApproximation
+from ocnet.direct import (
+    InteriorPoint,
+    LBFGS,
+    load_solution,
+    Method,
+    save_solution,
+    Solution,
+    solve,
+    SuccessiveApproximation,
+)
 
 
 BOTH = pytest.mark.parametrize("compile", [None, False])
@@ -234,8 +243,8 @@ def test_what_was_cut_short_has_no_gradient(compile: bool | None) -> None:
 
 def test_a_saved_solution_keeps_its_invalid_instances(tmp_path: str) -> None:
     found = solve(Pull().requires_grad_(False).batch(X0), solver=Euler(4))
-    found.save(f"{tmp_path}/found.safetensors")
-    again = Solution.load(f"{tmp_path}/found.safetensors", Pull())
+    save_solution(found, f"{tmp_path}/found.safetensors")
+    again = load_solution(f"{tmp_path}/found.safetensors", Pull())
     assert (again.statuses, again.backend) == (found.statuses, found.backend)
     torch.testing.assert_close(again.cost, found.cost, equal_nan=True)
     assert replace(again, cost=found.cost).converged.tolist() == [True, False, True, False, True]

@@ -12,6 +12,7 @@ from ocnet.direct import Adam, LBFGS, solve, SuccessiveApproximation
 from ocnet.direct.constants import Code
 from ocnet.direct.first_order.first_order import augmented_lagrangian, AugmentedMultipliers
 from ocnet.direct.first_order.single_shooting import outcome
+from ocnet.direct.transcription.autograd import Autograd
 from ocnet.direct.transcription.transcription import Transcription
 from problems.double_integrator import BrysonDenham
 from problems.free_time import Brachistochrone, MinTime, MoonLander
@@ -48,11 +49,11 @@ class Everything(MoonLander):
 def test_gradient_of_the_augmented_lagrangian(compiled: bool, generator: torch.Generator) -> None:
     n, size = 6, 2
     x0 = torch.tensor([[1.0, -2.0], [2.0, 0.5]])
-    nlp = Transcription(Everything().batch(x0), RK4(n))
+    nlp = Transcription(Everything().batch(x0), RK4(n), Autograd())
     if compiled:
         from ocnet.direct.compiled import kernel_of
 
-        nlp.kernel = kernel_of(nlp)
+        nlp.backend = kernel_of(nlp)
     normal = lambda *shape: torch.randn(*shape, generator=generator)
     u, theta = 1 + normal(n, size, 1), 1 + 0.1 * normal(size, 2)
     held = AugmentedMultipliers(
@@ -109,7 +110,7 @@ def test_a_parameter_that_can_still_be_improved_is_not_converged() -> None:
         (Mass(), torch.zeros(1, 0)),
         (Mass((0.1, 10.0)), torch.full((1, 1), 2.0)),
     ):
-        nlp = Transcription(problem.batch(torch.zeros(2)), Euler(10))
+        nlp = Transcription(problem.batch(torch.zeros(2)), Euler(10), Autograd())
         u = best.u.reshape(10, 1, 1)
         codes.append(Code(int(outcome(nlp, u, theta, nu, none, none[:1], 0, 1e-5).code)))
     assert codes == [Code.CONVERGED, Code.EXHAUSTED]

@@ -8,9 +8,11 @@ from ocnet import Euler, Problem, Sample
 from ocnet.direct.interior_point.interior_point import InteriorPoint
 from ocnet.direct.interior_point.restoration import relaxed, tightened
 from ocnet.direct.solving import single
-from ocnet.direct.transcription.iterate import Iterate, linearise
+from ocnet.direct.transcription.autograd import Autograd
+from ocnet.direct.transcription.iterate import linearise
 from ocnet.direct.transcription.start import COLD
 from ocnet.direct.transcription.transcription import Transcription
+from ocnet.direct.transcription.variables import Iterate
 
 
 class Ride(Problem):
@@ -54,7 +56,7 @@ N, WEIGHT = 5, 1e3
 
 def penalised_answer(problem: Problem) -> tuple[Transcription, Iterate]:
     """The problem, and the answer of the one with penalties of weight `WEIGHT`."""
-    nlp = Transcription(single(problem), Euler(N))
+    nlp = Transcription(single(problem), Euler(N), Autograd())
     nlp.room = 1e-9
     start = relaxed(nlp, Iterate.without_multipliers(nlp, *nlp.constant_start(N)), 1.0)
     penalised = nlp.relaxed(WEIGHT, nlp.anchor)

@@ -6,8 +6,9 @@ from torch import Tensor
 
 from ocnet import Problem, RK4, Sample
 from ocnet.direct.interior_point.restoration import tightened
-from ocnet.direct.transcription.iterate import Iterate
+from ocnet.direct.transcription.autograd import Autograd
 from ocnet.direct.transcription.transcription import Transcription
+from ocnet.direct.transcription.variables import Iterate
 
 
 class Limits(Problem):
@@ -37,7 +38,7 @@ class Limits(Problem):
 @pytest.mark.parametrize("weight", [1.0, 10.0])
 def test_multipliers_start_at_the_slope_of_the_penalty(weight: float) -> None:
     problem = Limits()
-    nlp = Transcription(problem.batch(torch.tensor([[1.0, 2.0]])), RK4(4))
+    nlp = Transcription(problem.batch(torch.tensor([[1.0, 2.0]])), RK4(4), Autograd())
     z, u = nlp.constant_start(4)
     it = tightened(nlp, Iterate.without_multipliers(nlp, z, u), weight)
     end = z[-1, 0]

@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 
 from ocnet import Euler, evaluate, Heun, Problem, RK4, Sample, TorchDiffEq
-from ocnet.direct import InteriorPoint, Solution, solve
+from ocnet.direct import (
+    certify,
+    continue_in,
+    InteriorPoint,
+    load_solution,
+    refine,
+    save_solution,
+    solve,
+)
 from ocnet.direct.interior_point.riccati import riccati, Stages
 from problems.constrained import BoundedVanDerPol, PendulumSwingUp
 from problems.double_integrator import BrysonDenham, MinEnergy
@@ -261,11 +269,11 @@ def test_bad_problems_are_told_in_one_line(problem: Problem, message: str) -> No
 def test_warm_start_refinement_and_continuation() -> None:
     problem = OrbitRaising()
     coarse = solve(problem, solver=RK4(20))
-    fine = coarse.refine(times=2)
+    fine = refine(coarse, times=2)
     cold = solve(problem, solver=RK4(80))
     torch.testing.assert_close(fine.cost, cold.cost, rtol=1e-9, atol=0)
     assert fine.iterations < cold.iterations / 3
-    path = solve(Mass(), solver=Euler(20)).continue_in("mass", [1.0, 3.0])
+    path = continue_in(solve(Mass(), solver=Euler(20)), "mass", [1.0, 3.0])
     c = 12 / (1 - 1 / 400)
     torch.testing.assert_close(path[1].cost, torch.tensor(c * 9 + 4 / 9))
 
@@ -273,22 +281,22 @@ def test_warm_start_refinement_and_continuation() -> None:
 def test_save_and_load(tmp_path: Path) -> None:
     problem = Mass((0.1, 10.0))
     solution = solve(problem, solver=Heun(20))
-    solution.save(tmp_path / "solution.safetensors")
-    again = Solution.load(tmp_path / "solution.safetensors", problem)
+    save_solution(solution, tmp_path / "solution.safetensors")
+    again = load_solution(tmp_path / "solution.safetensors", problem)
     assert repr(again.solver) == "Heun(20)" and again.statuses == solution.statuses
     torch.testing.assert_close(again.u, solution.u, rtol=0, atol=0)
     torch.testing.assert_close(again.multipliers.terminal, solution.multipliers.terminal)
-    warm = again.again()
+    warm = solve(again.batch, solver=again.solver, start=again)
     assert warm.status == "converged" and warm.iterations <= 4
     with pytest.raises(ValueError, match=r"holds states of shape \(2,\), but ScalarLQR has \(1,\)"):
-        Solution.load(tmp_path / "solution.safetensors", ScalarLQR())
+        load_solution(tmp_path / "solution.safetensors", ScalarLQR())
 
 
 @pytest.mark.slow
 def test_certificate_shows_how_euler_misleads() -> None:
     problem = OscillatorLQR()
-    euler = solve(problem, solver=Euler(60)).certificate
-    rk4 = solve(problem, solver=RK4(60)).certificate
+    euler = certify(solve(problem, solver=Euler(60)))
+    rk4 = certify(solve(problem, solver=RK4(60)))
     best = problem.optimal_cost(problem.sample(1).x0[0]).item()
     assert euler.optima and rk4.optima and euler.ode_cost and rk4.optima.euler
     assert abs(euler.optima.costs[-1] - best) > 0.1 and euler.outcome == "does not"
@@ -302,14 +310,14 @@ def test_certificate_shows_how_euler_misleads() -> None:
     )  # fmt: skip
     assert euler.ode_cost == pytest.approx(cost[0].item(), rel=1e-6)
     assert rk4.verdict.endswith("Euler misleads.")
-    told = solve(ScalarLQR(), solver=RK4(60)).certificate.verdict
+    told = certify(solve(ScalarLQR(), solver=RK4(60))).verdict
     assert "RK4(60) behaves like its ODE" in told and "misleads" not in told
 
 
 @pytest.mark.slow
 def test_a_control_found_by_euler_misses_the_end_in_continuous_time() -> None:
     """Euler gives energy to the pendulum that it does not have."""
-    euler, rk4 = (solve(PendulumSwingUp(), solver=s(200)).certificate for s in (Euler, RK4))
+    euler, rk4 = (certify(solve(PendulumSwingUp(), solver=s(200))) for s in (Euler, RK4))
     assert euler.ode_violation and euler.ode_violation > 0.5 and euler.outcome == "does not"
     assert rk4.ode_violation and rk4.ode_violation < 1e-3 and rk4.outcome == "behaves"
 

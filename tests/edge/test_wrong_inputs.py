@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn, Tensor
 
-from ocnet import Batch, Euler, PiecewiseConstant, Problem, Sample, solve, train
+from ocnet import Batch, continue_in, Euler, PiecewiseConstant, Problem, Sample, solve, train
 from ocnet.analysis.measurement import compare
 
 
@@ -332,4 +332,4 @@ def test_continuation_in_a_parameter_that_moves_the_start() -> None:
 
     solution = solve(Embedded().requires_grad_(False), solver=Euler(4))
     with pytest.raises(ValueError, match="^embed .* reads 'a'"):
-        solution.continue_in("a", [0.5])
+        continue_in(solution, "a", [0.5])

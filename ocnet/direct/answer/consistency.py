@@ -14,10 +14,12 @@ from ...solver import ExplicitRungeKutta
 from ...solver.running_cost import RunningCost
 from ...solver.stages import slope, Stage
 from ..method import Outcome
-from ..transcription.iterate import Iterate, largest, Linearisation
+from ..transcription.backend import Linearisation
+from ..transcription.iterate import largest
 from ..transcription.points import Points
 from ..transcription.transcription import Transcription
-from .optimality import step_width
+from ..transcription.variables import Iterate
+from ..transcription.violation import step_width
 
 
 class Values(NamedTuple):
@@ -56,7 +58,7 @@ class Apart(Problem):
 
     def __init__(self, nlp: Transcription, z: Tensor):
         super().__init__()
-        self.points, self.z, self.own, self.shared = nlp.points, z, nlp.own, nlp.shared
+        self.points, self.z, self.own, self.shared = nlp.points, z, nlp.given.own, nlp.given.shared
         self.state_shape: tuple[int, ...] = tuple(nlp.problem.state_shape)
 
     @property
@@ -193,11 +195,11 @@ def inconsistencies(
 def evaluated(nlp: Transcription, solver: ExplicitRungeKutta, it: Iterate, shift: float) -> Values:
     """One pass through all steps and the end, all times moved by `shift`."""
     problem, size, tableau = nlp.problem, len(nlp.x0), solver.tableau
-    own = bool(nlp.own or nlp.shared or nlp.nz > nlp.nx)
+    own = bool(nlp.given.own or nlp.given.shared or nlp.nz > nlp.nx)
     view = Apart(nlp, it.z[0]) if own else problem
     # A single problem is evaluated without a batch dimension, as the user gave it.
     lead = (size,) if own or nlp.shape else ()
-    target = nlp.target
+    target = nlp.given.target
     target = target if target is None or lead else target[0]
     x = it.z[..., : nlp.nx].detach().reshape(nlp.n + 1, *lead, *problem.state_shape)
     u = it.u.detach().reshape(nlp.n, *lead, *(problem.control_shape or ()))

@@ -9,8 +9,10 @@ from torch import Tensor
 from ...problem import Batch
 from ..interior_point.newton import stages
 from ..interior_point.riccati import riccati, Stages
-from ..transcription.iterate import Iterate, Linearisation, over
+from ..transcription.backend import Linearisation
+from ..transcription.iterate import over
 from ..transcription.transcription import Transcription
+from ..transcription.variables import Iterate
 from .undefined import Failed, FailedGradient, Undefined
 
 
@@ -48,7 +50,8 @@ class LinearSolve(torch.autograd.Function):
 
 def needs_derivatives(nlp: Transcription) -> bool:
     """Whether initial states or parameters ask for derivatives."""
-    tensors = [nlp.x0, *nlp.shared.values(), *nlp.own.values(), *nlp.problem.parameters()]
+    shared, own, _ = nlp.given
+    tensors = [nlp.x0, *shared.values(), *own.values(), *nlp.problem.parameters()]
     return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
 
 
@@ -74,9 +77,9 @@ def with_derivatives(
         return attach(nlp, it, lin, torch.full_like(nlp.scale, mu))
     at = torch.tensor(bad, device=cost.device)
     values = (it.z[:, at], it.u[:, at], it.costate[:, at], it.nu[:, at], cost[at])
-    own = [batch.x0, *(batch.parameters[name] for name in nlp.own)]
+    own = [batch.x0, *(batch.parameters[name] for name in nlp.given.own)]
     own = [v.reshape(len(cost), -1)[at] for v in own]
-    shared = [*(batch.parameters[name] for name in nlp.shared), *nlp.problem.parameters()]
+    shared = [*(batch.parameters[name] for name in nlp.given.shared), *nlp.problem.parameters()]
     failed = Failed(bad, [words[i] for i in bad], gradient)
     parts = Undefined.apply(failed, (1, 1, 1, 1, 0), len(own), *values, *own, *shared)
     if good:

@@ -5,8 +5,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..transcription.iterate import Iterate, largest, Linearisation, stationarity
+from ..transcription.backend import Linearisation
+from ..transcription.iterate import largest, stationarity
 from ..transcription.transcription import Transcription
+from ..transcription.variables import Iterate
+from ..transcription.violation import step_width
 
 
 class Optimality(NamedTuple):
@@ -48,12 +51,6 @@ class Multipliers(NamedTuple):
     terminal: Tensor
     terminal_inequality: Tensor
     final_path: Tensor
-
-
-def step_width(nlp: Transcription, it: Iterate) -> Tensor:
-    """The width of a step of each instance, in true time."""
-    h = torch.full_like(nlp.scale, nlp.points.h)
-    return h * it.z[0, :, nlp.nx] if nlp.points.free_time else h
 
 
 def optimality(nlp: Transcription, it: Iterate, lin: Linearisation) -> Optimality:
@@ -105,28 +102,3 @@ def multipliers(nlp: Transcription, it: Iterate) -> Multipliers:
         of_omega.reshape(*nlp.shape, -1),
         final_path.reshape(*nlp.shape, -1),
     )
-
-
-def violations(nlp: Transcription, lin: Linearisation) -> Tensor:
-    """The largest violation of all that a decision can influence, without any relaxation.
-
-    It is in the user's units.
-    """
-    rows = [(v[..., :b], v[..., b:] + room) for v, b, room in zip(
-        (lin.rows, lin.rows_end), (nlp.along.bounded, nlp.end.bounded), nlp.rooms(), strict=True
-    )]  # fmt: skip
-    inequalities = [torch.cat(pair, -1).clamp(min=0) for pair in rows]
-    parts = [lin.defect, lin.end.values[1], *inequalities]
-    if nlp.units is not None:
-        of_rows = nlp.units.w[:, : nlp.nx], nlp.units.psi, *nlp.units.of_rows(nlp)
-        parts = [v * f for v, f in zip(parts, of_rows, strict=True)]
-    return torch.stack([largest(v) for v in parts]).amax(0)
-
-
-def given_violations(nlp: Transcription, lin: Linearisation) -> Tensor:
-    """How much the path constraint is violated where no decision can change it, by node and row.
-
-    That is where the given initial state violates it; shape `(n, batch, rows)`.
-    """
-    g = lin.along.values[2].clamp(min=0)
-    return torch.zeros_like(g) if nlp.free is None else g * ~nlp.free[:, None]

@@ -1,30 +1,18 @@
-"""The answer of `solve`."""
+"""The answer of `solve`, as data."""
 
 import importlib
-import json
-from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
-from typing import Any, NamedTuple, TYPE_CHECKING
+from typing import Any, NamedTuple
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from ...certificate import Certificate
-from ...checks import moving_the_start, refuse
 from ...control import PiecewiseConstant
-from ...problem import Batch, Problem
-from ...solver import Euler, ExplicitRungeKutta, Heun, RK4, RK38, Tableau
+from ...problem import Batch
+from ...solver import ExplicitRungeKutta
 from ...trajectory import Trajectory
 from ...types import Cost
 from .optimality import Multipliers, Optimality
-
-
-if TYPE_CHECKING:
-    from ..method import Method
 
 
 class Seconds(NamedTuple):
@@ -68,7 +56,7 @@ class Solution:
             converged, but not for the problem as it is: a function does not fit its derivative, or
             has another value where the answer's steps are evaluated again one by one.
         reasons: Why, one line for each instance.
-        backend: What computed: "machine code", or "torch" and why not machine code.
+        backend: What computed: "machine code", or "torch, because ..." with the reason.
         seconds: How long that took.
     """
 
@@ -120,135 +108,10 @@ class Solution:
         bad = [r for s, r in zip(self.statuses, self.reasons, strict=True) if s != "converged"]
         return (bad or list(self.reasons))[0]
 
-    @cached_property
-    def certificate(self) -> Certificate:
-        """The depth certificate: it solves the problem on other grids when first asked for."""
-        from ..certificate import certify
-
-        return certify(self)
-
-    def again(
-        self,
-        solver: ExplicitRungeKutta | None = None,
-        batch: Batch | None = None,
-        method: "Method | None" = None,
-    ) -> "Solution":
-        """Solves with other steps, or another problem like this one, starting from here."""
-        from ..solving import solve
-
-        return solve(batch or self.batch, solver=solver or self.solver, method=method, start=self)
-
-    def refine(self, times: int = 1) -> "Solution":
-        """The solution on a grid twice as fine, `times` over, each from the one before."""
-        from ..certificate import with_steps
-
-        fine = self
-        for _ in range(times):
-            fine = fine.again(with_steps(fine.solver, 2 * fine.solver.n))
-        return fine
-
-    def continue_in(self, parameter: str, values: Iterable[Tensor | float]) -> list["Solution"]:
-        """The solutions for a sequence of values of a problem's parameter or buffer.
-
-        Each starts from the one before: where a problem is hard, the way to it may be easy.
-
-        Raises:
-            ProblemError: If the parameter moves the initial state, which stays as it is here.
-        """
-        refuse(moving_the_start(self.batch.problem, [parameter]))
-        found: list[Solution] = []
-        for value in values:
-            now = torch.as_tensor(value).to(self.cost)
-            parameters = {**self.batch.parameters, parameter: now}
-            start = found[-1] if found else self
-            found.append(start.again(batch=self.batch._replace(parameters=parameters)))
-        return found
-
     def plot(self) -> Any:
         """A figure of states, controls, costates and Hamiltonian (`ocnet.plot.optimum`)."""
         # Pictures are at the edge: nothing below needs matplotlib until one is asked for.
         return importlib.import_module("ocnet.plot.optimum").solution(self)
-
-    def save(self, path: str | Path) -> None:
-        """Writes everything but the problem to a safetensors file, which holds no code."""
-        tensors = {
-            "t": self.trajectory.t, "x": self.x, "u": self.u, "x0": self.batch.x0,
-            "running_cost": self.trajectory.running_cost,
-            **{f"parameter.{k}": v for k, v in self.parameters.items()},
-            **{f"given.{k}": v for k, v in self.batch.parameters.items()},
-        }  # fmt: skip
-        if self.batch.target is not None:
-            tensors["target"] = self.batch.target
-        for name in TENSORS:
-            tensors[name] = getattr(self, name)
-        for name, group in (("optimality", self.optimality), ("multipliers", self.multipliers)):
-            tensors |= {f"{name}.{key}": value for key, value in group._asdict().items()}
-        told = {
-            "horizon": [self.control.t0, self.control.t1],
-            "tableau": self.solver.tableau,
-            "evaluations": self.trajectory.evaluations,
-            "statuses": self.statuses,
-            "reasons": self.reasons,
-            "backend": self.backend,
-            "seconds": self.seconds,
-        }
-        plain = {name: value.detach().contiguous().clone() for name, value in tensors.items()}
-        save_file(plain, path, metadata={"ocnet.solution": json.dumps(told)})
-
-    @classmethod
-    def load(cls, path: str | Path, problem: Problem) -> "Solution":
-        """Reads a solution of `problem` that `save` wrote.
-
-        Raises:
-            ValueError: If the file holds no solution, or one of a problem of another shape.
-        """
-        with safe_open(path, framework="pt") as file:
-            told = json.loads((file.metadata() or {}).get("ocnet.solution", "null"))
-            if told is None:
-                raise ValueError(f"{path} holds no solution.")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-        x, u = tensors["x"], tensors["u"]
-        shape = tuple(x.shape[x.dim() - len(problem.state_shape) :])
-        if shape != tuple(problem.state_shape):
-            raise ValueError(
-                f"{path} holds states of shape {shape}, but {type(problem).__name__} has "
-                f"{tuple(problem.state_shape)}."
-            )
-
-        def named(prefix: str) -> dict[str, Tensor]:
-            return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
-
-        t0, t1 = told["horizon"]
-        return cls(
-            batch=Batch(problem, tensors["x0"], tensors.get("target"), named("given.")),
-            solver=runge_kutta(told["tableau"], len(u)),
-            control=as_control(t0, t1, u),
-            trajectory=Trajectory(
-                tensors["t"], x.unbind(), u.unbind(), tensors["running_cost"], told["evaluations"]
-            ),
-            optimality=Optimality(**named("optimality.")),
-            multipliers=Multipliers(**named("multipliers.")),
-            parameters=named("parameter."),
-            statuses=tuple(told["statuses"]),
-            reasons=tuple(told["reasons"]),
-            backend=told["backend"],
-            seconds=Seconds(*told["seconds"]),
-            **{name: tensors[name] for name in TENSORS},
-        )
-
-
-TENSORS = ("cost", "costates", "hamiltonian", "violation", "final_time", "iterations")
-"""The fields of a solution that are one tensor each."""
-
-
-def runge_kutta(tableau: list[Any], n: int) -> ExplicitRungeKutta:
-    """The method with a tableau that was written as lists."""
-    a, b, c, order = tableau
-    given = Tableau(tuple(map(tuple, a)), tuple(b), tuple(c), order)
-    for known in (Euler, Heun, RK4, RK38):
-        if known(n).tableau == given:
-            return known(n)
-    return ExplicitRungeKutta(given, n)
 
 
 def as_control(t0: float, t1: float, u: Tensor) -> PiecewiseConstant:

@@ -22,8 +22,9 @@ from ...checks.finding import FUNCTIONS
 from ...checks.nonsmooth import RECTIFIED
 from ..constants import Code
 from ..method import Outcome
-from ..transcription.iterate import Iterate
+from ..transcription.autograd import differentiate
 from ..transcription.transcription import Transcription
+from ..transcription.variables import Iterate
 
 
 NODES = 3
@@ -52,7 +53,7 @@ def doubted(
     valid = [i for i, (status, _) in enumerate(words) if status != "invalid"]
     good = [i for i in valid if words[i][0] == "converged"]
     # Machine code differentiates what it computes: only steps can have useless derivatives.
-    if valid and (nlp.kernel is None or nlp.kernel.has_steps):
+    if valid and (nlp.backend.has_steps):
         found = wrong_derivatives(nlp, outcome.it, (good or valid)[0])
         if found:
             return [
@@ -185,10 +186,10 @@ def reach(nlp: Transcription, w: Tensor) -> Tensor:
 def lost(nlp: Transcription, part: Part) -> list[Finding]:
     """The functions whose derivative is lost where it is differentiated again, as `solve` does."""
     function, w, ks, along = part
-    if nlp.kernel is not None:
+    if not nlp.backend.by_autograd:
         return []
     ones = torch.ones_like(function(w))
-    twice = nlp.differentiate(lambda w: (function(w),), w, [ones]).jacobians[0]
+    twice = differentiate(lambda w: (function(w),), w, [ones]).jacobians[0]
     for row, (name, shown) in enumerate(rows_of(nlp, along)):
         with torch.enable_grad():
             at = w.detach().requires_grad_()
@@ -279,8 +280,8 @@ def variable_name(nlp: Transcription, coordinate: int) -> str:
 def evaluations(nlp: Transcription, it: Iterate, i: int) -> list[Evaluation]:
     """The problem's functions along the path of one instance, in true time."""
     problem, points = nlp.problem, nlp.points
-    own = {**nlp.shared, **{name: value[i] for name, value in nlp.own.items()}}
-    target = None if nlp.target is None else nlp.target[i][None]
+    own = {**nlp.given.shared, **{name: value[i] for name, value in nlp.given.own.items()}}
+    target = None if nlp.given.target is None else nlp.given.target[i][None]
     rate = float(it.z[0, i, nlp.nx]) if points.free_time else 1.0
     found = []
     every = -(-nlp.n // MOST_STEPS)

@@ -6,10 +6,12 @@ from torch import Tensor
 from ..constants import Code
 from ..interior_point.restoration import violation_norm
 from ..method import Outcome
-from ..transcription.iterate import Iterate, largest, Linearisation, linearise, residuals
+from ..transcription.backend import Linearisation
+from ..transcription.iterate import largest, linearise, residuals
 from ..transcription.sizes import in_units
 from ..transcription.transcription import Transcription
-from .optimality import given_violations, step_width
+from ..transcription.variables import Iterate
+from ..transcription.violation import given_violations, step_width
 from .violated import worst_violation
 
 

@@ -5,9 +5,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..transcription.iterate import Iterate, Linearisation
+from ..transcription.backend import Linearisation
 from ..transcription.transcription import Transcription
-from .optimality import step_width
+from ..transcription.variables import Iterate
+from ..transcription.violation import step_width
 
 
 ROUNDING = 100

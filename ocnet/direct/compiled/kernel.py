@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..transcription.iterate import Iterate
-from ..transcription.transcription import Derivatives, Transcription
+from ..transcription.autograd import Autograd
+from ..transcription.backend import Backend, Derivatives, Ended, Linearisation
+from ..transcription.transcription import Transcription
+from ..transcription.variables import Iterate
 from .build import library
 from .emit import header, Source, written
 from .formulas import Unsupported
@@ -29,9 +31,10 @@ class Setting(ctypes.Structure):
 
 
 class Kernel:
-    """The functions of one problem and Runge-Kutta method, for any number of steps.
+    """The backend in machine code: the functions of one problem and Runge-Kutta method.
 
-    They compute in double precision, whatever the precision of the problem.
+    They are made for any number of steps, and compute in double precision, whatever the precision
+    of the problem.
 
     Arguments:
         source: The C source.
@@ -42,13 +45,14 @@ class Kernel:
         self.numbers: Tensor = torch.tensor([source.numbers], dtype=torch.float64)
         self.has_steps: bool = source.has_steps
 
-    @staticmethod
-    def of(nlp: Transcription, formulas: Formulas | None = None) -> "Kernel | None":
-        """The kernel of another problem, of its `formulas` if they are known; None if none is."""
+    by_autograd: bool = False
+
+    def of(self, nlp: Transcription) -> Backend[Transcription]:
+        """The kernel of another problem, or torch where there can be none."""
         try:
-            return kernel_of(nlp, formulas)
+            return kernel_of(nlp)
         except Unsupported:
-            return None
+            return Autograd()
 
     def call(
         self, name: str, nlp: Transcription, its: Tensor, *outputs: Tensor, tolerance: float = 0.0,
@@ -107,39 +111,27 @@ class Kernel:
 
     def iterate(
         self, nlp: Transcription, start: Iterate, tolerance: float, mu: float, most: Tensor
-    ) -> tuple[Iterate, Tensor, Tensor, Tensor]:
-        """Where the iteration ends: variables, codes, iterations, and what is a minimum.
-
-        Arguments:
-            nlp: The discretised problem.
-            start: Where to start.
-            tolerance: Of the residuals.
-            mu: The barrier parameter to start with.
-            most: How many iterations each instance may take, shape `(batch,)`.
-        """
+    ) -> Ended | None:
         its = packed(start)
         codes, iterations, minimum = torch.empty(3, len(its), dtype=torch.int64).unbind()
         self.call(
             "iterate", nlp, its, most.contiguous(), codes, iterations, minimum,
             tolerance=tolerance, mu=mu, max_iterations=int(most.max()),
         )  # fmt: skip
-        return unpacked(its, start), codes, iterations, minimum == 1
+        return Ended(unpacked(its, start), codes, iterations, minimum == 1)
 
     def rollout(self, nlp: Transcription, z: Tensor, u: Tensor) -> Tensor:
-        """The extended states `(n + 1, batch, nz)` from the first of `z` under the controls."""
-        it = Iterate.without_multipliers(nlp, z, u)
+        it = Iterate.without_multipliers(nlp, z.expand(nlp.n + 1, -1, -1), u)
         its = packed(it)
         self.call("rollout", nlp, its)
         return unpacked(its, it).z
 
-    def adjoint(self, nlp: Transcription, it: Iterate) -> Tensor:
-        """The costates that make the Lagrangian stationary in the states."""
+    def adjoint(self, nlp: Transcription, lin: Linearisation, it: Iterate) -> Tensor:
         its = packed(it)
         self.call("adjoint", nlp, its)
         return unpacked(its, it).costate
 
     def derivatives(self, nlp: Transcription, it: Iterate) -> tuple[Derivatives, Derivatives]:
-        """The derivatives along the path and at the end."""
         n, nx, d = nlp.n, nlp.nx, nlp.nz + nlp.nu
         rows, rows_end = (nx, 1, nlp.along.rows), (1, nlp.n_psi, nlp.end.rows)
         shapes = [(n, r) for r in rows] + [(n, r, d) for r in rows] + [(n, d, d)]

@@ -83,14 +83,15 @@ def parameter_values(nlp: Transcription) -> dict[str, Tensor]:
     values["anchor"] = nlp.anchor
     problem = nlp.problem
     known = [name for name, _ in (*problem.named_parameters(), *problem.named_buffers())]
-    for name in dict.fromkeys([*known, *nlp.own, *nlp.shared]):
-        value = nlp.own.get(name)
+    shared, own, target = nlp.given
+    for name in dict.fromkeys([*known, *own, *shared]):
+        value = own.get(name)
         if value is None:
-            value = nlp.shared.get(name, own_value(problem, name))[None]
+            value = shared.get(name, own_value(problem, name))[None]
         if name not in nlp.points.static and value.dtype.is_floating_point:
             values[f"own {name}"] = value.detach()
-    if nlp.target is not None and nlp.target.dtype.is_floating_point:
-        values["target"] = nlp.target.detach()
+    if target is not None and target.dtype.is_floating_point:
+        values["target"] = target.detach()
     return values
 
 
@@ -119,7 +120,7 @@ def traced(nlp: Transcription) -> Formulas:
 
 def check_floating(nlp: Transcription) -> None:
     """Raises Unsupported if an instance's own values are integers: formulas hold real numbers."""
-    given = {"target": nlp.target, **nlp.own, **nlp.shared}
+    given = {"target": nlp.given.target, **nlp.given.own, **nlp.given.shared}
     for name, value in given.items():
         if value is not None and not value.dtype.is_floating_point:
             raise Unsupported(

@@ -12,13 +12,14 @@ from torch import nn, Tensor
 from ...learning import NonFiniteCost
 from ...learning.descent import descent, Objective
 from ...problem import Sample
-from ..answer.optimality import violations
 from ..constants import Code
 from ..method import Method, Outcome
 from ..settings import check_integer, check_real, check_tolerance
-from ..transcription.iterate import Iterate, largest, linearise, stationarity
+from ..transcription.iterate import largest, linearise, stationarity
 from ..transcription.start import adjoint
 from ..transcription.transcription import Transcription
+from ..transcription.variables import Iterate
+from ..transcription.violation import violations
 from .single_shooting import outcome
 
 
@@ -188,6 +189,10 @@ class FirstOrder(Method):
     @property
     def accuracy(self) -> float | None:
         return self.tolerance
+
+    @property
+    def by_torch(self) -> str | None:
+        return "its optimiser is torch's"
 
     @abc.abstractmethod
     def optimizer(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:

@@ -3,21 +3,15 @@
 import torch
 from torch import Tensor
 
-from ..answer.optimality import violations
 from ..constants import Code, LAST_BARRIER
 from ..interior_point.newton import is_minimum
 from ..method import Outcome
 from ..transcription.inequality import Inequalities
-from ..transcription.iterate import (
-    complementarity,
-    Iterate,
-    largest,
-    linearise,
-    slacks,
-    stationarity,
-)
+from ..transcription.iterate import complementarity, largest, linearise, slacks, stationarity
 from ..transcription.start import adjoint
 from ..transcription.transcription import Transcription
+from ..transcription.variables import Iterate
+from ..transcription.violation import violations
 
 
 def check_fixed(nlp: Transcription, method: str) -> None:

@@ -8,8 +8,8 @@ from torch import Tensor
 from ..constants import Code
 from ..method import Method, Outcome, replaced
 from ..settings import check_integer, check_real, check_tolerance
-from ..transcription.iterate import Iterate
 from ..transcription.transcription import Transcription
+from ..transcription.variables import Iterate
 from .single_shooting import check_fixed, outcome, rollout
 
 
@@ -106,6 +106,10 @@ class SuccessiveApproximation(Method):
     @property
     def accuracy(self) -> float | None:
         return self.tolerance
+
+    @property
+    def by_torch(self) -> str | None:
+        return "each sweep minimises by torch"
 
     def run(self, nlp: Transcription, start: Iterate, mu: float) -> Outcome:
         check_fixed(nlp, "SuccessiveApproximation")

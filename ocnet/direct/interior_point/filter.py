@@ -17,8 +17,9 @@ from ..constants import (
     ROUNDINGS,
     VIOLATION_POWER,
 )
-from ..transcription.iterate import Iterate, over
+from ..transcription.iterate import over
 from ..transcription.transcription import Transcription
+from ..transcription.variables import Iterate
 
 
 class Merit(NamedTuple):

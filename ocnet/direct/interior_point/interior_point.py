@@ -6,7 +6,6 @@ from typing import get_args, NamedTuple
 import torch
 from torch import Tensor
 
-from ..answer.optimality import violations
 from ..constants import (
     BARRIER_FACTOR,
     BARRIER_POWER,
@@ -27,18 +26,14 @@ from ..constants import (
 )
 from ..method import accuracy, Method, Outcome, replaced
 from ..settings import check_integer, check_tolerance
-from ..transcription.iterate import (
-    complementarity,
-    Iterate,
-    largest,
-    Linearisation,
-    linearise,
-    over,
-    residuals,
-)
+from ..transcription.backend import Linearisation
+from ..transcription.bounds import inside
+from ..transcription.iterate import complementarity, largest, linearise, over, residuals
 from ..transcription.sizes import by_size, in_own_units, in_units, most_ratio
 from ..transcription.start import again_from, COLD, WARM, with_multipliers
-from ..transcription.transcription import inside, Transcription
+from ..transcription.transcription import Transcription
+from ..transcription.variables import Iterate
+from ..transcription.violation import violations
 from .filter import Filter, merit
 from .newton import convexified, direction, is_minimum, stages
 from .probing import refuted
@@ -150,6 +145,10 @@ class InteriorPoint(Method):
     @property
     def accuracy(self) -> float | None:
         return self.tolerance
+
+    @property
+    def by_torch(self) -> str | None:
+        return 'sweep="scan"' if self.sweep == "scan" else None
 
     @torch.no_grad()
     def run(self, nlp: Transcription, start: Iterate, mu: float) -> Outcome:
@@ -327,8 +326,10 @@ class InteriorPoint(Method):
             most: How many steps each instance may take, shape `(batch,)`.
         """
         tolerance = accuracy(self, start.z.dtype)
-        if nlp.kernel is not None and self.sweep != "scan":
-            return Outcome(*nlp.kernel.iterate(nlp, start, tolerance, mu, most))
+        if self.sweep != "scan":
+            ended = nlp.backend.iterate(nlp, start, tolerance, mu, most)
+            if ended is not None:
+                return Outcome(*ended)
         least = LAST_BARRIER * tolerance
         size = start.z.shape[1]
         none = nlp.scale.new_zeros(size)

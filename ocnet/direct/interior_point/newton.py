@@ -14,8 +14,9 @@ from ..constants import (
     SLIGHT,
     SOFT,
 )
-from ..transcription.iterate import Iterate, Linearisation
+from ..transcription.backend import Linearisation
 from ..transcription.transcription import Transcription
+from ..transcription.variables import Iterate
 from .riccati import LQSolution, riccati, Stages, Sweep
 
 

@@ -3,12 +3,15 @@
 import torch
 from torch import Tensor
 
-from ..answer.optimality import violations
 from ..constants import Code
 from ..method import Outcome
-from ..transcription.iterate import Iterate, Linearisation, linearise, slacks
+from ..transcription.backend import Linearisation
+from ..transcription.bounds import inside
+from ..transcription.iterate import linearise, slacks
 from ..transcription.start import COLD
-from ..transcription.transcription import inside, Transcription
+from ..transcription.transcription import Transcription
+from ..transcription.variables import Iterate
+from ..transcription.violation import violations
 
 
 LITTLE = 1e-8

@@ -1,4 +1,4 @@
-"""The variables of the discretised problem, its linearisation there, and its residuals."""
+"""The discretised problem linearised at its variables, and its residuals there."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,85 +7,9 @@ import torch
 from torch import Tensor
 
 from ..constants import UNITS_MATTER, USUAL_MULTIPLIER
-from .transcription import Derivatives, Transcription
-
-
-class Iterate(NamedTuple):
-    """Primal and dual variables; time first, then the batch, then a vector.
-
-    Attributes:
-        z, u: Extended states `(n + 1, batch, nz)` and controls `(n, batch, nu)`.
-        costate: The multipliers of the dynamics, `(n + 1, batch, nz)`.
-        nu: The multipliers of the terminal constraint, `(1, batch, rows)`.
-        s, y: Slacks and multipliers of the inequalities at each step, `(n, batch, rows)`.
-        s_end, y_end: Those of the inequalities at the final state, `(1, batch, rows)`.
-    """
-
-    z: Tensor
-    u: Tensor
-    costate: Tensor
-    nu: Tensor
-    s: Tensor
-    y: Tensor
-    s_end: Tensor
-    y_end: Tensor
-
-    @property
-    def end(self) -> Tensor:
-        """The final state and the last control, shape `(1, batch, d)`."""
-        return torch.cat([self.z[-1:], self.u[-1:]], -1)
-
-    @classmethod
-    def without_multipliers(cls, nlp: Transcription, z: Tensor, u: Tensor) -> "Iterate":
-        """States and controls; slacks and multipliers are zero."""
-        size = len(nlp.x0)
-        nu = z.new_zeros(1, size, nlp.n_psi)
-        y, y_end = z.new_zeros(nlp.n, size, len(nlp.along)), z.new_zeros(1, size, len(nlp.end))
-        return cls(z, u, torch.zeros_like(z), nu, y, y, y_end, y_end)
-
-    def take(self, index: Tensor) -> "Iterate":
-        """The variables of some of the instances."""
-        return type(self)(*(value[:, index] for value in self))
-
-    def moved(self, step: "Iterate", primal: Tensor, dual: Tensor) -> "Iterate":
-        """`self + alpha step`, with one `alpha` per instance; `dual` is that of `y`."""
-        primal, dual = primal[:, None], dual[:, None]
-        lengths = (primal, primal, primal, primal, primal, dual, primal, dual)
-        return type(self)(*(a + alpha * b for a, b, alpha in zip(self, step, lengths, strict=True)))
-
-    def weighed(self, ratio: Tensor) -> "Iterate":
-        """The same for a cost that is multiplied by a ratio of each instance."""
-        ratio = ratio[:, None]
-        return self._replace(
-            costate=ratio * self.costate, nu=ratio * self.nu, y=ratio * self.y,
-            y_end=ratio * self.y_end,
-        )  # fmt: skip
-
-    def where(self, mask: Tensor, other: "Iterate") -> "Iterate":
-        """The instances of `self` where `mask` holds, and those of `other` elsewhere."""
-        mask = mask[:, None]
-        return type(self)(*(torch.where(mask, a, b) for a, b in zip(self, other, strict=True)))
-
-
-class Linearisation(NamedTuple):
-    """Values and derivatives at an iterate.
-
-    Attributes:
-        along, end: Derivatives of `F, c, g` at each step and of `phi, psi, omega` at the end.
-        defect: `F(z_k, u_k) - x_{k+1}`, shape `(n, batch, nx)`.
-        rows, rows_end: The inequalities' values as they are imposed.
-    """
-
-    along: Derivatives
-    end: Derivatives
-    defect: Tensor
-    rows: Tensor
-    rows_end: Tensor
-
-    def take(self, index: Tensor) -> "Linearisation":
-        """Those of some of the instances."""
-        values = (value[:, index] for value in (self.defect, self.rows, self.rows_end))
-        return type(self)(self.along.take(index), self.end.take(index), *values)
+from .backend import Linearisation
+from .transcription import Transcription
+from .variables import Iterate
 
 
 class Residuals(NamedTuple):
@@ -114,23 +38,7 @@ class Residuals(NamedTuple):
 
 def linearise(nlp: Transcription, it: Iterate) -> Linearisation:
     """Values and derivatives at an iterate; the Hessian is that of the Lagrangian."""
-    if nlp.kernel is not None:
-        along, end = nlp.kernel.derivatives(nlp, it)
-        return of_derivatives(nlp, it, along, end)
-    ones, y = nlp.scale[:, None], it.y[..., nlp.along.bounded :]
-    y = y if nlp.free is None else y * nlp.free[:, None]
-    along = nlp.stage_derivatives(
-        it.z[:-1], it.u, [it.costate[1:, :, : nlp.nx], ones.expand(nlp.n, -1, 1), y]
-    )
-    y_end = it.y_end[..., nlp.end.bounded :]
-    end = nlp.end_derivatives(it.z[-1:], it.u[-1:], [ones[None], it.nu, y_end])
-    return of_derivatives(nlp, it, along, end)
-
-
-def of_derivatives(
-    nlp: Transcription, it: Iterate, along: Derivatives, end: Derivatives
-) -> Linearisation:
-    """The linearisation that derivatives amount to."""
+    along, end = nlp.backend.derivatives(nlp, it)
     if nlp.free is not None:
         F_w, c_w, g_w = along.jacobians
         along = along._replace(jacobians=(F_w, c_w, g_w * nlp.free[:, None, :, None]))

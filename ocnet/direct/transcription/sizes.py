@@ -6,9 +6,11 @@ import math
 import torch
 from torch import Tensor
 
-from .iterate import Iterate, Linearisation, linearise
+from .backend import Linearisation
+from .iterate import linearise
 from .transcription import Transcription
 from .units import NEAR_ONE, Units
+from .variables import Iterate
 
 
 FLOOR = 2.0**-20

@@ -1,13 +1,10 @@
 """What the functions of a step read: which rows of a constraint the decision can influence."""
 
-from typing import NamedTuple, TYPE_CHECKING
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-
-
-if TYPE_CHECKING:
-    from .transcription import Transcription
 
 
 class Reads(NamedTuple):
@@ -23,32 +20,35 @@ class Reads(NamedTuple):
 
 
 @torch.no_grad()
-def of_stage(nlp: "Transcription", rows: int) -> Reads:
+def of_stage(
+    stages: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, ...]],
+    w: Tensor, s: Tensor, nx: int, nz: int, rows: int,
+) -> Reads:  # fmt: skip
     """What a step of the first instance reads: too much perhaps, but not too little.
 
     One entry after the other is set to NaN: whatever is computed from it is NaN too, even its
     product with a zero. A change of the entry shows what a comparison or a rounding hides.
 
     Arguments:
-        nlp: The discretised problem.
+        stages: `F, c, g` of extended states, controls and times.
+        w: The variables of a point, shape `(d,)`.
+        s: Its time, shape `(1,)`.
+        nx, nz: The sizes of the state and of the extended state.
         rows: How many rows the path constraint has.
     """
-    one = nlp.take(torch.arange(1, device=nlp.x0.device))
-    z, u = one.constant_start(1)
-    w = torch.cat([z[0, 0], u[0, 0]])
     d, some = len(w), 0.1 * (1 + w.abs())
-    base = torch.cat([w + some * torch.arange(1, d + 1).to(w).cos(), one.s[:1]])
+    base = torch.cat([w + some * torch.arange(1, d + 1).to(w).cos(), s])
     changes = [torch.eye(d + 1).to(base) * by for by in (0.37, -1.9)]
     lost = base.repeat(d + 1, 1)
     lost.diagonal().fill_(torch.nan)
     points = torch.cat([base[None], *(base + change for change in changes), lost])
-    z, u, s = points.split([nlp.nz, nlp.nu, 1], 1)
+    z, u, s = points.split([nz, d - nz, 1], 1)
     try:
-        F, _, g = one.stages(z[:, None], u[:, None], s[:, 0])
+        F, _, g = stages(z[:, None], u[:, None], s[:, 0])
     # The user's functions may refuse numbers like these; then they are taken to read everything.
     except Exception:
-        everything = torch.ones(nlp.nx + rows, d + 1, dtype=torch.bool, device=base.device)
-        return Reads(*everything.split([nlp.nx, rows]))
+        everything = torch.ones(nx + rows, d + 1, dtype=torch.bool, device=base.device)
+        return Reads(*everything.split([nx, rows]))
     return Reads(*(differs(value[:, 0], d + 1) for value in (F, g)))
 
 

@@ -2,27 +2,25 @@
 
 import copy
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.func import vmap
 
 from ...control.base import equal_times
 from ...problem import Batch, Problem
 from ...solver import ExplicitRungeKutta
 from ..settings import check_integer
-from . import structure
-from .check import check_batch, check_bounds, own_value
+from . import bounds, structure
+from .backend import Backend
+from .bounds import inside
+from .check import check_batch
+from .given import Given
 from .inequality import Inequalities
 from .invalid import without_invalid
 from .points import Points
-from .units import NEAR_ONE, Units
-
-
-if TYPE_CHECKING:
-    from ..compiled.kernel import Kernel
+from .units import Units
 
 
 Way = Literal["together", "apart", "stepwise"]
@@ -32,28 +30,6 @@ the other."""
 
 MOST_STEPS = 1_000_000
 """The most steps that a problem is cut into."""
-
-CHUNK = 100_000
-"""How many points are differentiated at once: more do not fit into a processor's cache."""
-
-
-class Derivatives(NamedTuple):
-    """Values and Jacobians of several functions, and the Hessian of their weighted sum.
-
-    Attributes:
-        values: The functions' values, each `(*points, rows)`.
-        jacobians: Their Jacobians, each `(*points, rows, d)`.
-        hessian: The Hessian of `sum_i weights_i . values_i`, shape `(*points, d, d)`.
-    """
-
-    values: tuple[Tensor, ...]
-    jacobians: tuple[Tensor, ...]
-    hessian: Tensor
-
-    def take(self, index: Tensor) -> "Derivatives":
-        """Those of some of the instances: points are `(time, batch)`."""
-        values, jacobians = (tuple(v[:, index] for v in part) for part in self[:2])
-        return type(self)(values, jacobians, self.hessian[:, index])
 
 
 class Transcription:
@@ -70,6 +46,7 @@ class Transcription:
     Arguments:
         batch: The problem, its initial states and parameters.
         solver: The steps.
+        backend: What differentiates it.
 
     Attributes:
         n, nx, nz, nu: The number of steps, and the sizes of `x`, `z` and `u`.
@@ -85,7 +62,8 @@ class Transcription:
         weight: That of the penalty which stands for the constraints, or None.
         share, hold: What the cost counts besides that penalty, and how it holds the final time.
         anchor: The constants that the penalty holds on to, shape `(batch, nz - nx)`.
-        kernel: The problem's functions in machine code, or None.
+        given: The parameters and targets of the instances.
+        backend: What differentiates it and goes through its stages.
         invalid: What is wrong with instances that are given with NaN or infinite values, by their
             number in the whole batch; here these are others that are finite.
         way: How torch evaluates the functions at many points.
@@ -98,10 +76,8 @@ class Transcription:
     nz: int
     share: float
     hold: float
-    shared: dict[str, Tensor]
-    own: dict[str, Tensor]
 
-    def __init__(self, batch: Batch, solver: ExplicitRungeKutta):
+    def __init__(self, batch: Batch, solver: ExplicitRungeKutta, backend: "Backend[Transcription]"):
         batch, self.invalid = without_invalid(batch)
         check_batch(batch)
         check_integer("The solver's n", solver.n, most=MOST_STEPS)
@@ -118,59 +94,30 @@ class Transcription:
         self.room: float = 0.0
         self.units: Units | None = None
         self.sizes: Units | None = None
-        self.kernel: Kernel | None = None
+        self.backend: Backend[Transcription] = backend
         self.anchor: Tensor = self.x0.new_zeros(len(self.x0), self.nz - self.nx)
         self.scale: Tensor = self.x0.new_ones(len(self.x0))
-        self.shared, self.own = self.sorted(parameters)
-        self.target: Tensor | None = target
-        if target is not None:
-            self.target = target.reshape(len(self.x0), *target.shape[len(self.shape) :])
+        self.given: Given = Given.of(batch)
         self.way: Way = "apart"
         self.set_bounds()
-
-    def sorted(self, parameters: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The parameters that all instances share, and those that each has of its own."""
-        shared, own = {}, {}
-        for name, value in parameters.items():
-            shape = own_value(self.problem, name).shape
-            if value.shape == shape:
-                shared[name] = value
-            elif value.shape == self.shape + shape:
-                own[name] = value.reshape(len(self.x0), *shape)
-            else:
-                raise ValueError(
-                    f"{name} must have shape {tuple(shape)} or {tuple(self.shape + shape)}, but "
-                    f"got {tuple(value.shape)}."
-                )
-        return shared, own
 
     u_bounds: tuple[Tensor, Tensor]
     theta_bounds: tuple[Tensor, Tensor]
 
     def set_bounds(self) -> None:
         """Collects the bounds of controls and constants, and counts the rows of constraints."""
-        problem, inf = self.problem, math.inf
-        low, high = problem.control_bounds or (-inf, inf)
-        shape = problem.control_shape or ()
-        low, high = (torch.as_tensor(b).to(self.x0).expand(shape).reshape(-1) for b in (low, high))
-        self.u_bounds = low, high
-        check_bounds("control_bounds", *self.u_bounds)
-        pairs = []
-        if problem.final_time_bounds is not None:
-            width = problem.t1 - problem.t0
-            pairs.append([(t - problem.t0) / width for t in problem.final_time_bounds])
-        for name, like in self.points.static.items():
-            pairs += [problem.static_parameters[name]] * like.numel()
-        low, high = self.x0.new_tensor(pairs).reshape(-1, 2).unbind(-1)
-        self.theta_bounds = low, high
-        check_bounds("final_time_bounds and static_parameters", *self.theta_bounds)
-
+        self.u_bounds = bounds.of_controls(self.points, self.x0)
+        self.theta_bounds = bounds.of_constants(self.points, self.x0)
+        inf, (low, high) = math.inf, self.theta_bounds
         free = self.x0.new_full((self.nx,), inf)
         u_low, u_high = self.u_bounds
         g, psi, omega = self.first_rows()
         self.free: Tensor | None = None
         if g.shape[-1] > 0:
-            reads = structure.of_stage(self, g.shape[-1])
+            one = self.take(torch.arange(1, device=self.x0.device))
+            z, u = one.constant_start(1)
+            w = torch.cat([z[0, 0], u[0, 0]])
+            reads = structure.of_stage(one.stages, w, one.s[:1], self.nx, self.nz, g.shape[-1])
             rows = structure.influenced(reads, self.n, self.nx)
             self.free = None if bool(rows.all()) else rows
             self.points.last = structure.of_states(reads, self.nz)
@@ -251,15 +198,15 @@ class Transcription:
 
         That is several times faster than a vmap, but only without parameters that differ.
         """
-        if not (self.own or self.shared or self.points.static) and self.target is None:
+        shared, own, target = self.given
+        if not (own or shared or self.points.static) and target is None:
             self.way = "together"
 
     def take(self, index: Tensor) -> "Transcription":
         """The same for some of the instances."""
         part = copy.copy(self)
         part.x0, part.scale, part.anchor = (v[index] for v in (self.x0, self.scale, self.anchor))
-        part.own = {name: value[index] for name, value in self.own.items()}
-        part.target = None if self.target is None else self.target[index]
+        part.given = self.given.take(index)
         part.sizes = None if self.sizes is None else self.sizes.take(index)
         if self.units is not None:
             part.units = self.units.take(index)
@@ -292,7 +239,7 @@ class Transcription:
         if self.units is not None:
             w, *rows = self.units
             part.units = Units(w, *(row[:, :0] for row in rows))
-        part.kernel = None if self.kernel is None else self.kernel.of(part)
+        part.backend = self.backend.of(part)
         return part
 
     def penalised(self, cost: Tensor, rows: Sequence[Tensor], share: float) -> Tensor:
@@ -345,9 +292,9 @@ class Transcription:
         if self.way == "together":
             return self.points.stage(z, u, s[0], None, {})
         if self.way == "apart":
-            return self.at_points(self.points.stage, z, u, s.expand(z.shape[:-2]))
+            return self.given.at_points(self.points.stage, z, u, s.expand(z.shape[:-2]))
         steps = [
-            self.at_points(
+            self.given.at_points(
                 lambda z, u, target, own, now=now: self.points.stage(z, u, now, target, own),
                 z[..., k, :, :], u[..., k, :, :],
             )
@@ -360,106 +307,10 @@ class Transcription:
         s = self.s[-1]
         if self.way == "together":
             return self.points.ending(z, u, s, None, {})
-        return self.at_points(
+        return self.given.at_points(
             lambda z, u, target, own: self.points.ending(z, u, s, target, own), z, u
         )
 
     def rollout(self, z: Tensor, u: Tensor) -> Tensor:
         """The extended states that controls `(n, batch, nu)` lead to from `z`, `(n + 1, ...)`."""
-        if self.kernel is not None:
-            return self.kernel.rollout(self, z.expand(self.n + 1, -1, -1), u)
-        path = [z]
-        for k in range(self.n):
-            x, _, _ = self.stages(z[None], u[k : k + 1], self.s[k : k + 1])
-            z = torch.cat([x[0], z[:, self.nx :]], -1)
-            path.append(z)
-        return torch.stack(path)
-
-    def at_points(self, function: Callable[..., Any], *args: Tensor) -> tuple[Tensor, ...]:
-        """`function` at each point by itself, so that each has its time and its parameters."""
-        lead, size = args[0].shape[:-2], args[0].shape[-2]
-        of_points = [a.dim() - len(lead) for a in args]
-        flat = [a.reshape(-1, *a.shape[len(lead) :]) for a in args]
-
-        def one(*point: Tensor, target: Tensor | None = None, **own: Tensor) -> tuple[Tensor, ...]:
-            return function(*point, target, {**self.shared, **own})
-
-        over_batch = vmap(
-            lambda target, own, *point: one(*point, target=target, **own),
-            in_dims=(None if self.target is None else 0, 0, *(0 if d else None for d in of_points)),
-        )
-        outputs = vmap(lambda *point: over_batch(self.target, self.own, *point))(*flat)
-        return tuple(value.reshape(*lead, size, -1) for value in outputs)
-
-    def differentiate(
-        self, function: Callable[[Tensor], tuple[Tensor, ...]], w: Tensor, weights: Sequence[Tensor]
-    ) -> Derivatives:
-        """Values, Jacobians and the Hessian of the weighted sum, at points `w` `(*points, d)`.
-
-        The Lagrangian `L = sum_i weights_i . f_i` is differentiated twice by reverse mode, one
-        copy of the points for each direction `e_j`. As its gradient `G` is linear in the weights,
-        the same sweep gives the Jacobians: `d(G . e_j) / d weights_i = (f_i)_w e_j`.
-        """
-        d = w.shape[-1]
-        with torch.enable_grad():
-            copies = w.detach().expand(d, *w.shape).contiguous().requires_grad_()
-            by_row = [v.detach().expand(d, *v.shape).contiguous().requires_grad_() for v in weights]
-            values = function(copies)
-            total = torch.stack([(a * b).sum() for a, b in zip(by_row, values, strict=True)]).sum()
-            inputs = (copies, *by_row)
-            (gradient,) = torch.autograd.grad(
-                total, copies, create_graph=True, allow_unused=True, materialize_grads=True
-            )
-            # Where nothing depends on the point there is no graph to differentiate again.
-            gradient = gradient + 0 * copies.sum() if not gradient.requires_grad else gradient
-            directions = torch.eye(d, dtype=w.dtype, device=w.device)
-            directions = directions.reshape(d, *[1] * (w.dim() - 1), d).expand_as(copies)
-            hessian, *jacobians = torch.autograd.grad(
-                gradient, inputs, directions, allow_unused=True, materialize_grads=True
-            )
-        return Derivatives(
-            tuple(value[0].detach() for value in values),
-            tuple(jacobian.movedim(0, -1) for jacobian in jacobians),
-            hessian.movedim(0, -1),
-        )
-
-    def stage_derivatives(self, z: Tensor, u: Tensor, weights: Sequence[Tensor]) -> Derivatives:
-        """The derivatives of `F`, `c` and `g` in `w = (z, u)` at all steps."""
-        w = torch.cat([z, u], -1)
-        per_chunk = max(1, CHUNK // (w.shape[1] * w.shape[2]))
-        parts = [
-            self.differentiate(
-                lambda w, s=s: self.stages(w[..., : self.nz], w[..., self.nz :], s), part, of_part
-            )
-            for part, s, *of_part in zip(
-                w.split(per_chunk),
-                self.s[:-1].split(per_chunk),
-                *(v.split(per_chunk) for v in weights),
-                strict=True,
-            )
-        ]
-        if len(parts) == 1:
-            return parts[0]
-        values, jacobians, hessians = zip(*parts, strict=True)
-        return Derivatives(
-            tuple(map(torch.cat, zip(*values, strict=True))),
-            tuple(map(torch.cat, zip(*jacobians, strict=True))),
-            torch.cat(hessians),
-        )
-
-    def end_derivatives(self, z: Tensor, u: Tensor, weights: Sequence[Tensor]) -> Derivatives:
-        """The derivatives of `phi`, `psi` and `omega` in the final state and the last control."""
-        nz = self.nz
-        ends = lambda w: self.ends(w[..., :nz], w[..., nz:])
-        return self.differentiate(ends, torch.cat([z, u], -1), weights)
-
-
-def inside(value: Tensor, lower: Tensor, upper: Tensor, share: float = 1e-2) -> Tensor:
-    """`value` moved between the bounds, away from them by a share of the room or of one.
-
-    Where bounds are large numbers, their size stands for one.
-    """
-    size = torch.stack([lower, upper]).abs()
-    size = torch.where(size.isfinite() & (size > NEAR_ONE), size, 1.0).amax(0)
-    room = torch.minimum(share * (upper - lower), share * size)
-    return torch.maximum(torch.minimum(value, upper - room), lower + room)
+        return self.backend.rollout(self, z, u)

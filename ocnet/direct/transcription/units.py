@@ -1,13 +1,11 @@
 """Units of a discretised problem's variables and rows, other than the user's."""
 
-from typing import NamedTuple, TYPE_CHECKING
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-
-if TYPE_CHECKING:
-    from .transcription import Transcription
+from .variables import Sizes
 
 
 NEAR_ONE = 32.0
@@ -30,7 +28,7 @@ class Units(NamedTuple):
     omega: Tensor
 
     @classmethod
-    def ones(cls, nlp: "Transcription") -> "Units":
+    def ones(cls, nlp: Sizes) -> "Units":
         """The user's own units."""
         rows = nlp.nz + nlp.nu, nlp.along.rows, nlp.n_psi, nlp.end.rows
         return cls(*(nlp.x0.new_ones(len(nlp.x0), size) for size in rows))
@@ -48,7 +46,7 @@ class Units(NamedTuple):
         nz = z.shape[-1]
         return z * self.w[..., :nz], u * self.w[..., nz:]
 
-    def of_rows(self, nlp: "Transcription") -> tuple[Tensor, Tensor]:
+    def of_rows(self, nlp: Sizes) -> tuple[Tensor, Tensor]:
         """Those of all inequalities along the path and at the end, bounds first."""
         along, end = nlp.along, nlp.end
         return (
