@@ -14,7 +14,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from .public_api import PublicApi
-from .support.source import Sources
+from .support.source import Sources, UPWARD
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
 
 def measured(sources: Sources) -> dict[str, str]:
     """One column of the table."""
-    circles = sources.circles()
+    circles = sources.circles(skip=UPWARD)
     return {
         **{f"lines in {name}": str(n) for name, n in sources.lines_by_package().items()},
         "lines": str(sum(sources.lines_by_package().values())),
@@ -61,7 +61,7 @@ def details(sources: Sources) -> list[str]:
         *(f"over 300 lines: {name} ({n})" for name, n in sources.long_files().items()),
         *(f"over 60 lines: {place} ({n})" for place, n in sources.long_functions()),
         *(f"twice: {name} in {', '.join(at)}" for name, at in sources.classes_twice().items()),
-        *(f"circle: {', '.join(circle)}" for circle in sources.circles()),
+        *(f"circle: {', '.join(circle)}" for circle in sources.circles(skip=UPWARD)),
         *(f"abstract: {name}" for name in sources.abstract_classes()),
         *(f"descends from {n}: {name}" for name, n in sources.inheritance().items() if n > 2),
     ]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.house import import_times
-from tests.support.source import Sources
+from tests.support.source import Sources, UPWARD
 
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +36,35 @@ def test_inheritance_is_counted_within_the_package(tmp_path: Path) -> None:
         "class A(nn.Module): ...\nclass B(A): ...\nclass C(x.B[int]): ...\n"
     )
     assert Sources(tmp_path).inheritance() == {"A": 0, "B": 1, "C": 2}
+
+
+def test_no_import_circle(sources: Sources) -> None:
+    assert not sources.circles(skip=UPWARD)
+
+
+def test_the_exception_is_what_would_make_a_circle(sources: Sources) -> None:
+    (importing, imported) = next(iter(UPWARD))
+    (circle,) = sources.circles()
+    assert importing in circle and imported in circle
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "from .b import B",
+        "def f():\n    from .b import B",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from . import b",
+        'import importlib\ndef f():\n    return importlib.import_module("ocnet.b")',
+        "import ocnet.b",
+    ],
+)
+def test_a_circle_is_found_however_it_is_imported(tmp_path: Path, back: str) -> None:
+    package = tmp_path / "ocnet"
+    package.mkdir()
+    (package / "a.py").write_text(back + "\n")
+    (package / "b.py").write_text("from .c import C\n")
+    (package / "c.py").write_text("from .a import A\n")
+    assert Sources(tmp_path).circles() == [["ocnet.a", "ocnet.b", "ocnet.c"]]
 
 
 @pytest.mark.slow

@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 
+UPWARD = frozenset([("ocnet.direct.answer.solution", "ocnet.plot.optimum")])
+"""The one import that goes up, as pandas has it: `solution.plot()`."""
+
+
 class Function(NamedTuple):
     """A function of the tree: where it stands and how long it is."""
 
