@@ -103,7 +103,7 @@ class Augmented(Objective):
         )  # fmt: skip
         self.v_u: nn.Parameter = nn.Parameter(free(u, *nlp.u_bounds))
         self.v_theta: nn.Parameter = nn.Parameter(free(theta, *nlp.theta_bounds))
-        self.batch: Sample = Sample(nlp.x0, nlp.target)
+        self.batch: Sample = Sample(nlp.x0, nlp.given.target)
 
     @property
     def parameters(self) -> list[nn.Parameter]:
