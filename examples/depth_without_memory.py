@@ -68,14 +68,16 @@ def main() -> None:
     control = ocnet.Feedback(0.0, Network.t1, Policy())
     sample = Network().sample(BATCH, torch.Generator().manual_seed(0))
     exact, _ = gradient(control, ocnet.RK4(200), sample)
-    names = ("backprop", "checkpoint", "reversible")
-    print(
-        "layers " + "".join(f"{name:>12}" for name in names) + "   error of Euler   of reversible"
-    )
+    ways = {
+        "backprop": ocnet.Euler,
+        "checkpoint": lambda n: ocnet.Euler(n, gradient=ocnet.Checkpoint()),
+        "reversible": lambda n: ocnet.Reversible(ocnet.Euler(n)),
+    }
+    print("layers " + "".join(f"{name:>12}" for name in ways) + "   error of Euler   of reversible")
     for n in (100, 400, 1600):
         line, errors = f"{n:6} ", {}
-        for name in names:
-            found, megabytes = gradient(control, ocnet.Euler(n, gradient=name), sample)
+        for name, solver in ways.items():
+            found, megabytes = gradient(control, solver(n), sample)
             errors[name] = float((found - exact).norm() / exact.norm())
             line += f"{megabytes:9.2f} MB"
         print(line + f"{errors['backprop']:17.1e}{errors['reversible']:16.1e}")

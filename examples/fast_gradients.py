@@ -58,7 +58,7 @@ def main() -> None:
     sample = problem.sample(64, generator)
 
     gradients, milliseconds = [], []
-    for solver in (ocnet.Euler(n), ocnet.Euler(n, gradient="costate")):
+    for solver in (ocnet.Euler(n), ocnet.Euler(n, gradient=ocnet.Costate())):
         runs = [timed_gradient(problem, control, solver, sample) for _ in range(5)]
         gradients.append(runs[-1][0])
         milliseconds.append(min(time for _, time in runs))

@@ -66,9 +66,14 @@ from .problem import (
     SolvedProblem as SolvedProblem,
 )
 from .solver import (
+    Adjoint as Adjoint,
+    Backprop as Backprop,
+    Checkpoint as Checkpoint,
+    Costate as Costate,
     Euler as Euler,
     ExplicitRungeKutta as ExplicitRungeKutta,
     Heun as Heun,
+    Reversible as Reversible,
     RK4 as RK4,
     RK38 as RK38,
     Solver as Solver,
@@ -80,16 +85,20 @@ from .supervised import Split as Split, SupervisedProblem as SupervisedProblem
 from .trajectory import Trajectory as Trajectory
 
 __all__ = [
+    "Adjoint",
+    "Backprop",
     "Batch",
     "Certificate",
     "certify",
     "Chebyshev",
+    "Checkpoint",
     "collect_statistics",
     "compare",
     "Comparison",
     "continue_in",
     "Control",
     "ControlEnergy",
+    "Costate",
     "CubicSpline",
     "depth_profile",
     "Euler",
@@ -124,6 +133,7 @@ __all__ = [
     "refine",
     "ResNet",
     "resnet",
+    "Reversible",
     "RK38",
     "RK4",
     "Sample",

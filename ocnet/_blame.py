@@ -36,7 +36,7 @@ WHERE = "use torch.where in place of if"
 HINTS = (
     ("does not require grad", "torch.func.grad works here, torch.autograd.grad does not"),
     ("used in the graph", "torch.func.grad works here, torch.autograd.grad does not"),
-    ("saved tensor hooks", 'torch.func needs gradient="backprop" in place of "checkpoint"'),
+    ("saved tensor hooks", "torch.func needs gradient=Backprop() in place of Checkpoint()"),
     ("numpy", "use torch's functions in place of numpy's"),
     ("data pointer", VALUES),
     (".item()", VALUES),

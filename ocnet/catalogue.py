@@ -1,6 +1,5 @@
 """Finds problems: by the name a user types, and all that a package holds."""
 
-import ast
 import importlib
 import importlib.util
 import inspect
@@ -12,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from .problem import Problem
+from .registry import as_object
 
 
 __all__ = ["construct", "load_problem", "load_trainable_problem", "problem_class", "problems_of"]
@@ -23,7 +23,7 @@ def load_problem(spec: str, settings: Iterable[str] = ()) -> Problem:
     Arguments:
         spec: Where the class is. Modules are looked up in the working directory first.
         settings: Arguments of its constructor, each as "key=value"; a value is a Python literal,
-            or else a string.
+            an initialisation or a loss such as `FractionalNoise(0.8)`, or else a string.
 
     Raises:
         ValueError: Naming what cannot be found or does not fit.
@@ -93,10 +93,7 @@ def parse_setting(setting: str) -> tuple[str, Any]:
     key, equals, text = setting.partition("=")
     if not (equals and key.isidentifier()):
         raise ValueError(f"A setting must be key=value, but got {setting!r}.")
-    try:
-        return key, ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return key, text
+    return key, as_object(text)
 
 
 def module_from_name(name: str) -> ModuleType:

@@ -84,7 +84,7 @@ class ObservedStageCost(StageCost):
 
     Attributes:
         steps_at_once: The nodes of how many steps `total` takes; None for about `sqrt(n)`. With
-            `gradient="checkpoint"` it is always that, and 1 with "reversible".
+            `Checkpoint()` it is always that, and 1 with `Reversible`.
     """
 
     steps_at_once: int | None = None

@@ -17,13 +17,17 @@ class Trajectory:
     """A solution of the controlled dynamics.
 
     Attributes:
-        t: The times, shape `(time,)`.
-        states: The states at those times, each `(*batch, *state_shape)`; the shape differs from
-            stage to stage where the problem has projections.
-        controls: The control values applied from each of the times but the last, or from fewer
-            where the solver does not keep them.
+        t: The ends of all steps, of an adaptive method the times of its output, shape `(time,)`.
+        states: The states at the times of `kept`, each `(*batch, *state_shape)`; the shape differs
+            from stage to stage where the problem has projections.
+        controls: The control values at the start of every step, one less than there are times.
         running_cost: The stage cost integrated over the horizon, shape `(*batch,)`.
         evaluations: How often the vector field was evaluated.
+        kept: The indices in `t` of the states that are kept, the first and the last among them: all
+            of them, but with `Checkpoint` and `Reversible`, which save memory.
+
+    Raises:
+        ValueError: If the numbers of times, states and controls do not fit together.
     """
 
     t: Float[Tensor, " time"]
@@ -31,10 +35,41 @@ class Trajectory:
     controls: tuple[ControlValue, ...]
     running_cost: Cost
     evaluations: int
+    kept: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        n = len(self.t)
+        if not self.kept:
+            object.__setattr__(self, "kept", tuple(range(n)))
+        if len(self.states) != len(self.kept) or len(self.controls) != n - 1:
+            raise ValueError(
+                f"A trajectory of {n} times must have a state for each of those that are kept and "
+                f"{n - 1} controls, but got {len(self.kept)} kept, {len(self.states)} states and "
+                f"{len(self.controls)} controls."
+            )
 
     @property
-    def x(self) -> Float[Tensor, "time ..."]:
-        """The states in one tensor, shape `(time, *batch, *state_shape)`.
+    def all_states(self) -> tuple[State, ...]:
+        """The states at all times.
+
+        Raises:
+            ValueError: If some were not kept.
+        """
+        if len(self.kept) < len(self.t):
+            raise ValueError(
+                f"The solver keeps {len(self.kept)} of {len(self.t)} states, and all are needed: "
+                "take another gradient than Checkpoint(), and no Reversible."
+            )
+        return self.states
+
+    @property
+    def t_kept(self) -> Float[Tensor, " state"]:
+        """The times of `states`, shape `(state,)`."""
+        return self.t if len(self.kept) == len(self.t) else self.t[list(self.kept)]
+
+    @property
+    def x(self) -> Float[Tensor, "state ..."]:
+        """The states that are kept in one tensor, shape `(state, *batch, *state_shape)`.
 
         Raises:
             ValueError: If the state changes shape along the trajectory.
@@ -45,8 +80,8 @@ class Trajectory:
         return torch.stack(self.states)
 
     def first_non_finite(self) -> int | None:
-        """The index of the first state that is not finite, or None."""
-        for k, x in enumerate(self.states):
+        """The index in `t` of the first state that is kept and not finite, or None."""
+        for k, x in zip(self.kept, self.states, strict=True):
             if not torch.isfinite(x).all():
                 return k
         return None

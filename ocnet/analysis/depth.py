@@ -101,7 +101,7 @@ def depth_profile(network: ResNet, sample: Sample, batch_size: int = 500) -> Dep
         network.check_statistics()
         sums = torch.zeros(4, n + 1, dtype=torch.float64)
         for images, labels in pairs:
-            states = network.trajectory(images).states[: n + 1]
+            states = network.trajectory(images).all_states[: n + 1]
             outputs = network.read(range(n + 1), states)
             change = (outputs[1:] - outputs[:-1]).norm(dim=-1)
             sums[0] += problem.losses(outputs, labels).double().sum(1).cpu()

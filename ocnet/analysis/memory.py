@@ -1,6 +1,5 @@
 """How much memory a training run will take, and what would make it fit."""
 
-import copy
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,12 +13,17 @@ from torch.utils._pytree import tree_leaves
 
 from .._arguments import check_kind
 from ..learning.processes import first, local, world_size
+from ..registry import GRADIENTS
 from ..run import Job
-from ..solver import ExplicitRungeKutta, Solver, TorchDiffEq
+from ..solver import Solver
 
 
 OPTIMIZER_COPIES = {"sgd": 1, "adam": 2, "adamw": 2, "lbfgs": 205}
 """How many numbers an optimiser keeps for each parameter; L-BFGS keeps 100 pairs."""
+
+
+SAVING = ("checkpoint", "reversible", "adjoint")
+"""The words for gradients that take less memory; not every solver takes each."""
 
 
 @dataclass(frozen=True)
@@ -103,17 +107,16 @@ def expected_memory(job: Job, solver: Solver | None = None) -> Memory:
 def advice(job: Job, memory: Memory) -> list[str]:
     """Settings with which a run that does not fit would, each with the memory that it takes."""
     found = []
-    for gradient in saving(job.solver):
-        solver = copy.copy(job.solver)
-        solver.gradient = gradient  # pyright: ignore[reportAttributeAccessIssue]
+    for word in SAVING:
         try:
+            solver = GRADIENTS[word](job.solver)
             other = expected_memory(job, solver)
         except (TypeError, ValueError):
             # Not every control can be had with every gradient.
             continue
         if other.total <= (memory.available or 0):
-            scheme = ", by another scheme of the same order" if gradient == "reversible" else ""
-            found.append(f"--gradient {gradient} takes {size(other.total)}{scheme}")
+            scheme = ", by another scheme of the same order" if word == "reversible" else ""
+            found.append(f"--gradient {word} takes {size(other.total)}{scheme}")
     room = (memory.available or 0) - memory.fixed
     if room > 0:
         parts = -(-memory.activations // room)
@@ -121,13 +124,6 @@ def advice(job: Job, memory: Memory) -> list[str]:
             total = memory.fixed + memory.activations // parts
             found.append(f"--accumulate {parts * job.engine.accumulate} takes {size(total)}")
     return found
-
-
-def saving(solver: Solver) -> list[str]:
-    """The gradients, other than its own, with which a solver takes less memory."""
-    ways = {ExplicitRungeKutta: ["checkpoint", "reversible"], TorchDiffEq: ["adjoint"]}
-    known = next((ways[kind] for kind in ways if isinstance(solver, kind)), [])
-    return [gradient for gradient in known if gradient != getattr(solver, "gradient", None)]
 
 
 def peak(job: Job, solver: Solver, n: int) -> int:

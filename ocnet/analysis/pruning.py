@@ -170,7 +170,7 @@ def cost_changes(network: ResNet, sample: Sample, batch_size: int = 500) -> np.n
             # Costates are there also where no parameter takes a gradient.
             x0 = network.problem.embed(images).detach().requires_grad_()
             trajectory = network.solver.solve(network.problem, network.control, x0, labels)
-            states = trajectory.states[: n + 1]
+            states = trajectory.all_states[: n + 1]
             cost = trajectory.running_cost + network.problem.terminal_cost(states[-1], labels)
             costates = torch.autograd.grad(cost.sum(), states[1:])
             skips = network.problem.backbone.skips

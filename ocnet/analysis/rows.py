@@ -10,7 +10,14 @@ import torch
 from ..certificate import Measured, Order, Path
 from ..certificate.judgement import order_of
 from ..certificate.measured import identity
-from ..solver import ExplicitRungeKutta, Solver, SolverError, TorchDiffEq
+from ..solver import (
+    Backprop,
+    ExplicitRungeKutta,
+    Reversible,
+    Solver,
+    SolverError,
+    TorchDiffEq,
+)
 from ..supervised import scores
 from .comparison import Curve, Difference, Row, WorkPoint
 from .effort import Effort
@@ -140,7 +147,7 @@ def distance(path: Path, yardstick: Path) -> float:
 
 def without_states(solver: Solver) -> bool:
     """Whether a solver keeps no states between the first and the last to be compared."""
-    return isinstance(solver, ExplicitRungeKutta) and solver.gradient == "reversible"
+    return isinstance(solver, Reversible)
 
 
 def family(solver: Solver) -> str:
@@ -150,8 +157,10 @@ def family(solver: Solver) -> str:
         name = f"torchdiffeq {solver.method}" if solver.is_fixed else solver.method
     elif type(solver) is ExplicitRungeKutta:
         name = f"{len(solver.tableau.b)} stages of order {solver.order}"
-    gradient = getattr(solver, "gradient", "backprop")
-    return name if gradient == "backprop" else f"{name}, {gradient}"
+    elif isinstance(solver, Reversible):
+        return f"Reversible({family(solver.solver)})"
+    usual = isinstance(solver.gradient, Backprop)
+    return name if usual else f"{name}, {type(solver.gradient).__name__.lower()}"
 
 
 def settings_of(solver: Solver, exact: Measured) -> list[Solver]:

@@ -1,6 +1,5 @@
 """What solvers are measured against: a problem in double precision with its two references."""
 
-import copy
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -10,7 +9,7 @@ from torch import Tensor
 from ..control import Control
 from ..control.base import time_slack
 from ..problem import Problem, Sample
-from ..solver import ExplicitRungeKutta, Solver, SolverError
+from ..solver import Backprop, ExplicitRungeKutta, Solver, SolverError
 from ..solver.base import uniform_grid
 from .path import (
     Arc,
@@ -131,10 +130,9 @@ class Measured:
         """The path of a solver at the times of the reference."""
         if not solver.is_fixed:
             return path_by(self.problem, self.control, solver.with_steps(self.m), self.sample)
-        if isinstance(solver, ExplicitRungeKutta) and solver.gradient in ("checkpoint", "costate"):
+        if isinstance(solver, ExplicitRungeKutta):
             # The same numbers, and all states are kept.
-            solver = copy.copy(solver)
-            solver.gradient = "backprop"
+            solver = solver.with_gradient(Backprop())
         path = path_by(self.problem, self.control, solver, self.sample)
         if self.first is None:
             return path

@@ -16,6 +16,7 @@ from ..solver import RK38, Solver, TorchDiffEq
 from ..solver.base import Grid, uniform_grid
 from ..solver.ode import snapped
 from ..trajectory import Trajectory
+from ..types import ControlValue
 from .path import Arc, Path, pieces_of, STEPS_AT_ONCE
 
 
@@ -78,14 +79,12 @@ def path_by(problem: Problem, control: Control, solver: Solver, sample: Sample) 
     """
     cost, trajectory = evaluate(problem, control, solver, sample)
     grid = uniform_grid(problem, solver.n)
-    if len(trajectory.states) != len(grid.times):
-        raise ValueError("keeps no states between the first and the last")
     return as_path(problem, grid, trajectory, cost)
 
 
 def as_path(problem: Problem, grid: Grid, trajectory: Trajectory, cost: Tensor) -> Path:
     """A trajectory whose states are those at the nodes of a grid."""
-    pieces = pieces_of(problem, grid, trajectory.states)
+    pieces = pieces_of(problem, grid, trajectory.all_states)
     running = trajectory.running_cost.reshape(-1)
     return Path(pieces, trajectory.states[-1], cost.reshape(-1), running, trajectory.evaluations)
 
@@ -111,16 +110,17 @@ def fine(
     cuts = breaks(problem, control)
     method = RK38(1)
     states, cost = [x], x.new_zeros(())
-    evaluations = 0
+    controls, evaluations = list[ControlValue](), 0
     at_once = max(1, min(STEPS_AT_ONCE, STATES_AT_ONCE // (8 * max(x.numel(), 1))))
     for part, ends in parts(grid, cuts, math.ceil(steps / m), at_once):
         taken = method.steps(part, control, x)
-        _, xs, x, cost = method.advance(problem, taken, x, cost, sample.target)
+        us, xs, x, cost = method.advance(problem, taken, x, cost, sample.target)
         states += [xs[i] for i in ends]
+        controls += [us[i] for i in (0, *(end + 1 for end in ends[:-1]))]
         evaluations += sum(len(step.stages) for step in taken)
     running = cost + x.new_zeros(problem.batch_shape(x))
     t = x.new_tensor(grid.times)
-    trajectory = Trajectory(t, tuple(states), (), running, evaluations)
+    trajectory = Trajectory(t, tuple(states), tuple(controls), running, evaluations)
     return as_path(problem, grid, trajectory, objective(problem, trajectory, sample.target))
 
 

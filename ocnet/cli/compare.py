@@ -1,7 +1,6 @@
 """`ocnet compare SPEC|RUN`: a control trained under Euler, compared under other solvers."""
 
 import webbrowser
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +10,9 @@ from .. import plot
 from ..analysis.comparison import Comparison
 from ..analysis.measurement import compare
 from ..learning import History
+from ..registry import named_solver, STEPS
 from ..report import Section, write_report
-from ..solver import Euler, ExplicitRungeKutta, Heun, RK4, RK38, Solver, TorchDiffEq
-from ..solver.ode import FIXED
+from ..solver import Solver
 from . import checks
 from .options import (
     default_dtype,
@@ -29,14 +28,6 @@ from .options import (
 )
 from .subject import DTYPES, Fit, subject_of_run, subject_of_spec
 from .trust import check_trust, TrustOption
-
-
-OWN: dict[str, Callable[..., ExplicitRungeKutta]] = {
-    "euler": Euler,
-    "heun": Heun,
-    "rk4": RK4,
-    "rk38": RK38,
-}
 
 
 def register(app: typer.Typer) -> None:
@@ -173,10 +164,10 @@ def solvers_from(methods: str, n: int, rtol: float) -> list[Solver]:
 
 def solver_from(name: str, n: int, rtol: float) -> Solver:
     """The solver that a name on the command line means."""
-    if name in OWN:
-        return OWN[name](n)
-    method = name.removeprefix("torchdiffeq:")
-    return TorchDiffEq(method, n if method in FIXED else None, rtol=rtol, atol=rtol / 100)
+    if name in STEPS:
+        return named_solver(name, n)
+    solver = named_solver(name, n, rtol=rtol, atol=rtol / 100)
+    return solver if solver.is_fixed else solver.with_steps(1)
 
 
 def write(out: Path, comparison: Comparison, histories: dict[str, History]) -> None:

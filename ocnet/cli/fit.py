@@ -11,7 +11,7 @@ from ..learning import Batches, History, train, training
 from ..learning.history import Record
 from ..problem import Problem, Sample
 from ..run.config import Config
-from ..solver import Euler
+from ..solver import Backprop, Costate, Euler
 from ..supervised import samples
 
 
@@ -88,7 +88,7 @@ class Fit:
             self.problem, control
         )
         is_fast = has_costates(self.problem, control, n, self.device)
-        solver = Euler(n, gradient="costate") if is_fast else Euler(n)
+        solver = Euler(n, gradient=Costate()) if is_fast else Euler(n)
         how = "the costate recursion" if is_fast else "backpropagation"
         typer.echo(f"training {n} steps with LBFGS, gradients by {how}", err=True)
         batches = Batches(self.problem, 1, self.generator)
@@ -113,7 +113,7 @@ def has_costates(problem: Problem, control: Control, n: int, device: torch.devic
     sample = Sample(x0.to(device), None if target is None else target.to(device))
     parameters = [p for p in (*control.parameters(), *problem.parameters()) if p.requires_grad]
     found = []
-    for gradient in ("backprop", "costate"):
+    for gradient in (Backprop(), Costate()):
         try:
             cost, _ = evaluate(problem, control, Euler(n, gradient=gradient), sample)
             slopes = torch.autograd.grad(cost.mean(), parameters, allow_unused=True)

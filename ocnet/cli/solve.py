@@ -1,7 +1,6 @@
 """`ocnet solve SPEC`: the optimal control of a problem, and what proves it."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -11,17 +10,8 @@ from tabulate import tabulate
 
 from .. import direct
 from ..certificate import Certificate
-from ..direct import (
-    Adam,
-    InteriorPoint,
-    LBFGS,
-    Method,
-    save_solution,
-    Solution,
-    solve,
-    SuccessiveApproximation,
-)
-from ..solver import Euler, ExplicitRungeKutta, Heun, RK4, RK38
+from ..direct import save_solution, Solution, solve
+from ..registry import METHODS, STEPS
 from ..supervised import default_steps
 from . import checks
 from .options import (
@@ -38,20 +28,6 @@ from .options import (
 )
 
 
-SOLVERS: dict[str, Callable[..., ExplicitRungeKutta]] = {
-    "euler": Euler,
-    "heun": Heun,
-    "rk4": RK4,
-    "rk38": RK38,
-}
-METHODS: dict[str, Callable[..., Method]] = {
-    "interior-point": InteriorPoint,
-    "lbfgs": LBFGS,
-    "adam": Adam,
-    "msa": SuccessiveApproximation,
-}
-
-
 def register(app: typer.Typer) -> None:
     """Adds the command."""
     app.command("solve")(reported(solve_command))
@@ -62,7 +38,7 @@ def solve_command(
     steps: StepsOption = None,
     solver: Annotated[
         str,
-        typer.Option(callback=checks.one_of(*SOLVERS), help=f"The steps: {', '.join(SOLVERS)}."),
+        typer.Option(callback=checks.one_of(*STEPS), help=f"The steps: {', '.join(STEPS)}."),
     ] = "rk4",
     method: Annotated[
         str, typer.Option(callback=checks.one_of(*METHODS), help=f"One of {', '.join(METHODS)}.")
@@ -86,7 +62,7 @@ def solve_command(
         n = default_steps(problem) if steps is None else steps
         if out is not None:
             out = new_folder(out)
-        found = solve(problem, method=METHODS[method](), solver=SOLVERS[solver](n))
+        found = solve(problem, method=METHODS[method](), solver=STEPS[solver](n))
         rows, certificate = summary(found), None
         verdict = "There is no certificate: it was not asked for."
         if certify and found.status == "converged":

@@ -5,22 +5,22 @@ from typing import Annotated
 
 import typer
 
-from ..run.config import FIXED_STEP, LEARNING_RATE, SCHEDULES
-from ..solver.ode import ORDER
+from ..registry import GRADIENTS, OPTIMIZERS, SCHEDULES, SOLVERS
 from . import checks
 
 
 Solver = Annotated[
     str,
     typer.Option(
-        callback=checks.one_of(*dict.fromkeys((*FIXED_STEP, *ORDER))),
+        callback=checks.one_of(*SOLVERS),
         help="euler, heun, rk4, rk38 or a method of torchdiffeq.",
     ),
 ]
 Gradient = Annotated[
     str,
     typer.Option(
-        help="backprop; costate; to save memory checkpoint, reversible or adjoint (torchdiffeq)."
+        callback=checks.one_of(*GRADIENTS),
+        help="backprop; costate; to save memory checkpoint, reversible or adjoint (torchdiffeq).",
     ),
 ]
 Epochs = Annotated[
@@ -51,7 +51,7 @@ BatchSize = Annotated[
     ),
 ]
 Optimizer = Annotated[
-    str, typer.Option(callback=checks.one_of(*LEARNING_RATE), help="sgd, adam, adamw or lbfgs.")
+    str, typer.Option(callback=checks.one_of(*OPTIMIZERS), help="sgd, adam, adamw or lbfgs.")
 ]
 LearningRate = Annotated[
     float | None,

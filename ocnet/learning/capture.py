@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..control import Control, Layers, PiecewiseConstant, PiecewiseLinear
-from ..solver import ExplicitRungeKutta, Solver
+from ..solver import Backprop, ExplicitRungeKutta, Solver
 
 
 WARM_UP = 3
@@ -141,8 +141,8 @@ def obstacle(
         return 'the gradient scale of precision "16" is adapted on the host; take "bf16"'
     if not isinstance(optimizer, (*OPTIMIZERS, DeviceOptimizer)):
         return f"{type(optimizer).__name__} decides on the host; take sgd, adam or adamw"
-    if not isinstance(solver, ExplicitRungeKutta) or solver.gradient != "backprop":
-        return f"{solver!r} decides on the host; take fixed steps with gradient backprop"
+    if not isinstance(solver, ExplicitRungeKutta) or not isinstance(solver.gradient, Backprop):
+        return f"{solver!r} decides on the host; take fixed steps with gradient=Backprop()"
     if not isinstance(control, CONTROLS):
         return f"{type(control).__name__} is looked up by the host; take layers or a piecewise path"
     return None

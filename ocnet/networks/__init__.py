@@ -5,6 +5,7 @@ from .export import exported, to_onnx
 from .loss import (
     accuracy,
     CrossEntropy,
+    LOSSES,
     SquaredError,
 )
 from .network import Heads, homogeneous, layers, parts, ResNet, resnet
@@ -15,6 +16,7 @@ from .wrapping import Residual, wrap
 
 
 __all__ = [
+    "LOSSES",
     "accuracy",
     "Architecture",
     "Classifier",

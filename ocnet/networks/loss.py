@@ -1,6 +1,6 @@
 """Losses per sample for classifiers, and the targets that they and the scores take."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -55,6 +55,12 @@ class SquaredError:
             e = F.one_hot(labels, logits.shape[-1]) if labels.dim() == 1 else labels
         e = e.to(logits.dtype)
         return (logits - e).square().sum(-1)
+
+
+LOSSES: dict[str, Callable[..., Loss]] = {
+    loss.__name__: loss for loss in (CrossEntropy, SquaredError)
+}
+"""The losses by their names, which files and the shell know them by."""
 
 
 def accuracy(logits: Tensor, target: Tensor) -> Tensor | None:

@@ -11,7 +11,7 @@ from torch import nn, Tensor
 from .._arguments import check_count, check_function, check_generator, check_kind, check_sequence
 from ..control import Layers
 from ..cost import Loss
-from ..solver import Euler
+from ..solver import Euler, Solver
 from ..solver.tableau import moved
 from ..supervised import default_steps
 from ..trajectory import Trajectory
@@ -47,7 +47,7 @@ class ResNet(nn.Module):
         check_kind("control", control, Layers)
         self.problem = problem
         self.control = control
-        self.solver: Euler = Euler(default_steps(problem))
+        self.solver: Solver = Euler(default_steps(problem))
         self.pruning: tuple[tuple[str, Any], ...] = ()
 
     @property
@@ -70,7 +70,7 @@ class ResNet(nn.Module):
             ValueError: In evaluation mode, if the read-outs have no statistics yet.
         """
         self.check_statistics()
-        states = self.trajectory(images).states[: self.depth + 1]
+        states = self.trajectory(images).all_states[: self.depth + 1]
         return self.read(range(self.depth + 1), states)
 
     def read(self, ks: Sequence[int], xs: Sequence[Tensor]) -> Float[Tensor, "state batch classes"]:

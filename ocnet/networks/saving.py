@@ -14,16 +14,13 @@ from .._arguments import check_function, check_kind
 from ..cost import Loss
 from .architecture import Architecture
 from .grouped import OwnReadOuts
-from .loss import CrossEntropy, SquaredError
+from .loss import LOSSES
 from .network import check_shapes, layers, parts, ResNet
 from .problem import Classifier
 
 
 KEY = "ocnet.resnet"
 """Where the description of a network lies in a file's metadata."""
-
-LOSSES = {loss.__name__: loss for loss in (CrossEntropy, SquaredError)}
-"""The losses that a file can restore from their name and parameters."""
 
 
 def save_network(network: ResNet, path: Path | str) -> None:
@@ -159,7 +156,7 @@ def heads_of(network: ResNet) -> str:
 
 def described(loss: Loss) -> dict[str, Any]:
     """A loss as its name and parameters."""
-    if isinstance(loss, tuple(LOSSES.values())):
+    if type(loss) in LOSSES.values():
         return {"name": type(loss).__name__, "parameters": asdict(loss)}  # pyright: ignore
     named = loss if hasattr(loss, "__qualname__") else type(loss)
     return {"name": f"{named.__module__}.{named.__qualname__}", "parameters": None}  # pyright: ignore

@@ -33,7 +33,7 @@ def collect_statistics(network: ResNet, batches: Iterable[Tensor]) -> None:
         with mode(False, network), mode(True, readouts):
             for seen, images in enumerate(batches, start=1):
                 readouts.momentum = 1 / seen
-                states = network.trajectory(images).states[: network.depth]
+                states = network.trajectory(images).all_states[: network.depth]
                 if states:
                     readouts(network.problem.backbone, range(network.depth), states)
     finally:

@@ -26,14 +26,14 @@ def states_and_controls(
         ValueError: If the state changes shape along the trajectory.
     """
     check_kind("trajectory", trajectory, Trajectory)
-    t = trajectory.t.cpu()
+    t, at = trajectory.t.cpu(), trajectory.t_kept.cpu()
     x = trajectory.x.detach().cpu().flatten(1, -2)[:, 0] if trajectory.x.dim() > 2 else trajectory.x
     values = [u.detach().cpu() for u in trajectory.controls if isinstance(u, Tensor)]
     figure = Figure(figsize=(6.4, 4.4 if values else 2.6), layout="constrained")
     ax = axes(figure, (2 if values else 1, 1, 1))
     names = state_names or [rf"$x_{{{i + 1}}}$" for i in range(x.shape[-1])]
     for i, name in enumerate(names):
-        ax.plot(t, x[:, i], lw=1.6, label=name, **look(i))
+        ax.plot(at, x[:, i], lw=1.6, label=name, **look(i))
     ax.set_ylabel("state $x$")
     ax.legend(frameon=False, ncols=4)
     if values:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,21 +11,12 @@ from .._arguments import check_count, check_kind, check_range
 from ..catalogue import load_trainable_problem
 from ..control import Control
 from ..errors import OcnetError
-from ..learning import ConstantSchedule, CosineSchedule, Schedule, StepSchedule
+from ..learning import Schedule
 from ..problem import Problem
-from ..solver import Euler, ExplicitRungeKutta, Heun, RK4, RK38, Solver, TorchDiffEq
+from ..registry import GRADIENTS, named_solver, OPTIMIZERS, SCHEDULES, SOLVERS
+from ..solver import Solver
 from ..supervised import parameter_groups
 from .randomness import seed_everything
-
-
-LEARNING_RATE = {"sgd": 0.1, "adam": 0.01, "adamw": 0.001, "lbfgs": 1.0}
-SCHEDULES = ("constant", "cosine", "step")
-FIXED_STEP: dict[str, Callable[..., ExplicitRungeKutta]] = {
-    "euler": Euler,
-    "heun": Heun,
-    "rk4": RK4,
-    "rk38": RK38,
-}
 
 
 class ConfigError(OcnetError, ValueError):
@@ -40,15 +30,14 @@ class Config:
     Attributes:
         problem: `module:Class` or `path/to/file.py:Class`.
         settings: The arguments of its constructor, each "key=value".
-        solver: "euler", "heun", "rk4", "rk38" or a method of torchdiffeq.
-        gradient: How the solver differentiates, such as "backprop", "checkpoint" or "adjoint".
+        solver, gradient, optimizer, schedule: Words of `ocnet.registry`: the solver and how it
+            differentiates; the optimiser; the learning rate's course, "step" divides it by ten
+            after 1/2 and 3/4 of the run.
         steps: The steps of the solver; the problem's own number if None.
         epochs, iterations: How long to train; one of them, 1000 iterations if neither.
         batch_size: The samples of one iteration, over all processes and parts.
-        optimizer: "sgd" (momentum 0.9), "adam", "adamw" or "lbfgs".
         lr: The learning rate; the usual one of the optimiser if None.
         weight_decay: That of `problem.parameter_groups`; L-BFGS has none.
-        schedule: "constant", "cosine", or "step": divided by ten after 1/2 and 3/4 of the run.
         warmup: Over how many iterations the learning rate first grows.
         gamma_schedule, gamma_warmup: The same of the weight of a residual network's stage cost in
             the steps of training; validation measures the cost with the whole weight.
@@ -107,7 +96,10 @@ class Config:
                 "Give epochs or iterations, but not both: got "
                 f"epochs={self.epochs} and iterations={self.iterations}."
             )
-        named = {"optimizer": LEARNING_RATE, "schedule": SCHEDULES, "gamma_schedule": SCHEDULES}
+        named = {
+            "solver": SOLVERS, "gradient": GRADIENTS, "optimizer": OPTIMIZERS,
+            "schedule": SCHEDULES, "gamma_schedule": SCHEDULES,
+        }  # fmt: skip
         for name, choices in named.items():
             if getattr(self, name) not in choices:
                 known = ", ".join(choices)
@@ -125,7 +117,7 @@ class Config:
         if self.sharded and self.optimizer == "lbfgs":
             raise ValueError("L-BFGS needs whole parameters, but got sharded=True.")
         if self.sharded and self.gradient == "reversible":
-            raise ValueError('gradient="reversible" needs whole parameters, but got sharded=True.')
+            raise ValueError("Reversible needs whole parameters, but got sharded=True.")
         check_range("checkpoint_every", self.checkpoint_every, "0 <=", "<= inf")
 
     def check_types(self) -> None:
@@ -177,36 +169,16 @@ class Config:
     def make_solver(self, steps: int) -> Solver:
         """The solver, with the problem's number of steps unless another was asked for."""
         steps = steps if self.steps is None else self.steps
-        options: dict[str, Any] = {"gradient": self.gradient}
-        if self.solver in FIXED_STEP:
-            return FIXED_STEP[self.solver](steps, **options)
-        return TorchDiffEq(self.solver, steps, **options)
+        return named_solver(self.solver, steps, self.gradient)
 
     def make_optimizer(self, problem: Problem, control: Control) -> torch.optim.Optimizer:
         """The optimiser of a problem's parameter groups."""
-        lr = LEARNING_RATE[self.optimizer] if self.lr is None else self.lr
-        decay = self.weight_decay
+        word, decay = OPTIMIZERS[self.optimizer], self.weight_decay
+        lr = word.lr if self.lr is None else self.lr
         groups = trainable(parameter_groups(problem, control, lr, decay))
-        if self.optimizer == "sgd":
-            return torch.optim.SGD(groups, lr, momentum=0.9)
-        if self.optimizer in ("adam", "adamw"):
-            # A step of Adam is as long whatever factor the gradient has: a group's own rate,
-            # which makes up for such a factor, would only make it longer.
-            groups = [{**group, "lr": lr} for group in groups]
-            kind = torch.optim.Adam if self.optimizer == "adam" else torch.optim.AdamW
-            return kind(groups, lr)
-        if decay:
+        if decay and not word.has_decay:
             raise ValueError(f"L-BFGS has no weight decay, but got weight_decay={decay}.")
-        parameters = [p for group in groups for p in group["params"]]
-        # Torch's own tolerances stop before an optimum is known to more than a few digits.
-        return torch.optim.LBFGS(
-            parameters,
-            lr,
-            history_size=30,
-            tolerance_grad=1e-11,
-            tolerance_change=1e-15,
-            line_search_fn="strong_wolfe",
-        )
+        return word.make(groups, lr)
 
     @property
     def changes_gamma(self) -> bool:
@@ -219,7 +191,7 @@ class Config:
             raise ValueError(
                 f"Must have warmup < iterations, but got warmup={self.warmup} and {iterations=}."
             )
-        return scheduled(self.schedule, iterations, self.warmup)
+        return SCHEDULES[self.schedule](iterations, self.warmup)
 
     def make_gamma_schedule(self, iterations: int) -> Schedule:
         """The schedule of the weight of the stage cost over a run of so many iterations.
@@ -232,17 +204,7 @@ class Config:
                 f"Must have gamma_warmup < iterations, but got gamma_warmup={self.gamma_warmup} "
                 f"and {iterations} iterations."
             )
-        return scheduled(self.gamma_schedule, iterations, self.gamma_warmup)
-
-
-def scheduled(kind: str, iterations: int, warmup: int) -> Schedule:
-    """One of `SCHEDULES` over a run of so many iterations."""
-    if kind == "cosine":
-        return CosineSchedule(iterations, warmup)
-    if kind == "step":
-        milestones = sorted({max(iterations // 2, 1), max(3 * iterations // 4, 1)})
-        return StepSchedule(milestones, warmup=warmup)
-    return ConstantSchedule(warmup)
+        return SCHEDULES[self.gamma_schedule](iterations, self.gamma_warmup)
 
 
 def trainable(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from ..learning.capture import on_host
 from ..learning.processes import is_shard, rank, whole
 from ..networks import ResidualProblem
 from ..problem import Problem, Sample
-from ..solver import Solver
+from ..solver import Checkpoint, Solver
 from ..supervised import check_sample, default_steps, samples
 from .changes import origin
 from .checkpoint import CheckpointError
@@ -66,7 +66,8 @@ class Job:
         self.control: Control = problem.initial_control(
             n, torch.Generator().manual_seed(config.seed)
         )
-        if config.sharded and config.gradient == "checkpoint" and isinstance(self.control, Layers):
+        saves = isinstance(self.solver.gradient, Checkpoint)
+        if config.sharded and saves and isinstance(self.control, Layers):
             check_energy(problem)
         if isinstance(problem, ResidualProblem):
             # Processes wait for the gradient of every parameter that takes one.
@@ -256,7 +257,7 @@ def check_energy(problem: Problem) -> None:
     """
     if any(isinstance(part, ControlEnergy) for part in problem.modules()):
         raise ValueError(
-            'gradient="checkpoint" with sharded=True takes no ControlEnergy of layers; '
+            "gradient=Checkpoint() with sharded=True takes no ControlEnergy of layers; "
             "weight_decay charges their weights, too."
         )
 

@@ -192,7 +192,7 @@ def told_of_shards(job: Job) -> Iterator[None]:
             raise
         raise ValueError(
             "With sharded=True a cost that reads the parameters of layers finds shards: sum over "
-            'them, then over the processes by `full_tensor()`; with gradient="checkpoint" no cost '
+            "them, then over the processes by `full_tensor()`; with gradient=Checkpoint() no cost "
             f"can read them. PyTorch says: {str(error).splitlines()[0]}"
         ) from error
 

@@ -1,7 +1,9 @@
 """Solvers: from a problem, a control and an initial state to a trajectory."""
 
 from .base import Solver, SolverError
+from .gradient import Adjoint, Backprop, Checkpoint, Costate, Gradient
 from .ode import TorchDiffEq
+from .reversible import Reversible
 from .runge_kutta import (
     Euler,
     ExplicitRungeKutta,
@@ -13,9 +15,15 @@ from .runge_kutta import (
 
 
 __all__ = [
+    "Adjoint",
+    "Backprop",
+    "Checkpoint",
+    "Costate",
     "Euler",
     "ExplicitRungeKutta",
+    "Gradient",
     "Heun",
+    "Reversible",
     "RK38",
     "RK4",
     "Solver",

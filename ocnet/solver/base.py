@@ -3,7 +3,7 @@
 import abc
 import copy
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
 import torch
 from torch import nn, Tensor
@@ -15,6 +15,7 @@ from ..errors import OcnetError
 from ..problem import check_state, Problem, Projection
 from ..trajectory import Trajectory
 from ..types import ControlValue, Cost, State, Time
+from .gradient import Backprop, check_gradient, Gradient
 from .tableau import moved
 
 
@@ -25,17 +26,32 @@ class Solver(abc.ABC):
         n: How many steps, or output intervals of an adaptive method.
         order: The order of the method.
         is_fixed: Whether the `n` steps are all that the method takes.
+        gradient: How the gradient is found.
+        gradients: The ways to find it that the solver takes.
     """
 
     n: int
     order: int
     is_fixed: bool = True
+    gradient: Gradient = Backprop()
+    gradients: ClassVar[tuple[type[Gradient], ...]] = (Backprop,)
 
     def with_steps(self, n: int) -> Self:
         """The same solver with another number of steps."""
         check_count("n", n)
         solver = copy.copy(self)
         solver.n = n
+        return solver
+
+    def with_gradient(self, gradient: Gradient) -> Self:
+        """The same solver with another way to find the gradient.
+
+        Raises:
+            TypeError: If the solver does not take it.
+        """
+        check_gradient(gradient, self.gradients)
+        solver = copy.copy(self)
+        solver.gradient = gradient
         return solver
 
     @abc.abstractmethod

@@ -14,6 +14,7 @@ from ..problem import Problem
 from ..trajectory import Trajectory
 from ..types import Cost, State
 from .base import check_control_value, check_running_cost, Grid, project, segments
+from .gradient import Costate
 from .linearisation import linearise, LinearisedDynamics
 from .recompute import once_differentiable
 from .running_cost import RunningCost
@@ -77,11 +78,17 @@ def solve_by_costate(
     grid: Grid,
     x0: State,
     target: Tensor | None,
-    compile: bool = False,
+    gradient: Costate,
 ) -> Trajectory:
     """The trajectory of an explicit Runge-Kutta method, with gradients by `Recursion`.
 
     The running cost is not part of the recursion: it is a function of all states at once.
+
+    Arguments:
+        problem, control, x0, target: As of a solver.
+        tableau: The method.
+        grid: Its steps.
+        gradient: Whether to compile.
 
     Raises:
         ValueError: If the control is not a function of time alone, or the dynamics cannot be
@@ -89,7 +96,7 @@ def solve_by_costate(
     """
     if not isinstance(control, OpenLoop):
         raise ValueError(
-            'gradient="costate" needs an open-loop control with tensor values, but got '
+            f"{gradient} needs an open-loop control with tensor values, but got "
             f"{type(control).__name__}."
         )
     starts = grid.times[:-1]
@@ -115,9 +122,9 @@ def solve_by_costate(
             continue
         ts, us = ([z[c][start:end] for c in tableau.c] for z in (t, u))
         linear = linearise(problem, ts[0][0], x, us[0][0])
-        steps = Steps(problem, tableau, linear, h[start:end], ts, compile)
+        steps = Steps(problem, tableau, linear, h[start:end], ts, gradient.compile)
         x, *X = Recursion.apply(steps, x, *us, *linear.parameters)
-        once_differentiable("costate", x, *X)
+        once_differentiable(gradient, x, *X)
         if problem.has_stage_cost:
             cost = cost + running_cost(steps, start, starts[start:end], X, us, target)
         states += [*unbound(X[0])[1:], x]

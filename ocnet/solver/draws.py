@@ -14,7 +14,8 @@ from torch import nn, Tensor
 from ..control import Control
 from ..control.base import time_dtype
 from ..problem import Problem
-from .recompute import frozen, refuse_random, tracking
+from .gradient import Gradient
+from .recompute import frozen, tracking
 
 
 REPEATS = 16
@@ -51,15 +52,17 @@ def sources(modules: Iterable[nn.Module]) -> list[Callable[[], Any]]:
 
 
 @contextmanager
-def drawing_nothing(problem: Problem, control: Control, x: Tensor, gradient: str) -> Iterator[None]:
+def drawing_nothing(
+    problem: Problem, control: Control, x: Tensor, gradient: Gradient
+) -> Iterator[None]:
     """Refuses formulas that draw what computing them again would not repeat.
 
-    Torch's own generator is not looked at: what a gradient mode does about it is its own affair.
+    Torch's own generator is not looked at: what a gradient does about it is its own affair.
 
     Arguments:
         problem, control: Where the formulas are.
         x: A state, at the initial time.
-        gradient: The gradient mode, which evaluates formulas again or records them.
+        gradient: The gradient, which evaluates formulas again or records them.
 
     Raises:
         ValueError: If they drew from a generator.
@@ -70,12 +73,7 @@ def drawing_nothing(problem: Problem, control: Control, x: Tensor, gradient: str
     drew = any(pickle.dumps(state()) != old for state, old in zip(states, before, strict=True))
     # Type checkers draw from Python's generator too, which changes no value.
     if drew or (python != random.getstate() and is_random(problem, control, x)):
-        if gradient == "costate":
-            raise ValueError(
-                'gradient="costate" needs dynamics without random numbers, but a generator of '
-                "numpy or Python was drawn from."
-            )
-        raise refuse_random(gradient)
+        raise gradient.refusal()
 
 
 @torch.no_grad()

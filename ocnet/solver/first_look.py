@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from ..problem import Problem
-from .recompute import refuse_random
+from .gradient import Gradient
 
 
 STEPS_IN_TIME = frozenset(
@@ -26,9 +26,6 @@ STEPS_IN_TIME = frozenset(
 
 NUMBERS = frozenset("item float int tolist numpy".split())
 """What takes a number out of a tensor, and leaves the gradient behind."""
-
-RECOMPUTING = ("checkpoint", "adjoint", "reversible")
-"""The gradient modes that evaluate the formulas a second time."""
 
 LOOKED: "WeakSet[Problem]" = WeakSet()
 """The problems whose formulas were watched."""
@@ -50,7 +47,7 @@ def first_look(
     problem: Problem,
     times: Iterable[Tensor],
     states: Iterable[Tensor],
-    gradient: str = "",
+    gradient: Gradient,
     known: Sequence[Tensor] | None = None,
 ) -> AbstractContextManager[Any]:
     """The context of a problem's first steps, in which its formulas are watched.
@@ -61,8 +58,8 @@ def first_look(
         problem: The problem.
         times: The times that its formulas will be called with.
         states: The states that they start from.
-        gradient: The gradient mode, for the message.
-        known: All tensors whose gradient the mode follows; None if it follows every one.
+        gradient: How the gradient is found.
+        known: All tensors whose gradient it follows; None if it follows every one.
     """
     opaque = problem.control_shape is None or "dynamics" in problem.__dict__
     if opaque or torch.compiler.is_compiling() or problem in LOOKED:
@@ -81,7 +78,7 @@ class Look(TorchFunctionMode):
         problem: Problem,
         times: Iterable[Tensor],
         states: Iterable[Tensor],
-        gradient: str,
+        gradient: Gradient,
         known: Sequence[Tensor] | None,
     ):
         super().__init__()
@@ -115,8 +112,8 @@ class Look(TorchFunctionMode):
                 "The formula takes a gradient by torch.autograd.grad, which drops its own gradient:"
                 " torch.func.grad keeps it."
             )
-        if self.gradient in RECOMPUTING and kwargs.get("generator") is not None:
-            raise refuse_random(self.gradient)
+        if self.gradient.repeats and kwargs.get("generator") is not None:
+            raise self.gradient.refusal()
         origins = [self.origin(z) for z in tensors((args, kwargs))]
         found = [origin for origin in origins if origin is not None]
         pure = len(found) == len(origins)
@@ -153,15 +150,15 @@ class Look(TorchFunctionMode):
         return Origin(False, True) if z.is_leaf else None
 
     def follow(self, z: Tensor) -> None:
-        """Raises a ValueError if the gradient mode does not follow a tensor's gradient."""
+        """Raises a ValueError if the gradient does not follow a tensor's gradient."""
         if self.known is None:
             return
         lost = [leaf for leaf in leaves(z) if id(leaf) not in self.known]
         if lost:
             raise ValueError(
-                f'gradient="{self.gradient}" follows the parameters of the problem and the control,'
-                f" but the formula uses another tensor of shape {tuple(lost[0].shape)} that "
-                "requires a gradient: make it a torch.nn.Parameter of the problem."
+                f"{self.gradient} follows the parameters of the problem and the control, but the "
+                f"formula uses another tensor of shape {tuple(lost[0].shape)} that requires a "
+                "gradient: make it a torch.nn.Parameter of the problem."
             )
 
 

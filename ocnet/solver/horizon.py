@@ -9,6 +9,7 @@ from .._arguments import as_number
 from ..control import Control, Feedback
 from ..problem import Problem, Sample
 from ..types import Cost, State, Time
+from .gradient import Gradient
 from .running_cost import parts
 
 
@@ -60,16 +61,16 @@ class ScaledTime(Problem):
         return self.inner.sample(batch_size, generator)
 
 
-def on_numbers(problem: Problem, control: Control, gradient: str) -> Problem:
+def on_numbers(problem: Problem, control: Control, gradient: Gradient) -> Problem:
     """The problem itself, unless its horizon requires a gradient.
 
     Arguments:
         problem: The problem.
         control: The control.
-        gradient: The gradient mode.
+        gradient: How the gradient is found.
 
     Raises:
-        ValueError: If the mode, the control or a projection cannot follow that gradient.
+        ValueError: If it, the control or a projection cannot follow that gradient.
     """
     ends = (problem.t0, problem.t1)
     if not any(isinstance(t, Tensor) and t.requires_grad for t in ends):
@@ -78,8 +79,8 @@ def on_numbers(problem: Problem, control: Control, gradient: str) -> Problem:
         return problem
     name = "t1" if isinstance(problem.t1, Tensor) and problem.t1.requires_grad else "t0"
     obstacle = None
-    if gradient in ("costate", "reversible"):
-        obstacle = f'gradient="{gradient}"'
+    if not gradient.follows_time:
+        obstacle = str(gradient)
     if isinstance(control, Feedback):
         obstacle = "a Feedback control"
     if problem.projections:
@@ -91,6 +92,6 @@ def on_numbers(problem: Problem, control: Control, gradient: str) -> Problem:
         raise ValueError(
             f"{name}={value} requires a gradient, which {obstacle} does "
             "not follow: let it require none, or take an open-loop control and "
-            'gradient="backprop".'
+            "gradient=Backprop()."
         )
     return ScaledTime(problem)

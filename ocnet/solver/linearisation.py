@@ -15,6 +15,7 @@ from ..problem import Problem
 from ..types import State, Time
 from .base import vector_field
 from .first_look import first_look
+from .gradient import Costate
 
 
 class LinearisedDynamics(NamedTuple):
@@ -82,7 +83,7 @@ def linearise(problem: Problem, t: Time, x: State, u: Tensor) -> LinearisedDynam
             f, products = torch.func.functionalize(step)(t, p, x, u, *theta)
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
-            raise ValueError(f'gradient="costate" cannot record the dynamics: {reason}') from error
+            raise ValueError(f"gradient=Costate() cannot record the dynamics: {reason}") from error
     return recorder.split(f, products, parameters)
 
 
@@ -94,7 +95,7 @@ class Dynamics(nn.Module):
         self.problem = problem
 
     def forward(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
-        with first_look(self.problem, [t], [x, u], "costate"):
+        with first_look(self.problem, [t], [x, u], Costate()):
             return vector_field(self.problem, t, x, u, x.shape)
 
 
@@ -173,7 +174,7 @@ class OperationRecorder(TorchDispatchMode):
             return self.names[id(value)]
         if isinstance(value, Tensor) and value.requires_grad and id(value) not in self.derived:
             raise ValueError(
-                'gradient="costate" needs dynamics whose parameters are those of the problem, read '
+                "gradient=Costate() needs dynamics whose parameters are those of the problem, read "
                 f"from it, but got another tensor of shape {tuple(value.shape)} with a gradient."
             )
         if isinstance(value, (list, tuple)):
@@ -272,13 +273,13 @@ def check_operation(func: Any, args: tuple[Any, ...]) -> None:
     """Raises a ValueError for an operation that a recording cannot repeat."""
     if torch.Tag.nondeterministic_seeded in func.tags:
         raise ValueError(
-            f'gradient="costate" needs dynamics without random numbers, but got {func}.'
+            f"gradient=Costate() needs dynamics without random numbers, but got {func}."
         )
     deciding = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & set(func.tags)
     if func is torch.ops.aten.index.Tensor:
         deciding = any(i is not None and i.dtype == torch.bool for i in args[1])
     if deciding:
         raise ValueError(
-            'gradient="costate" needs dynamics that take the same operations at every t, x and u, '
+            "gradient=Costate() needs dynamics that take the same operations at every t, x and u, "
             f"but got {func}, which lets values decide."
         )

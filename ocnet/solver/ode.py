@@ -14,7 +14,7 @@ from ..control import Layers
 from ..control.base import as_times, Control, Piece, time_dtype, time_slack, unbound
 from ..problem import Problem, Projection
 from ..trajectory import Trajectory
-from ..types import State
+from ..types import ControlValue, State
 from .base import (
     check_control_value,
     check_running_cost,
@@ -27,8 +27,9 @@ from .base import (
 )
 from .draws import drawing_nothing
 from .first_look import first_look
+from .gradient import Adjoint, Backprop, check_gradient, Gradient
 from .horizon import on_numbers
-from .recompute import frozen, once_differentiable, random_state, refuse_random, tracking
+from .recompute import frozen, once_differentiable, random_state, tracking
 from .running_cost import RunningCost
 
 
@@ -50,6 +51,9 @@ ORDER = {
 }
 
 
+BACKPROP = Backprop()
+
+
 class TorchDiffEq(Solver):
     """Any method of torchdiffeq, with the running cost as one more state.
 
@@ -64,9 +68,8 @@ class TorchDiffEq(Solver):
         n: The steps of a fixed method, which needs it; of an adaptive method, into how many
             equal intervals the times of the trajectory divide the horizon.
         rtol, atol: The tolerances of an adaptive method, relative and absolute.
-        gradient: "backprop" differentiates the solver's steps; "adjoint" solves the adjoint
-            equation backwards in time, with the same tolerances and memory that does not grow
-            with the number of steps.
+        gradient: `Backprop()` differentiates the method's steps; `Adjoint()` solves the adjoint
+            equation backwards in time, with memory that does not grow with the number of steps.
         max_steps: An adaptive method gives up after so many steps between two output times.
         norm: How an adaptive method measures the error of a batch: "sample" takes the largest of
             the samples' own norms, so that each is solved to the tolerance; "joint" takes one norm
@@ -76,6 +79,8 @@ class TorchDiffEq(Solver):
         TypeError, ValueError: Naming the argument that is off.
     """
 
+    gradients = (Backprop, Adjoint)
+
     def __init__(
         self,
         method: str = "dopri5",
@@ -83,7 +88,7 @@ class TorchDiffEq(Solver):
         *,
         rtol: float = 1e-7,
         atol: float = 1e-9,
-        gradient: Literal["backprop", "adjoint"] = "backprop",
+        gradient: Gradient = BACKPROP,
         max_steps: int = 100_000,
         norm: Literal["sample", "joint"] = "sample",
     ):
@@ -96,8 +101,7 @@ class TorchDiffEq(Solver):
         for name, tolerance in (("rtol", rtol), ("atol", atol)):
             if not tolerance > 0:
                 raise ValueError(f"Must have {name} > 0, but got {name}={tolerance}.")
-        if gradient not in ("backprop", "adjoint"):
-            raise ValueError(f'gradient must be "backprop" or "adjoint", but got {gradient!r}.')
+        check_gradient(gradient, self.gradients)
         if norm not in ("sample", "joint"):
             raise ValueError(f'norm must be "sample" or "joint", but got {norm!r}.')
         self.norm = norm
@@ -107,12 +111,12 @@ class TorchDiffEq(Solver):
         self.n: int = 1 if n is None else n
         self.rtol: float = float(rtol)
         self.atol: float = float(atol)
-        self.gradient = gradient
+        self.gradient: Gradient = gradient
         self.max_steps = max_steps
 
     def __repr__(self) -> str:
         how = f"{self.n}" if self.is_fixed else f"rtol={self.rtol:g}, atol={self.atol:g}"
-        more = "" if self.gradient == "backprop" else ", adjoint"
+        more = "" if self.gradient == BACKPROP else f", {self.gradient}"
         more += "" if self.norm == "sample" else ", joint norm"
         return f"torchdiffeq {self.method}({how}{more})"
 
@@ -123,7 +127,9 @@ class TorchDiffEq(Solver):
         problem = on_numbers(problem, control, self.gradient)
         grid = uniform_grid(problem, self.n)
         grid = grid._replace(times=snapped(grid.times, control.knots))
-        field = AugmentedField(problem, control, target, x0.dtype, self.uses_adjoint)
+        field = AugmentedField(
+            problem, control, target, x0.dtype, self.gradient if self.uses_adjoint else BACKPROP
+        )
         check_control_value(problem, control(problem.t0, x0))
 
         x, cost = x0, x0.new_zeros(problem.batch_shape(x0))
@@ -140,12 +146,13 @@ class TorchDiffEq(Solver):
             x, cost, k = xs[-1], costs[-1], end
         check_running_cost(problem, cost, x)
         t = as_times(grid.times, x0.device)
-        return Trajectory(t, tuple(states), (), cost, evaluations=field.evaluations)
+        controls = applied(control, grid.times, states)
+        return Trajectory(t, tuple(states), controls, cost, field.evaluations)
 
     @property
     def uses_adjoint(self) -> bool:
         """Whether a solution that is asked for now is one that the adjoint equation follows."""
-        return self.gradient == "adjoint" and torch.is_grad_enabled()
+        return isinstance(self.gradient, Adjoint) and torch.is_grad_enabled()
 
     def integrate(
         self, field: "AugmentedField", times: Sequence[float], x: State, cost: Tensor
@@ -178,11 +185,11 @@ class TorchDiffEq(Solver):
                 params = (*field.control.parameters(), *field.problem.parameters())
                 params = tuple(p for p in params if p.requires_grad)
                 drawn = random_state(x.device)
-                with drawing_nothing(field.problem, field.control, x, "adjoint"):
+                with drawing_nothing(field.problem, field.control, x, self.gradient):
                     found = odeint_adjoint(field, start, ts, adjoint_params=params, **settings)
                 if not torch.equal(drawn, random_state(x.device)):
-                    raise refuse_random("adjoint")
-                once_differentiable("adjoint", *found)  # pyright: ignore[reportArgumentType]
+                    raise self.gradient.refusal()
+                once_differentiable(self.gradient, *found)  # pyright: ignore[reportArgumentType]
             else:
                 found = odeint(field, start, ts, **settings)
         except AssertionError as error:
@@ -215,8 +222,9 @@ class TorchDiffEq(Solver):
                 ts = torch.tensor(reached, dtype=xs.dtype, device=xs.device)
                 xs, costs = odeint(field, start, ts, **settings)
             states, cost = tuple(xs.to(field.dtype).unbind()), costs[-1].to(field.dtype)
+            controls = applied(field.control, reached, states)
         t = as_times(reached, xs.device)
-        partial = Trajectory(t, states, (), cost, field.evaluations)
+        partial = Trajectory(t, states, controls, cost, field.evaluations)
         message = (
             f"{self.method} broke down at time t={time:.6g}, layer {layer} of "
             f"{field.control.n_intervals}, after {len(reached) - 1} steps: {reason}."
@@ -230,7 +238,7 @@ class AugmentedField:
     Arguments:
         problem, control, target: As of a solver.
         dtype: The precision of the state.
-        has_adjoint: Whether the adjoint equation is solved after it, which evaluates it again.
+        gradient: How its gradient is found: by the adjoint equation, it is evaluated again.
     """
 
     def __init__(
@@ -239,7 +247,7 @@ class AugmentedField:
         control: Control,
         target: Tensor | None,
         dtype: torch.dtype,
-        has_adjoint: bool,
+        gradient: Gradient,
     ):
         self.problem = problem
         self.control = control
@@ -248,12 +256,13 @@ class AugmentedField:
         self.pieces: Sequence[Piece] = control.pieces()
         # At a knot time arrives moved by one unit in the last place to its left or right.
         self.inner: list[float] = control.knots[1:-1]
-        self.has_adjoint = has_adjoint
+        self.gradient = gradient
+        self.has_adjoint: bool = gradient.repeats
         self.is_watched: bool = torch.is_grad_enabled()
         # What follows statistics where the field is evaluated, in each interval.
         parts = control.layers if isinstance(control, Layers) else [control]
         self.norms: list[list[nn.Module]] = (
-            [tracking(problem, part) for part in parts] if has_adjoint else []
+            [tracking(problem, part) for part in parts] if gradient.repeats else []
         )
         self.evaluations: int = 0
         self.reached: list[float] = []
@@ -273,11 +282,9 @@ class AugmentedField:
             if not self.is_watched:
                 return self.rates(k, t, state)
             self.is_watched = False
-            gradient = "adjoint" if self.has_adjoint else "backprop"
             known = (*self.control.parameters(), *self.problem.parameters())
-            with first_look(
-                self.problem, [t], state, gradient, known if self.has_adjoint else None
-            ):
+            known = known if self.has_adjoint else None
+            with first_look(self.problem, [t], state, self.gradient, known):
                 return self.rates(k, t, state)
 
     def rates(self, k: int, t: Tensor, state: tuple[State, Tensor]) -> tuple[State, Tensor]:
@@ -305,6 +312,16 @@ class AugmentedField:
             h = projection.end - projection.start
             cost = cost + h * self.running.rate(k, t, x, u)
         return project(self.problem, projection, t, x, u), cost
+
+
+def applied(
+    control: Control, times: Sequence[float], states: Sequence[State]
+) -> tuple[ControlValue, ...]:
+    """The control values at all times but the last, whose states are given."""
+    if len(times) == 1:
+        return ()
+    with frozen(tracking(control)):
+        return tuple(law(x) for law, x in zip(control.laws(times[:-1]), states, strict=False))
 
 
 def worst_sample(errors: tuple[Tensor, Tensor], batch: int) -> Tensor:

@@ -7,6 +7,8 @@ import torch
 from torch import nn, Tensor
 from torch.nn.modules.batchnorm import _NormBase
 
+from .gradient import Gradient
+
 
 def tracking(*modules: nn.Module) -> list[nn.Module]:
     """The modules that follow statistics of their batches, such as batch norm."""
@@ -54,27 +56,19 @@ def random_state(device: torch.device) -> Tensor:
     return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
 
 
-def refuse_random(gradient: str) -> ValueError:
-    """The error for dynamics that a gradient mode could not compute again as they were."""
-    return ValueError(
-        f'gradient="{gradient}" computes every step again, so the dynamics must draw no random '
-        "numbers: set dropout to 0, or take another gradient."
-    )
-
-
-def once_differentiable(gradient: str, *outputs: Tensor) -> None:
+def once_differentiable(gradient: Gradient, *outputs: Tensor) -> None:
     """Lets the backward pass from some tensors raise a ValueError if it is to be differentiated.
 
     Arguments:
-        gradient: The gradient mode that has no second derivative.
+        gradient: The gradient, which has no second derivative.
         outputs: What it returns.
     """
 
     def refuse(grad: Tensor) -> None:
         if torch.is_grad_enabled():
             raise ValueError(
-                f'gradient="{gradient}" has no second derivative, which create_graph=True asks for:'
-                ' take gradient="backprop" or "checkpoint".'
+                f"{gradient} has no second derivative, which create_graph=True asks for: take "
+                "gradient=Backprop() or Checkpoint()."
             )
 
     for z in outputs:

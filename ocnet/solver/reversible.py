@@ -20,108 +20,91 @@ arXiv 2410.11648, 2024.
 """
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from contextlib import nullcontext
+from typing import Self
 
 import torch
 from torch import nn, Tensor
-from torch.autograd.function import once_differentiable as detached
 
+from .._arguments import check_kind
 from ..control import Control, Feedback, Layers, OpenLoop
-from ..control.base import as_times, Law
+from ..control.base import as_times, unbound
 from ..problem import Problem
 from ..trajectory import Trajectory
-from ..types import ControlValue, Cost, State
-from .base import check_control_value, check_running_cost, Grid, project, segments, Watch
-from .first_look import first_look
-from .recompute import frozen, once_differentiable, random_state, refuse_random, tracking
+from ..types import ControlValue, State
+from .base import (
+    check_control_value,
+    check_running_cost,
+    check_solve,
+    Grid,
+    project,
+    segments,
+    Solver,
+    uniform_grid,
+    Watch,
+)
+from .draws import drawing_nothing
+from .gradient import Backprop
+from .horizon import on_numbers
+from .recompute import once_differentiable, tracking
+from .reversal import Column, coupling, REVERSAL, Reversal, Reversed, Scheme
+from .runge_kutta import ExplicitRungeKutta
 from .running_cost import RunningCost
-from .stages import slope, Stage
 from .tableau import Tableau
 
 
-LEAST_COUPLING = 0.99
-MOST_DAMPING = 4.0
-"""Rounding errors grow by `exp(4)`, about 55, over any number of steps."""
+class Reversible(Solver):
+    """The reversible scheme that an explicit Runge-Kutta method gives.
 
+    It has the method's order and takes twice the work. It keeps no step at all, so that its memory
+    does not grow with `n`; a feedback policy's control values alone are kept. The trajectory holds
+    the first state, the last one and those at projections.
 
-def coupling(n: int) -> float:
-    """The coupling `lambda` of `n` steps."""
-    return max(LEAST_COUPLING, 1 - MOST_DAMPING / n)
+    Arguments:
+        solver: The method and its number of steps, with `gradient=Backprop()`.
 
-
-class Column(NamedTuple):
-    """One stage of all steps: where it reads the control.
-
-    Attributes:
-        times: The times.
-        t: The same as tensors.
-        values: The control's values there, shape `(step, ...)`, of an open-loop control.
-        laws: The laws there, of another one.
+    Raises:
+        TypeError, ValueError: If the solver is another one, or has another gradient.
     """
 
-    times: Sequence[float]
-    t: Sequence[Tensor]
-    values: Tensor | None
-    laws: Sequence[Law]
+    gradient = REVERSAL
+    gradients = (Reversal,)
 
-    def stage(self, k: int, u: Tensor | None = None) -> Stage:
-        """The stage of a step, whose control value is `u` if the column has values."""
-        law = self.laws[k] if u is None else lambda x: u
-        return Stage(self.times[k], self.t[k], law)
+    def __init__(self, solver: ExplicitRungeKutta):
+        check_kind("solver", solver, ExplicitRungeKutta)
+        if not isinstance(solver.gradient, Backprop):
+            raise ValueError(
+                f"Reversible finds gradients in its own way: give it {type(solver).__name__}"
+                f"({solver.n}), but got {solver!r}."
+            )
+        self.solver = solver
+        self.n: int = solver.n
+        self.order: int = solver.order
 
-    def law(self, k: int) -> Law:
-        """The law of a step."""
-        values = self.values
-        return self.laws[k] if values is None else lambda x: values[k]
+    def __repr__(self) -> str:
+        return f"Reversible({self.solver!r})"
 
+    def with_steps(self, n: int) -> Self:
+        return type(self)(self.solver.with_steps(n))
 
-class Scheme(NamedTuple):
-    """The reversible scheme on some steps without a projection between them.
+    def solve(
+        self, problem: Problem, control: Control, x0: State, target: Tensor | None = None
+    ) -> Trajectory:
+        check_solve(problem, control, x0)
+        looking = drawing_nothing(problem, control, x0, REVERSAL)
+        with looking if torch.is_grad_enabled() else nullcontext():
+            problem = on_numbers(problem, control, REVERSAL)
+            grid = uniform_grid(problem, self.n)
+            return solve_reversibly(problem, control, self.solver.tableau, grid, x0, target)
 
-    Attributes:
-        problem: The problem.
-        target: What the stage cost compares with.
-        tableau: The method.
-        coupling: The coupling `lambda`.
-        h: The widths of the steps.
-        ahead, back: The stages of the increments `Psi_h` and `Psi_{-h}`.
-        norms: The modules that follow statistics, which the way back must not.
-        steps: The indices of the steps.
-        has_backward: Whether a backward pass may follow.
-        watch: What looks at the state after each step, or None.
-    """
-
-    problem: Problem
-    target: Tensor | None
-    tableau: Tableau
-    coupling: float
-    h: Sequence[float]
-    ahead: Sequence[Column]
-    back: Sequence[Column]
-    norms: Sequence[nn.Module]
-    steps: range
-    has_backward: bool
-    watch: Watch | None = None
-
-    @property
-    def columns(self) -> list[Column]:
-        """All stages, those of `Psi_h` first."""
-        return [*self.ahead, *self.back]
-
-    def increment(
-        self, k: int, h: float, stages: Sequence[Stage], x: State, running: RunningCost | None
-    ) -> tuple[list[ControlValue], Tensor]:
-        """The controls and `Psi_h(t, x)` of the `k`-th step, whose nodes are added to `running`."""
-        us, v = slope(self.problem, self.tableau, k, h, stages, x, running)
-        return us, h * v
-
-    def looking(
-        self, stages: Sequence[Stage], states: Sequence[State], known: Sequence[Tensor]
-    ) -> AbstractContextManager[Any]:
-        """The context of the first step, in which formulas that drop a gradient are found."""
-        times = [stage.t for stage in stages]
-        return first_look(self.problem, times, states, "reversible", known)
+    @torch.no_grad()
+    def first_non_finite(
+        self, problem: Problem, control: Control, x0: State, target: Tensor | None = None
+    ) -> tuple[int, float] | None:
+        grid = uniform_grid(problem, self.n)
+        watch = Watch(grid.times)
+        solve_reversibly(problem, control, self.solver.tableau, grid, x0, target, watch)
+        return watch.found
 
 
 def solve_reversibly(
@@ -135,9 +118,13 @@ def solve_reversibly(
 ) -> Trajectory:
     """The trajectory of the reversible scheme, its first and last state and those at projections.
 
-    All states are shown to `watch`, if there is one.
-
     A projection maps `y` and is kept for the backward pass; after it both copies start anew.
+
+    Arguments:
+        problem, control, x0, target: As of a solver.
+        tableau: The method.
+        grid: Its steps.
+        watch: What is shown all states, or None.
 
     Raises:
         TypeError: If the control is neither open-loop, nor layers, nor a feedback policy.
@@ -145,7 +132,7 @@ def solve_reversibly(
     """
     if not isinstance(control, (OpenLoop, Layers, Feedback)):
         raise TypeError(
-            'gradient="reversible" takes open-loop controls, layers and feedback policies, but got '
+            "Reversible takes open-loop controls, layers and feedback policies, but got "
             f"{type(control).__name__}."
         )
     starts, ends = grid.times[:-1], grid.times[1:]
@@ -159,12 +146,14 @@ def solve_reversibly(
     x = x0.to(torch.promote_types(x0.dtype, torch.float32))
     cost = x.new_zeros(problem.batch_shape(x))
     states, kept, evaluations = [x], [0], 0
+    controls = list[ControlValue]()
     if watch is not None:
         watch(0, x)
     for start, end, projection in segments(grid):
         if projection is not None:
             time, t, law = ahead[0].times[start], ahead[0].t[start], ahead[0].law(start)
             u, running = law(x), RunningCost(problem, target)
+            controls.append(u)
             running.add(start, h[start], time, t, x, u)
             cost = cost + running.total()
             x = project(problem, projection, t, x, u)
@@ -182,19 +171,22 @@ def solve_reversibly(
                 norms,
                 steps,
                 torch.is_grad_enabled(),
+                isinstance(control, Feedback),
                 watch,
             )
             values = [c.values for c in scheme.columns if c.values is not None]
-            x, running = Reversible.apply(scheme, x, *values, *parameters(problem, control))  # pyright: ignore
-            once_differentiable("reversible", x, running)
+            x, running, *own = Reversed.apply(scheme, x, *values, *parameters(problem, control))  # pyright: ignore
+            once_differentiable(REVERSAL, x, running, *own)
             cost = cost + running
+            controls += unbound(own[0]) if own else ahead[0].controls(steps, x)
             evaluations += 2 * len(tableau.b) * len(steps)
         if watch is not None:
             watch(end, x)
         states.append(x)
         kept.append(end)
     check_running_cost(problem, cost, x)
-    return Trajectory(as_times(grid.times, x0.device)[kept], tuple(states), (), cost, evaluations)
+    t = as_times(grid.times, x0.device)
+    return Trajectory(t, tuple(states), tuple(controls), cost, evaluations, tuple(kept))
 
 
 def column(
@@ -214,135 +206,3 @@ def parameters(problem: Problem, control: Control) -> list[nn.Parameter]:
     """What the increments depend on besides state and control values, and what is trained of it."""
     own = () if isinstance(control, OpenLoop) else control.parameters()
     return [p for p in (*problem.parameters(), *own) if p.requires_grad]
-
-
-class Reversible(torch.autograd.Function):
-    """`(x, control values, parameters) -> (y_n, running cost)`, keeping only `y_n` and `z_n`."""
-
-    @staticmethod
-    def forward(ctx: Any, scheme: Scheme, x: State, *tensors: Tensor) -> tuple[State, Cost]:
-        device = x.device.type
-        drawn = random_state(x.device)
-        is_kept = scheme.has_backward and any(ctx.needs_input_grad)
-        y, z, cost = x, x, x.new_zeros(scheme.problem.batch_shape(x))
-        values = [None if c.values is None else c.values.unbind() for c in scheme.columns]
-        m = len(scheme.ahead)
-        for k in scheme.steps:
-            us = [None if value is None else value[k] for value in values]
-            stages = [c.stage(k, u) for c, u in zip(scheme.columns, us, strict=True)]
-            running = RunningCost(scheme.problem, scheme.target)
-            watch = is_kept and k == scheme.steps[0]
-            own = [z, *(u for u in us if u is not None)]
-            with scheme.looking(stages, own, tensors) if watch else nullcontext():
-                _, ahead = scheme.increment(k, scheme.h[k], stages[:m], z, running)
-            y = torch.lerp(z, y, scheme.coupling) + ahead
-            z = z - scheme.increment(k, -scheme.h[k], stages[m:], y, None)[1]
-            if scheme.watch is not None:
-                scheme.watch(k + 1, y)
-            cost = cost + running.total()
-        if is_kept and not torch.equal(drawn, random_state(x.device)):
-            raise refuse_random("reversible")
-        ctx.scheme = scheme
-        ctx.autocast = {
-            "device_type": device,
-            "dtype": torch.get_autocast_dtype(device),
-            "enabled": torch.is_autocast_enabled(device),
-        }
-        ctx.save_for_backward(y, z, *tensors)
-        return y, cost
-
-    @staticmethod
-    @detached
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore
-        y, z, *tensors = ctx.saved_tensors
-        back = WayBack(ctx.scheme, tensors)
-        grad_y, grad_cost = grads
-        grad_z = torch.zeros_like(grad_y)
-        with torch.autocast(**ctx.autocast), frozen(ctx.scheme.norms):
-            for k in reversed(ctx.scheme.steps):
-                y, z, grad_y, grad_z = back.step(k, y, z, grad_y, grad_z, grad_cost)
-        return None, grad_y + grad_z, *back.gradients
-
-
-class WayBack:
-    """The backward pass, one step after the other.
-
-    Arguments:
-        scheme: The scheme.
-        tensors: The control values of its columns, if they have any, and the parameters.
-    """
-
-    def __init__(self, scheme: Scheme, tensors: Sequence[Tensor]):
-        self.scheme = scheme
-        n = sum(c.values is not None for c in scheme.columns)
-        self.parameters: Sequence[Tensor] = tensors[n:]
-        self.grads: dict[int, Tensor] = {}
-        self.values: list[tuple[Tensor, ...]] = [v.unbind() for v in tensors[:n]]
-        self.value_grads: list[Tensor] = [torch.zeros_like(v) for v in tensors[:n]]
-
-    @property
-    def gradients(self) -> list[Tensor | None]:
-        """The gradients of all tensors, in order."""
-        return [*self.value_grads, *(self.grads.get(id(p)) for p in self.parameters)]
-
-    def step(
-        self, k: int, y: State, z: State, grad_y: State, grad_z: State, grad_cost: Cost
-    ) -> tuple[State, State, State, State]:
-        """The states before the `k`-th step, and the gradients with respect to them."""
-        coupling, h = self.scheme.coupling, self.scheme.h[k]
-        psi, grad = self.pull(k, -h, y, -grad_z, None)
-        z, grad_y = z + psi, grad_y + grad
-        psi, grad = self.pull(k, h, z, grad_y, grad_cost)
-        y = (y - (1 - coupling) * z - psi) / coupling
-        return y, z, coupling * grad_y, grad_z + (1 - coupling) * grad_y + grad
-
-    def pull(
-        self, k: int, h: float, x: State, grad: State, grad_cost: Cost | None
-    ) -> tuple[State, State]:
-        """The increment from `x`, and the gradient of its product with `grad`.
-
-        That with respect to control values and parameters is added to what is there.
-
-        Arguments:
-            k: The step.
-            h: Its width, negative for the increment backwards.
-            x: The state that it starts from.
-            grad: The weight of the increment.
-            grad_cost: The weight of the running cost, which the increment ahead has.
-        """
-        scheme = self.scheme
-        m = len(scheme.ahead)
-        own = slice(0, m) if h > 0 else slice(m, 2 * m)
-        with torch.enable_grad():
-            x = x.detach().requires_grad_()
-            us = [value[k].detach().requires_grad_() for value in self.values[own]]
-            stages = [c.stage(k, *us[i : i + 1]) for i, c in enumerate(scheme.columns[own])]
-            running = None if grad_cost is None else RunningCost(scheme.problem, scheme.target)
-            values, psi = scheme.increment(k, h, stages, x, running)
-            outputs, weights = [psi], [grad]
-            if grad_cost is not None and running is not None and not running.is_zero:
-                cost = torch.as_tensor(running.total())
-                outputs.append(cost.expand_as(grad_cost))
-                weights.append(grad_cost)
-        layers = [u for u in values if isinstance(u, nn.Module)]
-        parameters = self.used_by(layers) if layers else self.parameters
-        found = [(z, w) for z, w in zip(outputs, weights, strict=True) if z.requires_grad]
-        grads = torch.autograd.grad(
-            [z for z, _ in found],
-            [x, *us, *parameters],
-            [w.to(z.dtype) for z, w in found],
-            allow_unused=True,
-        )
-        for total, g in zip(self.value_grads[own], grads[1 : 1 + len(us)], strict=True):
-            if g is not None:
-                total[k] += g
-        for p, g in zip(parameters, grads[1 + len(us) :], strict=True):
-            if g is not None:
-                self.grads[id(p)] = self.grads[id(p)] + g if id(p) in self.grads else g
-        return psi.detach(), torch.zeros_like(x) if grads[0] is None else grads[0]
-
-    def used_by(self, layers: Sequence[nn.Module]) -> list[Tensor]:
-        """The parameters of some layers and of the problem: looking at all takes longer."""
-        theirs = [p for layer in dict.fromkeys(layers) for p in layer.parameters()]
-        used = {id(p) for p in (*theirs, *self.scheme.problem.parameters())}
-        return [p for p in self.parameters if id(p) in used]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
-from typing import Any, get_args, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,15 +28,15 @@ from .base import (
 from .costate import solve_by_costate
 from .draws import drawing_nothing
 from .first_look import first_look
+from .gradient import Backprop, check_gradient, Checkpoint, Costate, Gradient
 from .horizon import on_numbers
 from .recompute import frozen, tracking
-from .reversible import solve_reversibly
 from .running_cost import RunningCost
 from .stages import slope, Stage
 from .tableau import check_tableau, EULER, HEUN, KUTTA, KUTTA_38, moved, Tableau as Tableau
 
 
-Gradient = Literal["backprop", "checkpoint", "costate", "reversible"]
+BACKPROP = Backprop()
 
 
 class Step(NamedTuple):
@@ -57,47 +57,33 @@ class ExplicitRungeKutta(Solver):
     Arguments:
         tableau: The method.
         n: How many steps.
-        gradient: "backprop" keeps every step for the backward pass; "checkpoint" keeps every
-            `sqrt(n)`-th state and computes the steps between again, so that memory grows like
-            `sqrt(n)`. The trajectory then holds only the states that were kept. "costate" keeps
-            every step, but runs the costate recursion by itself and finds the gradient with
-            respect to the control for all steps at once: the fastest, for open-loop controls and
-            dynamics that take the same tensor operations at every step. "reversible" keeps no step
-            at all: memory does not grow with `n`, but the scheme is another one, of the same order
-            and with twice the work; see `ocnet.solver.reversible`.
-        compile: Compiles the recursions of `gradient="costate"`, a fixed number of steps at a time
-            however deep the network is. Takes some seconds at the first solve, and a C++ compiler.
+        gradient: `Backprop()` keeps every step for the backward pass, `Checkpoint()` a part of them
+            and computes the rest again, `Costate()` runs the costate recursion.
 
     Raises:
-        TypeError, ValueError: If `n` is not a positive integer, or `gradient` is not known.
+        TypeError, ValueError: If `n` is not a positive integer, or the gradient is another one.
     """
 
-    def __init__(
-        self, tableau: Tableau, n: int, *, gradient: Gradient = "backprop", compile: bool = False
-    ):
+    gradients = (Backprop, Checkpoint, Costate)
+
+    def __init__(self, tableau: Tableau, n: int, *, gradient: Gradient = BACKPROP):
         check_tableau(tableau)
         check_count("n", n)
-        if gradient not in get_args(Gradient):
-            names = " or ".join(f'"{name}"' for name in get_args(Gradient))
-            raise ValueError(f"gradient must be {names}, but got {gradient!r}.")
-        if compile and gradient != "costate":
-            raise ValueError(f'compile=True needs gradient="costate", but got {gradient!r}.')
+        check_gradient(gradient, self.gradients)
         self.tableau = tableau
         self.order: int = tableau.order
         self.n = n
-        self.gradient = gradient
-        self.compile = compile
+        self.gradient: Gradient = gradient
 
     def __repr__(self) -> str:
-        more = "" if self.gradient == "backprop" else f", gradient={self.gradient!r}"
-        more += ", compile=True" if self.compile else ""
+        more = "" if self.gradient == BACKPROP else f", {self.gradient}"
         return f"{type(self).__name__}({self.n}{more})"
 
     def solve(
         self, problem: Problem, control: Control, x0: State, target: Tensor | None = None
     ) -> Trajectory:
         check_solve(problem, control, x0)
-        if self.gradient != "backprop" and torch.is_grad_enabled():
+        if self.gradient != BACKPROP and torch.is_grad_enabled():
             with drawing_nothing(problem, control, x0, self.gradient):
                 return self.solved(problem, control, x0, target)
         return self.solved(problem, control, x0, target)
@@ -108,27 +94,24 @@ class ExplicitRungeKutta(Solver):
         """`solve`, whose arguments fit together."""
         problem = on_numbers(problem, control, self.gradient)
         grid = uniform_grid(problem, self.n)
-        if self.gradient == "costate" and torch.is_grad_enabled():
-            return solve_by_costate(problem, control, self.tableau, grid, x0, target, self.compile)
-        if self.gradient == "reversible":
-            return solve_reversibly(problem, control, self.tableau, grid, x0, target)
+        if isinstance(self.gradient, Costate) and torch.is_grad_enabled():
+            way = self.gradient
+            return solve_by_costate(problem, control, self.tableau, grid, x0, target, way)
         steps = self.steps(grid, control, x0)
         check_control_value(problem, steps[0].stages[0].law(x0))
-        segment = math.isqrt(len(steps) - 1) + 1
-        asked = RunningCost(problem, target).steps_at_once
-        if self.gradient == "backprop" and asked is not None:
-            segment = asked
-        norms = tracking(problem, control) if self.gradient == "checkpoint" else []
+        saves = isinstance(self.gradient, Checkpoint)
+        asked = None if saves else RunningCost(problem, target).steps_at_once
+        segment = math.isqrt(len(steps) - 1) + 1 if asked is None else asked
+        norms = tracking(problem, control) if saves else []
 
-        t = as_times(grid.times, x0.device)
         # A cost of the control alone stays one number, which needs no sum on the way back.
         x, cost = x0, x0.new_zeros(())
         states, controls, kept = [x0], [], [0]
         for start in range(0, len(steps), segment):
             block = steps[start : start + segment]
             with self.looking(problem, block, x) if start == 0 else nullcontext():
-                if self.gradient == "checkpoint":
-                    *_, x, cost = checkpoint(
+                if saves:
+                    us, _, x, cost = checkpoint(
                         self.advance, problem, block, x, cost, target,
                         use_reentrant=False, context_fn=lambda: (nullcontext(), frozen(norms)),
                     )  # fmt: skip
@@ -137,12 +120,13 @@ class ExplicitRungeKutta(Solver):
                 else:
                     us, xs, x, cost = self.advance(problem, block, x, cost, target)
                     states.extend(xs)
-                    controls.extend(us)
+                controls.extend(us)
         cost = cost + x.new_zeros(problem.batch_shape(x))
         check_running_cost(problem, cost, x)
         evaluations = sum(len(step.stages) for step in steps)
-        t = t[kept] if self.gradient == "checkpoint" else t
-        return Trajectory(t, tuple(states), tuple(controls), cost, evaluations)
+        t = as_times(grid.times, x0.device)
+        at = tuple(kept) if saves else ()
+        return Trajectory(t, tuple(states), tuple(controls), cost, evaluations, at)
 
     def looking(
         self, problem: Problem, steps: Sequence[Step], x: State
@@ -159,9 +143,6 @@ class ExplicitRungeKutta(Solver):
     ) -> tuple[int, float] | None:
         grid = uniform_grid(problem, self.n)
         watch = Watch(grid.times)
-        if self.gradient == "reversible":
-            solve_reversibly(problem, control, self.tableau, grid, x0, target, watch)
-            return watch.found
         x = x0
         watch(0, x)
         for k, step in enumerate(self.steps(grid, control, x0), start=1):
@@ -227,22 +208,22 @@ class Euler(ExplicitRungeKutta):
     Arguments: those of `ExplicitRungeKutta`.
     """
 
-    def __init__(self, n: int, *, gradient: Gradient = "backprop", compile: bool = False):
-        super().__init__(EULER, n, gradient=gradient, compile=compile)
+    def __init__(self, n: int, *, gradient: Gradient = BACKPROP):
+        super().__init__(EULER, n, gradient=gradient)
 
 
 class Heun(ExplicitRungeKutta):
     """Heun's method of order two. Arguments: those of `ExplicitRungeKutta`."""
 
-    def __init__(self, n: int, *, gradient: Gradient = "backprop", compile: bool = False):
-        super().__init__(HEUN, n, gradient=gradient, compile=compile)
+    def __init__(self, n: int, *, gradient: Gradient = BACKPROP):
+        super().__init__(HEUN, n, gradient=gradient)
 
 
 class RK4(ExplicitRungeKutta):
     """The classical method of order four. Arguments: those of `ExplicitRungeKutta`."""
 
-    def __init__(self, n: int, *, gradient: Gradient = "backprop", compile: bool = False):
-        super().__init__(KUTTA, n, gradient=gradient, compile=compile)
+    def __init__(self, n: int, *, gradient: Gradient = BACKPROP):
+        super().__init__(KUTTA, n, gradient=gradient)
 
 
 class RK38(ExplicitRungeKutta):
@@ -251,5 +232,5 @@ class RK38(ExplicitRungeKutta):
     Arguments: those of `ExplicitRungeKutta`.
     """
 
-    def __init__(self, n: int, *, gradient: Gradient = "backprop", compile: bool = False):
-        super().__init__(KUTTA_38, n, gradient=gradient, compile=compile)
+    def __init__(self, n: int, *, gradient: Gradient = BACKPROP):
+        super().__init__(KUTTA_38, n, gradient=gradient)

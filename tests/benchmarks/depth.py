@@ -94,9 +94,9 @@ def variants(n: int, seed: int = 0, of_state: bool = False) -> dict[str, Callabl
     return {
         "loop": lambda: gradient(loop(control.path, x0, target)),
         "Euler": by(ocnet.Euler(n)),
-        "Euler, costate": by(ocnet.Euler(n, gradient="costate")),
-        "Euler, costate, compiled": by(ocnet.Euler(n, gradient="costate", compile=True)),
-        "Euler, checkpoint": by(ocnet.Euler(n, gradient="checkpoint")),
+        "Euler, costate": by(ocnet.Euler(n, gradient=ocnet.Costate())),
+        "Euler, costate, compiled": by(ocnet.Euler(n, gradient=ocnet.Costate(compile=True))),
+        "Euler, checkpoint": by(ocnet.Euler(n, gradient=ocnet.Checkpoint())),
         "torchdiffeq euler": by(ocnet.TorchDiffEq("euler", n=n)),
     }
 

@@ -14,6 +14,7 @@ from ocnet import (
     Euler,
     PiecewiseConstant,
     Problem,
+    Reversible,
     RK4,
     Sample,
     solve,
@@ -249,7 +250,7 @@ def test_the_row_of_the_reference_says_so() -> None:
 def test_a_solver_that_keeps_no_states_is_a_row_that_says_so() -> None:
     problem = Field(lambda t, x: -x, [[1.0]])
     control: Control = PiecewiseConstant(0.0, 1.0, 1, 1)
-    solvers = [Euler(20, gradient="reversible"), Euler(10)]
+    solvers = [Reversible(Euler(20)), Euler(10)]
     found = compare(problem, control, solvers, repeats=1, fine_steps=400)
     assert "keeps no states" in found.table() and math.isnan(found.rows[0].path_gap)
     assert found.certificate and found.certificate.n == 10 and found.rows[1].path_gap > 0

@@ -6,7 +6,17 @@ import pytest
 import torch
 from torch import nn, Tensor
 
-from ocnet import Chebyshev, Euler, Heun, NonFiniteCost, Sample, Solver, TorchDiffEq, training
+from ocnet import (
+    Chebyshev,
+    Checkpoint,
+    Euler,
+    Heun,
+    NonFiniteCost,
+    Sample,
+    Solver,
+    TorchDiffEq,
+    training,
+)
 from ocnet.control.base import constants
 from ocnet.learning import Batches, ConstantSchedule, Engine
 from ocnet.learning.capture import Captured, obstacle, on_host
@@ -95,7 +105,7 @@ CUDA = torch.device("cuda")
         (CUDA, "16", 1, Euler(2), "sgd", 'gradient scale of precision "16"'),
         (CUDA, "32", 1, Euler(2), "lbfgs", "LBFGS decides on the host"),
         (CUDA, "32", 1, TorchDiffEq(), "sgd", "dopri5.* decides on the host"),
-        (CUDA, "32", 1, Heun(2, gradient="checkpoint"), "sgd", "with gradient backprop"),
+        (CUDA, "32", 1, Heun(2, gradient=Checkpoint()), "sgd", r"with gradient=Backprop\(\)"),
         (CUDA, "bf16", 1, Heun(2), "adamw", None),
     ],
 )

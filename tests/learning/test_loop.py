@@ -15,13 +15,13 @@ from ocnet import (
     Sample,
     Solver,
     SolverError,
-    TorchDiffEq,
     train,
     training,
 )
 from ocnet.learning import Batches, Engine, measure
 from ocnet.learning.failure import LastGood
 from ocnet.networks import resnet
+from ocnet.registry import named_solver
 from tests.support.blobs import Blobs, Drawn
 
 
@@ -213,8 +213,8 @@ class Explosive(Drawn):
 
 
 WAYS = [
-    *(Euler(5, gradient=way) for way in ("backprop", "checkpoint", "costate", "reversible")),
-    *(TorchDiffEq("euler", 5, gradient=way) for way in ("backprop", "adjoint")),
+    *(named_solver("euler", 5, way) for way in ("backprop", "checkpoint", "costate", "reversible")),
+    *(named_solver("torchdiffeq:euler", 5, way) for way in ("backprop", "adjoint")),
 ]
 
 

@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from ocnet import Euler, Solver, TorchDiffEq, train
+from ocnet import (
+    Checkpoint,
+    Costate,
+    Euler,
+    Solver,
+    TorchDiffEq,
+    train,
+)
 from problems.digits import Digits
 from problems.learning import Spirals
 
@@ -29,8 +36,8 @@ def trained(make: type[Digits] | type[Spirals], solver: Solver, seed: int) -> li
     "solver",
     [
         Euler(4),
-        Euler(4, gradient="costate"),
-        Euler(4, gradient="checkpoint"),
+        Euler(4, gradient=Costate()),
+        Euler(4, gradient=Checkpoint()),
         TorchDiffEq(rtol=1e-4),
     ],
     ids=repr,

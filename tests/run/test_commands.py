@@ -87,7 +87,7 @@ def test_reports_of_one_and_of_several(run: Path, tmp_path: Path) -> None:
         (["--set", "nope=1"], "takes no argument 'nope'"),
         (["--depth", "3"], "takes no argument 'depth'"),
         (["--sharded", "--optimizer", "lbfgs"], "L-BFGS needs whole parameters"),
-        (["--sharded", "--gradient", "reversible"], '"reversible" needs whole parameters'),
+        (["--sharded", "--gradient", "reversible"], "Reversible needs whole parameters"),
         (["--gamma-schedule", "cosine"], "needs a residual network's stage cost with gamma > 0"),
         (["--gamma-schedule", "up"], "must be one of constant, cosine, step, but got 'up'"),
         (["--gamma-warmup", "9", "--capture"], "takes no schedule of gamma"),

@@ -1,13 +1,19 @@
 """The statistics of batch norm are followed once a batch, however its gradient is found."""
 
-from typing import Literal
-
 import pytest
 import torch
 
-from ocnet import Euler, evaluate, Solver, TorchDiffEq
+from ocnet import (
+    Adjoint,
+    Backprop,
+    Checkpoint,
+    Euler,
+    evaluate,
+    Solver,
+    TorchDiffEq,
+)
 from ocnet.networks import resnet
-from ocnet.solver.runge_kutta import Gradient
+from ocnet.solver import Gradient
 from tests.support.blobs import Blobs
 
 
@@ -24,7 +30,7 @@ def buffers_after(solver: Solver) -> dict[str, torch.Tensor]:
 
 def test_a_checkpointed_layer_follows_a_batch_once() -> None:
     once = buffers_after(Euler(5))
-    found = buffers_after(Euler(5, gradient="checkpoint"))
+    found = buffers_after(Euler(5, gradient=Checkpoint()))
     torch.testing.assert_close(found, once, rtol=0, atol=0)
     assert all(value == 1 for name, value in once.items() if "num_batches" in name)
 
@@ -35,7 +41,7 @@ def test_the_adjoint_meets_the_batch_again_but_does_not_follow_it() -> None:
     assert all(value == 1 for name, value in found.items() if "num_batches" in name)
 
 
-WAYS: tuple[Literal["backprop"], Literal["adjoint"]] = ("backprop", "adjoint")
+WAYS = (Backprop(), Adjoint())
 
 
 @pytest.mark.parametrize("heads", ["WS", "full"])
@@ -56,4 +62,4 @@ def test_so_do_the_read_outs_of_a_stage_cost(heads: str) -> None:
         assert [m.track_running_stats for m in norms] == follows
         return dict(network.named_buffers())
 
-    torch.testing.assert_close(after("checkpoint"), after("backprop"), rtol=0, atol=0)
+    torch.testing.assert_close(after(Checkpoint()), after(Backprop()), rtol=0, atol=0)

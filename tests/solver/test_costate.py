@@ -3,14 +3,24 @@
 import copy
 import shutil
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from torch import nn, Tensor
 
 import ocnet
-from ocnet import Euler, Heun, Problem, Projection, RK4, RK38, Sample
+from ocnet import (
+    Backprop,
+    Costate,
+    Euler,
+    Heun,
+    Problem,
+    Projection,
+    RK4,
+    RK38,
+    Sample,
+)
 from ocnet.solver import sweep
 
 
@@ -106,10 +116,10 @@ def assert_equal_to_backprop(
     solver: Callable[..., ocnet.Solver],
     sample: Sample,
     n: int = 6,
-    **options: Any,
+    compile: bool = False,
 ) -> None:
     expected = cost_and_gradients(problem, control, solver(n), sample)
-    fast = solver(n, gradient="costate", **options)
+    fast = solver(n, gradient=Costate(compile=compile))
     actual = cost_and_gradients(problem, control, fast, sample)
     for a, b in zip(actual, expected, strict=True):
         tolerance = 1e-12 if b.dtype == torch.float64 else 2e-5
@@ -199,7 +209,7 @@ def test_equals_central_differences(solver: Any, generator: torch.Generator) -> 
     problem = Tracking(generator)
     control = random_control(ocnet.PiecewiseLinear, generator)
     sample = problem.sample(4, generator)
-    method = solver(12, gradient="costate")
+    method = solver(12, gradient=Costate())
 
     def cost() -> Tensor:
         return ocnet.evaluate(problem, control, method, sample)[0].mean()
@@ -226,7 +236,7 @@ def test_is_the_costate_of_the_linear_regulator() -> None:
     control = ocnet.PiecewiseConstant(0.0, 1.0, n, ())
     with torch.no_grad():
         control.path.copy_(torch.linspace(-1, 1, n))
-    solver = Euler(n, gradient="costate")
+    solver = Euler(n, gradient=Costate())
     cost, trajectory = ocnet.evaluate(problem, control, solver, Sample(torch.tensor(1.0)))
     cost.backward()
 
@@ -255,7 +265,7 @@ def test_trains_like_backprop(generator: torch.Generator) -> None:
     start = random_control(ocnet.PiecewiseConstant, generator).path.detach()
     batch = [problem.sample(8, generator)]
     costs = []
-    for gradient in ("backprop", "costate"):
+    for gradient in (Backprop(), Costate()):
         control = ocnet.PiecewiseConstant(0.0, 1.0, 6, (D, D + 1))
         control.load_state_dict({"path": start})
         optimizer = torch.optim.Adam(control.parameters(), lr=0.01)
@@ -310,13 +320,15 @@ def test_compiled_keeps_problems_apart(generator: torch.Generator) -> None:
         pairs = zip(costs, problems, strict=True)
         return [torch.autograd.grad(cost, problem.A)[0] for cost, problem in pairs]
 
-    actual = gradients(Euler(6, gradient="costate", compile=True))
+    actual = gradients(Euler(6, gradient=Costate(compile=True)))
     torch.testing.assert_close(actual, gradients(Euler(6)), rtol=1e-12, atol=1e-12)
 
 
 def test_compiles_the_costate_recursion_alone() -> None:
-    with pytest.raises(ValueError, match="compile=True needs gradient"):
-        Euler(6, compile=True)
+    with pytest.raises(TypeError, match="compile"):
+        Euler(6, compile=True)  # pyright: ignore[reportCallIssue]
+    with pytest.raises(TypeError, match="compile must be True or False, but got 'yes'"):
+        Costate(compile=cast(Any, "yes"))
 
 
 def test_a_failed_compilation_says_why(
@@ -329,7 +341,7 @@ def test_a_failed_compilation_says_why(
     monkeypatch.setattr("ocnet.solver.sweep.COMPILED", {})
     problem = Tracking(generator)
     control = random_control(ocnet.PiecewiseConstant, generator)
-    solver = Euler(16, gradient="costate", compile=True)
+    solver = Euler(16, gradient=Costate(compile=True))
     with pytest.raises(
         RuntimeError, match="cannot compile the dynamics: no C.. compiler was found"
     ):
@@ -342,7 +354,7 @@ def test_needs_no_recording_without_gradients(generator: torch.Generator) -> Non
     sample = problem.sample(4, generator)
     with torch.no_grad():
         expected, _ = ocnet.evaluate(problem, control, Euler(6), sample)
-        actual, _ = ocnet.evaluate(problem, control, Euler(6, gradient="costate"), sample)
+        actual, _ = ocnet.evaluate(problem, control, Euler(6, gradient=Costate()), sample)
     assert torch.equal(actual, expected)
 
 
@@ -371,7 +383,7 @@ def test_an_unused_parameter_has_no_gradient(generator: torch.Generator) -> None
     problem = Field(lambda t, x, u: x * u, (D,), (D,))
     problem.unused = nn.Parameter(torch.ones(()))
     control = random_control(ocnet.PiecewiseConstant, generator, (D,))
-    solver = Euler(6, gradient="costate")
+    solver = Euler(6, gradient=Costate())
     ocnet.evaluate(problem, control, solver, problem.sample(2, generator))[0].sum().backward()
     assert problem.unused.grad is None
     assert control.path.grad is not None
@@ -380,9 +392,9 @@ def test_an_unused_parameter_has_no_gradient(generator: torch.Generator) -> None
 def test_refuses_a_second_derivative(generator: torch.Generator) -> None:
     problem = Tracking(generator)
     control = random_control(ocnet.PiecewiseConstant, generator)
-    solver = Euler(6, gradient="costate")
+    solver = Euler(6, gradient=Costate())
     cost, _ = ocnet.evaluate(problem, control, solver, problem.sample(2, generator))
-    with pytest.raises(ValueError, match='"costate" has no second derivative'):
+    with pytest.raises(ValueError, match=r"Costate\(\) has no second derivative"):
         torch.autograd.grad(cost.sum(), control.path, create_graph=True)
 
 
@@ -407,7 +419,7 @@ def test_refuses_dynamics_that_it_cannot_record(
     problem = Field(f, (D,), (D,))
     control = ocnet.PiecewiseConstant(0.0, 1.0, 6, D)
     with pytest.raises(ValueError, match=message):
-        Euler(6, gradient="costate").solve(problem, control, torch.randn(2, D))
+        Euler(6, gradient=Costate()).solve(problem, control, torch.randn(2, D))
 
 
 def test_refuses_dynamics_that_count() -> None:
@@ -416,7 +428,7 @@ def test_refuses_dynamics_that_count() -> None:
     problem.register_buffer("counter", counter)
     control = ocnet.PiecewiseConstant(0.0, 1.0, 6, D)
     with pytest.raises(ValueError, match="cannot record the dynamics.*in-place"):
-        Euler(6, gradient="costate").solve(problem, control, torch.randn(2, D))
+        Euler(6, gradient=Costate()).solve(problem, control, torch.randn(2, D))
 
 
 def test_refuses_batch_normalisation_over_a_batch() -> None:
@@ -427,7 +439,7 @@ def test_refuses_batch_normalisation_over_a_batch() -> None:
     x0 = torch.randn(4, D)
     before = copy.deepcopy(norm.state_dict())
     with pytest.raises(ValueError, match="cannot record the dynamics"):
-        Euler(6, gradient="costate").solve(problem, control, x0)
+        Euler(6, gradient=Costate()).solve(problem, control, x0)
     torch.testing.assert_close(norm.running_mean, before["running_mean"])
     problem.eval()
     assert_equal_to_backprop(problem, control, Euler, Sample(x0))
@@ -443,4 +455,4 @@ def test_refuses_batch_normalisation_over_a_batch() -> None:
 def test_refuses_a_control_that_is_not_open_loop(control: ocnet.Control) -> None:
     problem = Field(lambda t, x, u: x, (D,), (D,))
     with pytest.raises(ValueError, match=f"open-loop control.*{type(control).__name__}"):
-        Euler(6, gradient="costate").solve(problem, control, torch.randn(2, D))
+        Euler(6, gradient=Costate()).solve(problem, control, torch.randn(2, D))

@@ -11,12 +11,17 @@ import torch
 from torch import nn, Tensor
 
 from ocnet import (
+    Adjoint,
+    Backprop,
+    Checkpoint,
+    Costate,
     Euler,
     Feedback,
     Layers,
     PiecewiseConstant,
     Problem,
     Projection,
+    Reversible,
     RK4,
     Sample,
     Solver,
@@ -50,10 +55,10 @@ def solved(problem: Problem, solver: Solver) -> tuple[Tensor, Tensor]:
 
 FOLLOW = [
     RK4(50),
-    RK4(50, gradient="checkpoint"),
+    RK4(50, gradient=Checkpoint()),
     TorchDiffEq("dopri5"),
     TorchDiffEq("rk4", 50),
-    TorchDiffEq("dopri5", gradient="adjoint"),
+    TorchDiffEq("dopri5", gradient=Adjoint()),
 ]
 
 
@@ -78,12 +83,15 @@ def test_the_initial_time_may_require_a_gradient() -> None:
     assert grad.item() == pytest.approx(-math.exp(0.5), rel=1e-5)
 
 
-@pytest.mark.parametrize("gradient", ["costate", "reversible"])
-def test_modes_that_do_not_follow_the_horizon_say_so(gradient: str) -> None:
+WORD = {RK4: r"gradient=Costate\(\)", Reversible: "Reversible"}
+
+
+@pytest.mark.parametrize("solver", [RK4(50, gradient=Costate()), Reversible(RK4(50))], ids=repr)
+def test_modes_that_do_not_follow_the_horizon_say_so(solver: Solver) -> None:
     problem: Any = Growth()
     problem.t1 = nn.Parameter(torch.tensor(2.0))
-    with pytest.raises(ValueError, match=rf't1=2.0 requires a gradient.*"{gradient}"'):
-        solved(problem, RK4(50, gradient=gradient))  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=rf"t1=2.0 requires a gradient.*{WORD[type(solver)]}"):
+        solved(problem, solver)
 
 
 def test_a_policy_and_a_projection_do_not_follow_the_horizon() -> None:
@@ -121,11 +129,11 @@ class Switched(Growth):
 
 MODES = [
     RK4(50),
-    RK4(50, gradient="checkpoint"),
-    RK4(50, gradient="costate"),
-    RK4(50, gradient="reversible"),
+    RK4(50, gradient=Checkpoint()),
+    RK4(50, gradient=Costate()),
+    Reversible(RK4(50)),
     TorchDiffEq("rk4", 50),
-    TorchDiffEq("rk4", 50, gradient="adjoint"),
+    TorchDiffEq("rk4", 50, gradient=Adjoint()),
 ]
 
 
@@ -138,7 +146,7 @@ def test_switch_times_are_refused(solver: Solver, how: str) -> None:
     with torch.no_grad():
         solved(Switched(how), solver)
     frozen = Switched(how).requires_grad_(False)
-    if not (how == "float" and "costate" in repr(solver)):
+    if not (how == "float" and "Costate" in repr(solver)):
         solved(frozen, solver)
 
 
@@ -168,12 +176,13 @@ def test_gradients_inside_of_dynamics_name_what_works(solver: Solver) -> None:
             return -torch.func.grad(lambda x: x.square().sum())(x) + 0 * u
 
     # The recursion records it, second derivative included.
-    refused = [Descent()] if "costate" in repr(solver) else [Descent(), Plain()]
+    refused = [Descent()] if "Costate" in repr(solver) else [Descent(), Plain()]
     for problem in refused:
         with pytest.raises((ValueError, RuntimeError), match=r"func|functorch"):
             solved(problem, solver)
-    if "checkpoint" in repr(solver):
-        with pytest.raises(RuntimeError, match=r'Works.dynamics .* fails: .*gradient="backprop"'):
+    if "Checkpoint" in repr(solver):
+        said = r"Works.dynamics .* fails: .*gradient=Backprop\(\)"
+        with pytest.raises(RuntimeError, match=said):
             solved(Works(), solver)
         return
     x, _ = solved(Works(), solver)
@@ -191,7 +200,7 @@ def test_tensors_that_are_no_parameters(solver: Solver) -> None:
             return self.k * x + 0 * u
 
     problem: Any = Loose()
-    if any(mode in repr(solver) for mode in ("costate", "reversible", "adjoint")):
+    if any(mode in repr(solver) for mode in ("Costate", "Reversible", "Adjoint")):
         with pytest.raises(ValueError, match=r"another tensor of shape \(\)"):
             solved(problem, solver)
         return
@@ -214,7 +223,7 @@ class Dropping(Growth):
 
 @pytest.mark.parametrize("own", [False, True])
 @pytest.mark.parametrize(
-    "solver", [TorchDiffEq("rk4", 9, gradient="adjoint"), RK4(9, gradient="reversible")], ids=repr
+    "solver", [TorchDiffEq("rk4", 9, gradient=Adjoint()), Reversible(RK4(9))], ids=repr
 )
 def test_random_numbers_that_cannot_be_drawn_again(solver: Solver, own: bool) -> None:
     generator = torch.Generator().manual_seed(0) if own else None
@@ -242,7 +251,7 @@ FILES, OLD = random.Random(0), np.random.RandomState(0)
 
 @pytest.mark.parametrize("source", ["numpy", "python", "of its own", "of its file", "old"])
 @pytest.mark.parametrize(
-    "solver", [mode for mode in MODES if "gradient" in repr(mode) or "adjoint" in repr(mode)],
+    "solver", [mode for mode in MODES if not isinstance(mode.gradient, Backprop)],
     ids=repr,
 )  # fmt: skip
 def test_random_numbers_from_elsewhere_cannot_be_drawn_again(solver: Solver, source: str) -> None:
@@ -255,10 +264,10 @@ def test_random_numbers_from_elsewhere_cannot_be_drawn_again(solver: Solver, sou
 
 
 def test_checkpointing_refuses_a_generator_and_repeats_the_default_one() -> None:
-    with pytest.raises(ValueError, match='"checkpoint".*must draw no random numbers'):
-        solved(Dropping(torch.Generator().manual_seed(0)), RK4(9, gradient="checkpoint"))
+    with pytest.raises(ValueError, match="Checkpoint.*must draw no random numbers"):
+        solved(Dropping(torch.Generator().manual_seed(0)), RK4(9, gradient=Checkpoint()))
     grads = []
-    for solver in (RK4(9), RK4(9, gradient="checkpoint")):
+    for solver in (RK4(9), RK4(9, gradient=Checkpoint())):
         control = PiecewiseConstant(0, 1, 10, 1)
         torch.manual_seed(1)
         solver.solve(Dropping(), control, torch.ones(4, 1)).states[-1].sum().backward()
@@ -295,16 +304,16 @@ def test_a_second_backward_pass_and_a_gradient_penalty_of_checkpointing() -> Non
     torch.manual_seed(0)
     layers, x0 = Layers(0, 4, [Normed() for _ in range(4)]), torch.randn(8, 3)
     found = {}
-    for gradient in ("backprop", "checkpoint"):
+    for gradient in (Backprop(), Checkpoint()):
         control = copy.deepcopy(layers)
-        x = Euler(4, gradient=gradient).solve(Net(), control, x0).states[-1]  # pyright: ignore
+        x = Euler(4, gradient=gradient).solve(Net(), control, x0).states[-1]
         parameters = list(control.parameters())
         first = torch.autograd.grad(x.square().sum(), parameters, retain_graph=True)
         again = torch.autograd.grad(x.square().sum(), parameters, create_graph=True)
         torch.testing.assert_close(first, again)
         penalty = torch.stack([g.square().sum() for g in again]).sum()
         found[gradient] = (first, torch.autograd.grad(penalty, parameters), control.state_dict())
-    torch.testing.assert_close(found["checkpoint"], found["backprop"])
+    torch.testing.assert_close(found[Checkpoint()], found[Backprop()])
 
 
 @pytest.mark.parametrize(
@@ -369,7 +378,7 @@ def test_each_sample_is_solved_to_the_tolerance() -> None:
     grads = []
     for x0 in (hard, batch[:200]):
         x0 = x0.clone().requires_grad_()
-        solver = TorchDiffEq("dopri5", rtol=1e-6, atol=1e-8, gradient="adjoint")
+        solver = TorchDiffEq("dopri5", rtol=1e-6, atol=1e-8, gradient=Adjoint())
         cost = solver.solve(Rates(), control, x0).running_cost.sum()
         grads.append(torch.autograd.grad(cost, x0)[0][0])
     torch.testing.assert_close(grads[1], grads[0], rtol=1e-4, atol=1e-6)
@@ -395,7 +404,7 @@ def test_a_function_with_its_own_backward_pass_may_take_gradients_inside(solver:
         def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
             return u - SquareSlope.apply(x)  # pyright: ignore[reportOperatorIssue]
 
-    if "costate" in repr(solver):
+    if "Costate" in repr(solver):
         with pytest.raises(ValueError, match="Descent.dynamics .* fails: .*setup_context"):
             solved(Descent(), solver)
         return

@@ -18,6 +18,7 @@ from ocnet import (
     PiecewiseConstant,
     PiecewiseLinear,
     Problem,
+    Reversible,
     RK4,
     Sample,
     Solver,
@@ -26,7 +27,7 @@ from ocnet import (
 from ocnet.analysis.memory import LiveMemory
 from ocnet.networks import resnet
 from ocnet.problem import Projection
-from ocnet.solver.reversible import coupling
+from ocnet.solver.reversal import coupling
 from tests.support.blobs import Blobs
 
 
@@ -78,7 +79,7 @@ def controls() -> dict[str, Control]:
 
 
 def written_out(
-    problem: Problem, control: Control, solver: Solver, x0: Tensor
+    problem: Problem, control: Control, solver: Reversible, x0: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The same scheme by the book, one state after the other, for autograd to go through.
 
@@ -86,7 +87,7 @@ def written_out(
     """
     n, t0, t1 = solver.n, problem.t0, problem.t1
     h, lam = (t1 - t0) / n, coupling(n)
-    tableau = solver.tableau  # pyright: ignore
+    tableau = solver.solver.tableau
     y = z = x0
     cost = x0.new_zeros(len(x0))
 
@@ -119,7 +120,7 @@ def gradients(cost: Tensor, *tensors: Tensor) -> list[Tensor]:
 def test_gradients_are_those_of_backprop_through_the_scheme(method: type, name: str) -> None:
     problem, control = Swing(), controls()[name]
     x0 = problem.sample(4, torch.Generator().manual_seed(2)).x0.requires_grad_()
-    solver = method(14, gradient="reversible")
+    solver = Reversible(method(14))
     tensors = [x0, *problem.parameters(), *control.parameters()]
     cost, trajectory = evaluate(problem, control, solver, Sample(x0))
     y, expected = written_out(problem, control, solver, x0)
@@ -137,9 +138,7 @@ def test_the_order_is_that_of_the_method(method: type, order: int) -> None:
     with torch.no_grad():
         exact, _ = evaluate(problem, control, RK4(2000), sample)
         errors = [
-            (evaluate(problem, control, method(n, gradient="reversible"), sample)[0] - exact)
-            .abs()
-            .max()
+            (evaluate(problem, control, Reversible(method(n)), sample)[0] - exact).abs().max()
             for n in (40, 80)
         ]
     assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.15)
@@ -151,7 +150,7 @@ def test_layers_and_projections(generator: torch.Generator) -> None:
     images, labels = torch.rand(5, 3, 8, 8), torch.arange(5)
     problem, layers = network.problem, network.control.layers
     parameters = [p for p in network.parameters() if p.requires_grad]
-    network.solver = Euler(4, gradient="reversible")
+    network.solver = Reversible(Euler(4))
     before = {name: b.clone() for name, b in network.named_buffers()}
     cost, _ = evaluate(problem, network.control, network.solver, Sample(images, labels))
     found = torch.autograd.grad(cost.mean(), parameters, allow_unused=True)
@@ -179,20 +178,20 @@ def test_layers_and_projections(generator: torch.Generator) -> None:
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_depth() -> None:
-    def held(n: int, gradient: str) -> float:
+    def held(solver: Solver) -> float:
         torch.manual_seed(0)
         problem = Blobs(width=16, dropout=0.0, norm=False)
         layer = nn.Sequential(nn.Linear(16, 16), nn.Tanh())
-        control = Layers(0.0, problem.t1, [layer] * n)
+        control = Layers(0.0, problem.t1, [layer] * solver.n)
         sample = problem.sample(200, torch.Generator().manual_seed(0))
         with LiveMemory() as live:
-            cost, _ = evaluate(problem, control, Euler(n, gradient=gradient), sample)  # pyright: ignore
+            cost, _ = evaluate(problem, control, solver, sample)
             cost.mean().backward()
         return live.peak
 
-    flat = [held(n, "reversible") for n in (20, 80, 320)]
+    flat = [held(Reversible(Euler(n))) for n in (20, 80, 320)]
     assert max(flat) < 1.1 * min(flat)
-    assert held(80, "backprop") > 8 * flat[1]
+    assert held(Euler(80)) > 8 * flat[1]
 
 
 def test_rounding_grows_by_a_factor_that_no_number_of_steps_exceeds() -> None:
@@ -209,7 +208,7 @@ def test_single_precision_is_enough(n: int) -> None:
         problem.to(dtype)
         control.to(dtype)
         x = x0.to(dtype).requires_grad_()
-        cost, _ = evaluate(problem, control, Euler(n, gradient="reversible"), Sample(x))
+        cost, _ = evaluate(problem, control, Reversible(Euler(n)), Sample(x))
         return torch.autograd.grad(cost.sum(), x)[0].double()
 
     torch.testing.assert_close(
@@ -221,9 +220,9 @@ def test_what_draws_random_numbers_is_refused() -> None:
     problem = Blobs(dropout=0.5)
     control = problem.initial_control(3)
     with pytest.raises(ValueError, match="must draw no random numbers: set dropout to 0"):
-        evaluate(problem, control, Euler(3, gradient="reversible"), problem.data("train"))
+        evaluate(problem, control, Reversible(Euler(3)), problem.data("train"))
     control.eval()
-    evaluate(problem, control, Euler(3, gradient="reversible"), problem.data("train"))
+    evaluate(problem, control, Reversible(Euler(3)), problem.data("train"))
 
 
 def test_half_precision_keeps_whole_states() -> None:
@@ -237,11 +236,9 @@ def test_half_precision_keeps_whole_states() -> None:
             cost, _ = evaluate(problem, control, solver, problem.data("train"))
         return torch.autograd.grad(cost.mean(), problem.embedding.weight)[0]
 
-    half = gradient(Euler(20, gradient="reversible"))
+    half = gradient(Reversible(Euler(20)))
     with torch.autocast("cpu", enabled=False):
-        cost, _ = evaluate(
-            problem, control, Euler(20, gradient="reversible"), problem.data("train")
-        )
+        cost, _ = evaluate(problem, control, Reversible(Euler(20)), problem.data("train"))
     whole = torch.autograd.grad(cost.mean(), problem.embedding.weight)[0]
     assert (half - whole).norm() < 0.03 * whole.norm()
 
@@ -261,7 +258,7 @@ class Gains(Control):
 
 def test_other_controls_are_refused() -> None:
     with pytest.raises(TypeError, match="layers and feedback policies, but got Gains"):
-        evaluate(Swing(), Gains(0, 2), Euler(3, gradient="reversible"), Sample(torch.ones(1, 3)))
+        evaluate(Swing(), Gains(0, 2), Reversible(Euler(3)), Sample(torch.ones(1, 3)))
 
 
 def test_a_projection_without_steps_beside_it() -> None:
@@ -273,7 +270,7 @@ def test_a_projection_without_steps_beside_it() -> None:
     problem, control = Small(), controls()["constant"]
     x0 = torch.ones(2, 3)
     reversible, plain = (
-        evaluate(problem, control, Euler(1, gradient=g), Sample(x0))[0]  # pyright: ignore
-        for g in ("reversible", "backprop")
+        evaluate(problem, control, solver, Sample(x0))[0]
+        for solver in (Reversible(Euler(1)), Euler(1))
     )
     torch.testing.assert_close(reversible, plain)

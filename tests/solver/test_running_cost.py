@@ -8,13 +8,17 @@ import torch
 from torch import nn, Tensor
 
 from ocnet import (
+    Adjoint,
+    Backprop,
+    Checkpoint,
     ControlEnergy,
+    Costate,
     Euler,
     evaluate,
-    ExplicitRungeKutta,
     Heun,
     PiecewiseConstant,
     Problem,
+    Reversible,
     RK4,
     Sample,
     solve,
@@ -22,22 +26,25 @@ from ocnet import (
     TorchDiffEq,
 )
 from ocnet.cost import Node, ObservedStageCost, StageCost
+from ocnet.registry import named_solver
 
 
 SOLVERS = [
     Euler(7),
     Heun(7),
     RK4(7),
-    Euler(7, gradient="checkpoint"),
-    RK4(7, gradient="checkpoint"),
-    Euler(7, gradient="costate"),
-    RK4(7, gradient="costate"),
-    Euler(7, gradient="reversible"),
-    RK4(7, gradient="reversible"),
+    Euler(7, gradient=Checkpoint()),
+    RK4(7, gradient=Checkpoint()),
+    Euler(7, gradient=Costate()),
+    RK4(7, gradient=Costate()),
+    Reversible(Euler(7)),
+    Reversible(RK4(7)),
     TorchDiffEq("dopri5", rtol=1e-6, atol=1e-8),
     TorchDiffEq("rk4", 7),
-    TorchDiffEq("rk4", 7, gradient="adjoint"),
+    TorchDiffEq("rk4", 7, gradient=Adjoint()),
 ]
+
+STAGES: dict[type[Solver], int] = {Euler: 1, Heun: 2, RK4: 4}
 
 
 class Plain(StageCost):
@@ -108,9 +115,8 @@ def test_an_observed_cost_is_the_plain_one(solver: Solver, steps_at_once: int | 
         cost_and_gradients(cost, solver), cost_and_gradients(Plain(), solver), strict=True
     ):
         torch.testing.assert_close(observed, plain)
-    if isinstance(solver, ExplicitRungeKutta) and solver.gradient == "backprop" and steps_at_once:
-        stages = {"Euler": 1, "Heun": 2, "RK4": 4}[type(solver).__name__]
-        assert max(cost.sizes) == stages * min(steps_at_once, 7)
+    if type(solver) in STAGES and isinstance(solver.gradient, Backprop) and steps_at_once:
+        assert max(cost.sizes) == STAGES[type(solver)] * min(steps_at_once, 7)
 
 
 @pytest.mark.parametrize("solver", SOLVERS, ids=repr)
@@ -122,7 +128,7 @@ def test_observed_and_plain_costs_add_and_scale(solver: Solver) -> None:
 
 
 @pytest.mark.parametrize("gradient", ["backprop", "checkpoint", "costate", "reversible"])
-def test_a_cost_that_needs_its_target_observes_with_it(gradient: Any) -> None:
+def test_a_cost_that_needs_its_target_observes_with_it(gradient: str) -> None:
     """The reversible scheme steps in both directions; only the one ahead has a cost."""
 
     class Strict(Observed):
@@ -130,7 +136,7 @@ def test_a_cost_that_needs_its_target_observes_with_it(gradient: Any) -> None:
             assert target is not None
             return super().observe(node, target)
 
-    cost_and_gradients(Strict(), Euler(7, gradient=gradient))
+    cost_and_gradients(Strict(), named_solver("euler", 7, gradient))
 
 
 def test_every_node_knows_its_step() -> None:

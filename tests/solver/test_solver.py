@@ -9,6 +9,9 @@ from torch import nn, Tensor
 from torchdiffeq import odeint
 
 from ocnet import (
+    Adjoint,
+    Backprop,
+    Checkpoint,
     Control,
     CubicSpline,
     Euler,
@@ -233,7 +236,7 @@ def test_gradients() -> None:
         return torch.autograd.grad(cost.mean(), parameters)
 
     euler = gradient(Euler(6))
-    torch.testing.assert_close(gradient(Euler(6, gradient="checkpoint")), euler)
+    torch.testing.assert_close(gradient(Euler(6, gradient=Checkpoint())), euler)
     for p, g in zip(parameters, euler, strict=True):
         entries = p.data.view(-1)
         for i in (0, 4, 7):
@@ -247,8 +250,8 @@ def test_gradients() -> None:
             torch.testing.assert_close(g.view(-1)[i], central, rtol=1e-8, atol=1e-8)
 
     fine = gradient(RK4(600))
-    for how in ("backprop", "adjoint"):
-        tight = gradient(TorchDiffEq(rtol=1e-9, atol=1e-11, gradient=how))  # pyright: ignore
+    for how in (Backprop(), Adjoint()):
+        tight = gradient(TorchDiffEq(rtol=1e-9, atol=1e-11, gradient=how))
         torch.testing.assert_close(tight, fine, rtol=1e-5, atol=1e-6)
 
 
@@ -348,7 +351,7 @@ def test_rejects_what_does_not_fit(
     [
         (lambda: Euler(0), ValueError, "n >= 1.*n=0"),
         (lambda: RK4(cast(Any, 2.0)), TypeError, "n must be an integer, but got 2.0"),
-        (lambda: Euler(2, gradient=cast(Any, "x")), ValueError, "gradient .*'x'"),
+        (lambda: Euler(2, gradient=cast(Any, "x")), TypeError, "gradient .*'x'"),
         (lambda: TorchDiffEq("rk5"), ValueError, "method .*'rk5'"),
         (lambda: TorchDiffEq("euler"), ValueError, "euler .*n=None"),
         (lambda: TorchDiffEq(rtol=0.0), ValueError, "rtol > 0.*rtol=0.0"),

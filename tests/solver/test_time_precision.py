@@ -9,6 +9,9 @@ from torch import nn, Tensor
 
 import ocnet
 from ocnet import (
+    Adjoint,
+    Checkpoint,
+    Costate,
     CubicSpline,
     Euler,
     Feedback,
@@ -16,6 +19,7 @@ from ocnet import (
     PiecewiseConstant,
     PiecewiseLinear,
     Problem,
+    Reversible,
     RK4,
     Sample,
     Solver,
@@ -25,11 +29,11 @@ from ocnet import (
 
 SOLVERS = [
     Euler(1000),
-    Euler(1000, gradient="checkpoint"),
-    Euler(1000, gradient="costate"),
-    Euler(1000, gradient="reversible"),
+    Euler(1000, gradient=Checkpoint()),
+    Euler(1000, gradient=Costate()),
+    Reversible(Euler(1000)),
     TorchDiffEq("euler", 1000),
-    TorchDiffEq("rk4", 1000, gradient="adjoint"),
+    TorchDiffEq("rk4", 1000, gradient=Adjoint()),
     TorchDiffEq("dopri5", rtol=1e-3, atol=1e-3),
 ]
 
