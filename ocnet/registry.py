@@ -207,10 +207,14 @@ def built(node: ast.expr, known: Mapping[str, Callable[..., Any]]) -> Any:
     Raises:
         TypeError, ValueError: If there is anything else in it, or a call fails.
     """
-    if is_call(node, known):
+    if is_call(node, known) and all(k.arg is not None for k in node.keywords):
+        name = ast.unparse(node.func)
         positional = [built(argument, known) for argument in node.args]
         named = {str(k.arg): built(k.value, known) for k in node.keywords}
-        return known[ast.unparse(node.func)](*positional, **named)
+        try:
+            return known[name](*positional, **named)
+        except TypeError as error:
+            raise TypeError(f"{name}: {error}") from error
     try:
         return ast.literal_eval(node)
     except (ValueError, SyntaxError):
