@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from . import init
 from .direct import Adam, InteriorPoint, LBFGS, Method, SuccessiveApproximation
 from .learning import ConstantSchedule, CosineSchedule, Schedule, StepSchedule
-from .networks import LOSSES
+from .networks.loss import LOSSES
 from .solver import (
     Adjoint,
     Checkpoint,

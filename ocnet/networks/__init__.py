@@ -5,7 +5,6 @@ from .export import exported, to_onnx
 from .loss import (
     accuracy,
     CrossEntropy,
-    LOSSES,
     SquaredError,
 )
 from .network import Heads, homogeneous, layers, parts, ResNet, resnet
@@ -16,7 +15,6 @@ from .wrapping import Residual, wrap
 
 
 __all__ = [
-    "LOSSES",
     "accuracy",
     "Architecture",
     "Classifier",
