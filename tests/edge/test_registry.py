@@ -130,7 +130,8 @@ def test_what_it_does_not_take_is_refused_in_one_line(text: str, said: str) -> N
 def test_an_initialisation_goes_from_the_shell_to_the_weights() -> None:
     settings = ["n_layers=8", "kind=Repeated()"]
     problem = load_problem("problems.depth_scaling:Res3", settings)
-    path = problem.initial_control(8, torch.Generator().manual_seed(0)).path
+    control = problem.initial_control(8, torch.Generator().manual_seed(0))
+    (path,) = control.parameters()
     torch.testing.assert_close(path, path[:1].expand_as(path))
 
 
