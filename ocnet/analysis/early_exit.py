@@ -7,9 +7,10 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float, Int
 from tabulate import tabulate
-from torch import Tensor
+from torch import nn, Tensor
 
 from .._arguments import check_kind, check_range
+from ..learning.descent import descent, Objective
 from ..modes import mode
 from ..networks import ResNet
 from ..problem import Sample
@@ -133,23 +134,54 @@ def calibrate(network: ResNet, validation: Sample) -> EarlyExit:
     return EarlyExit(network, temperatures)
 
 
+class Calibration(Objective):
+    """The cross-entropy of `softmax(logits / T)`, as a function of the logarithm of `T`.
+
+    In the logarithm `T` stays positive, and the scale of the logits does not matter. Outputs that
+    are always right have no finite optimum: bounds end the search.
+
+    Arguments:
+        like: A tensor of the type and on the device of the logits.
+    """
+
+    def __init__(self, like: Tensor):
+        self.log_T: nn.Parameter = nn.Parameter(like.new_zeros(()))
+
+    @property
+    def T(self) -> Tensor:
+        """The temperature."""
+        return self.log_T.clamp(-4, 4).exp()
+
+    def loss(self, sample: Sample) -> Tensor:
+        """The cross-entropy of logits and labels."""
+        logits, labels = sample
+        assert labels is not None, "what is calibrated has labels"
+        return nn.functional.cross_entropy(logits / self.T, labels)
+
+    def backward(self, sample: Sample) -> Tensor:
+        loss = self.loss(sample)
+        loss.backward()
+        return loss.detach()
+
+    @torch.no_grad()
+    def value(self, sample: Sample) -> Tensor:
+        return self.loss(sample)
+
+    def place(self, sample: Sample) -> None:
+        return None
+
+
 @torch.enable_grad()
 def temperature(logits: Tensor, labels: Tensor) -> Tensor:
-    """The `T` that minimises the cross-entropy of `softmax(logits / T)`."""
-    # In the logarithm: T stays positive, and the scale of the logits does not matter.
-    log_T = logits.new_zeros(()).requires_grad_()
-    optimizer = torch.optim.LBFGS([log_T], max_iter=50, line_search_fn="strong_wolfe")
+    """The `T` that minimises the cross-entropy of `softmax(logits / T)`.
 
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        # Outputs that are always right have no finite optimum: the bounds end the search.
-        T = log_T.clamp(-4, 4).exp()
-        loss = torch.nn.functional.cross_entropy(logits / T, labels)
-        loss.backward()
-        return loss
-
-    optimizer.step(closure)  # pyright: ignore[reportArgumentType]
-    return log_T.detach().clamp(-4, 4).exp()
+    Raises:
+        ValueError: If the logits are not finite.
+    """
+    calibration = Calibration(logits)
+    optimizer = torch.optim.LBFGS([calibration.log_T], max_iter=50, line_search_fn="strong_wolfe")
+    next(descent(calibration, optimizer, [Sample(logits, labels)]))
+    return calibration.T.detach()
 
 
 def classes(labels: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Deep residual networks grown from shallow ones, so that the bounds on their loss are certain."""
 
 import copy
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,8 @@ from torch import nn
 
 from .._arguments import check_generator, check_kind, check_range
 from ..evaluation import evaluate
+from ..learning import training
+from ..learning.armijo import Armijo
 from ..networks import Architecture, ResNet
 from ..networks.grouped import SharedReadOuts
 from ..networks.network import assemble, layers
@@ -123,28 +126,24 @@ def monotone(
         rate: The first step length to try.
 
     Yields:
-        The objective, that of the start first.
+        The objective of the network as it is, that of the start first.
+
+    Raises:
+        NonFiniteCost: If the objective or its gradient is not finite.
     """
     check_kind("network", network, ResNet)
     check_kind("sample", sample, Sample)
     check_range("weight_decay", weight_decay, "0 <=", "< inf")
-    check_range("rate", rate, "0 <", "< inf")
     network.eval()
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    while True:
-        J = penalised(network, sample, weight_decay)
-        gradients = torch.autograd.grad(J, parameters, allow_unused=True)
-        moves = [(p, g) for p, g in zip(parameters, gradients, strict=True) if g is not None]
-        yield J.item()
-        slope = sum(float(g.square().sum()) for _, g in moves)
-        old = [p.detach().clone() for p, _ in moves]
-        while rate > 1e-12:
-            with torch.no_grad():
-                for (p, g), start in zip(moves, old, strict=True):
-                    p.copy_(start - rate * g)
-                if penalised(network, sample, weight_decay) <= J - 1e-4 * rate * slope:
-                    break
-                for (p, _), start in zip(moves, old, strict=True):
-                    p.copy_(start)
-            rate /= 2
-        rate *= 1.5
+    branches = [p for p in network.control.parameters() if p.requires_grad]
+    own = {id(p) for p in branches}
+    others = [p for p in network.parameters() if p.requires_grad and id(p) not in own]
+    groups = [{"params": branches, "weight_decay": weight_decay}, {"params": others}]
+    optimizer = Armijo([group for group in groups if group["params"]], rate)
+    with torch.no_grad():
+        yield penalised(network, sample, weight_decay).item()
+    steps = training(
+        network.problem, network.control, network.solver, optimizer, itertools.repeat(sample)
+    )
+    for _ in steps:
+        yield optimizer.objective

@@ -1,11 +1,15 @@
 """What the commands on trained residual networks share: a network from the folder of its run."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
 
+from ..learning import CosineSchedule, training
+from ..modes import mode
 from ..networks import collect_statistics, ResidualProblem, ResNet
 from ..problem import Sample
 from ..run import Config, Job, load_checkpoint, RunFolder
@@ -88,16 +92,27 @@ class TrainedNetwork:
 
         No stage cost is in it, so the statistics of the intermediate outputs are collected after.
         """
-        batches = self.job.batches
-        steps = epochs * (batches.per_epoch or 1)
+        problem, batches = network.problem, self.job.batches
+        count = epochs * (batches.per_epoch or 1)
         groups = network.parameter_groups(0.01, self.config.weight_decay)
-        optimizer = torch.optim.SGD(groups, momentum=0.9)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-        network.train()
-        for _, (images, labels) in zip(range(steps), batches, strict=False):
-            optimizer.zero_grad()
-            network.problem.loss(network(images), labels).mean().backward()
-            optimizer.step()
-            schedule.step()
+        optimizer, schedule = torch.optim.SGD(groups, momentum=0.9), CosineSchedule(count)
+        with mode(True, network), unstaged(problem):
+            steps = training(
+                problem, network.control, network.solver, optimizer, batches,
+                engine=self.job.engine,
+            )  # fmt: skip
+            for step in range(count):
+                schedule.apply(optimizer, step)
+                next(steps)
         network.eval()
         self.collect(network)
+
+
+@contextmanager
+def unstaged(problem: ResidualProblem) -> Iterator[None]:
+    """While it lasts, the problem has no stage cost."""
+    gamma, problem.gamma = problem.gamma, 0.0
+    try:
+        yield
+    finally:
+        problem.gamma = gamma

@@ -42,6 +42,10 @@ class Objective(abc.ABC):
         """
 
     @abc.abstractmethod
+    def value(self, sample: Sample) -> Tensor:
+        """The cost of a batch, or one for each system, without a gradient."""
+
+    @abc.abstractmethod
     def place(self, sample: Sample) -> tuple[int, float] | None:
         """The index and the time of the first state that is not finite, or None if all are."""
 
@@ -63,7 +67,8 @@ def descent(
     """Gradient steps, one for each batch, each with the record of what it measured.
 
     After a cost or a gradient that is not finite the parameters are those that last gave a finite
-    cost. Of several systems side by side, one whose cost is not finite goes on alone.
+    cost. A line search that calls the closure under `torch.no_grad()` gets the cost alone, whatever
+    it is. Of several systems side by side, one whose cost is not finite goes on alone.
 
     Arguments:
         objective: What to minimise.
@@ -104,6 +109,8 @@ def descent(
             step: int = step, sample: Sample = sample, first: list[list[float]] = first
         ) -> Tensor:
             nonlocal finite
+            if not torch.is_grad_enabled():
+                return objective.value(sample).sum()
             try:
                 measured = gradient(*sample)
             except SolverError:

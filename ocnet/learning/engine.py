@@ -217,6 +217,16 @@ class Engine:
         return mean(sum(costs[1:], start=costs[0]))
 
     @torch.no_grad()
+    def value(self, mean_cost: nn.Module, solver: Solver, sample: Sample) -> Tensor:
+        """The mean cost of a batch over all processes, without a gradient."""
+        sample = self.share(sample)
+        costs = []
+        for part in self.split(sample):
+            with self.autocast():
+                costs.append(mean_cost(solver, *part) * (len(part.x0) / len(sample.x0)))
+        return mean(sum(costs[1:], start=costs[0]))
+
+    @torch.no_grad()
     def first_non_finite(
         self, problem: Problem, control: Control, solver: Solver, sample: Sample
     ) -> tuple[int, float] | None:

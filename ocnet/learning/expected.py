@@ -47,6 +47,9 @@ class ExpectedCost(Objective):
         self.engine.unscale(self.optimizer)
         return costs
 
+    def value(self, sample: Sample) -> Tensor:
+        return self.engine.value(self.mean_cost, self.solver, sample)
+
     def place(self, sample: Sample) -> tuple[int, float] | None:
         return self.engine.first_non_finite(self.problem, self.control, self.solver, sample)
 

@@ -124,6 +124,10 @@ class Augmented(Objective):
         return cost.mean()
 
     @torch.no_grad()
+    def value(self, sample: Sample) -> Tensor:
+        return augmented_lagrangian(self.nlp, *self.variables(), self.held)[0].mean()
+
+    @torch.no_grad()
     def place(self, sample: Sample) -> tuple[int, float] | None:
         nlp, (u, theta) = self.nlp, self.variables()
         z = nlp.rollout(torch.cat([nlp.x0, theta], -1), u)

@@ -1,0 +1,89 @@
+"""Gradient descent with a line search, whose objective never increases."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._arguments import check_range
+
+
+ENOUGH = 1e-4
+"""The share of the decrease of a linear cost that a step must bring."""
+
+SHORTEST = 1e-12
+"""The shortest step to try."""
+
+
+class Armijo(torch.optim.Optimizer):
+    r"""Gradient descent that takes a step only if it decreases the objective enough,
+
+    $$ J(\theta - \rho g) \le J(\theta) - 10^{-4} \rho |g|^2, \quad
+       J = \text{cost} + \tfrac{\lambda}{2} |\theta|^2, \quad g = \nabla J. $$
+
+    A step that does not is halved; if none does, the parameters stay. The next step is tried half
+    as long again. It needs the same batch at every step.
+
+    Arguments:
+        params: The parameters, or groups of them, as of torch.optim.
+        rate: The first step length `rho` to try.
+        weight_decay: `lambda`; a group may have its own.
+
+    Attributes:
+        objective: `J` of the parameters that are in place; NaN before the first step.
+
+    Raises:
+        ValueError: Unless the rate is positive and the decay is not negative.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        rate: float = 0.1,
+        weight_decay: float = 0.0,
+    ):
+        check_range("rate", rate, "0 <", "< inf")
+        check_range("weight_decay", weight_decay, "0 <=", "< inf")
+        super().__init__(params, {"weight_decay": weight_decay})
+        self.rate: float = rate
+        self.objective: float = float("nan")
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:  # pyright: ignore
+        """One step that decreases the objective, or none.
+
+        Arguments:
+            closure: Computes the cost and its gradient; under `torch.no_grad()`, the cost alone.
+        """
+        with torch.enable_grad():
+            cost = closure()
+        J = self.decayed(cost)
+        moves = [
+            (p, p.detach().clone(), p.grad + group["weight_decay"] * p)
+            for group in self.param_groups
+            for p in group["params"]
+            if p.grad is not None
+        ]
+        slope = sum(float(g.square().sum()) for _, _, g in moves)
+        while self.rate > SHORTEST:
+            for p, start, g in moves:
+                p.copy_(start - self.rate * g)
+            found = self.decayed(closure())
+            if found <= J - ENOUGH * self.rate * slope:
+                J = found
+                break
+            for p, start, _ in moves:
+                p.copy_(start)
+            self.rate /= 2
+        self.rate *= 1.5
+        self.objective = float(J)
+        return cost
+
+    def decayed(self, cost: Tensor) -> Tensor:
+        """The objective of the parameters that are in place."""
+        for group in self.param_groups:
+            if group["weight_decay"]:
+                squares = sum(p.square().sum() for p in group["params"])
+                cost = cost + group["weight_decay"] / 2 * squares
+        return cost
