@@ -1,37 +1,28 @@
 """`solve`: from a problem to its optimal control and what proves it."""
 
 import time
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 
 from .._arguments import check_kind
 from ..checks import differentiating, moving_the_start, naming, refuse, sampled
-from ..control.base import equal_times
 from ..problem import Batch, Problem
 from ..solver import ExplicitRungeKutta, RK4
 from ..supervised import default_steps
-from ..trajectory import Trajectory
-from .answer.consistency import checked_again
-from .answer.implicit import needs_derivatives, with_derivatives
-from .answer.optimality import hamiltonian, multipliers, optimality
-from .answer.solution import as_control, Seconds, Solution
-from .answer.soundness import doubted
-from .answer.status import describe
+from .answer.assembly import assembled, Computed
+from .answer.solution import Seconds, Solution
 from .answer.undefined import FailedGradient
 from .answer.warm import warm
 from .compiled import Formulas, kernel_of, traced, Unsupported
-from .constants import Code, LAST_BARRIER
+from .constants import Code
 from .interior_point.interior_point import InteriorPoint
-from .method import accuracy, Method, Outcome, replaced
+from .method import Method, Outcome, replaced
 from .multistart import best_of, check_starts
 from .transcription.autograd import Autograd
 from .transcription.check import check_start
-from .transcription.iterate import largest, linearise
 from .transcription.start import COLD, cold, WARM
 from .transcription.transcription import Transcription
-from .transcription.variables import Iterate
-from .transcription.violation import given_violations, violations
 
 
 @naming()
@@ -80,22 +71,11 @@ def solve(
     NaN, and the others are as if it were not there.
     """
     batch = problem if isinstance(problem, Batch) else single(problem)
-    method = InteriorPoint() if method is None else method
     check_kind("problem", batch.problem, Problem)
     check_kind("parameters", batch.parameters, dict)
+    method = InteriorPoint() if method is None else method
     solver = RK4(default_steps(batch.problem)) if solver is None else solver
-    if not isinstance(solver, ExplicitRungeKutta):
-        raise TypeError(
-            f"solver must be an explicit Runge-Kutta method, but got {type(solver).__name__}."
-        )
-    if gradient_of_failed not in get_args(FailedGradient):
-        raise ValueError(
-            f'gradient_of_failed must be "nan" or "raise", but got {gradient_of_failed!r}.'
-        )
-    if compile is not None and not isinstance(compile, bool):
-        raise TypeError(f"compile must be True, False or None, but got {compile!r}.")
-    if not isinstance(method, Method):
-        raise TypeError(f"method must be a method such as InteriorPoint(), but got {method!r}.")
+    check_ways(method, solver, compile, gradient_of_failed)
     nlp = Transcription(batch, solver, Autograd())
     if start is not None:
         check_start(batch, start)
@@ -111,9 +91,31 @@ def solve(
             outcome, unused = improved(nlp, method, start)
             notes = {i: f"started cold, as {line}" for i, line in unused.items()}
     seconds = Seconds(tracing, time.perf_counter() - began - tracing, 0.0)
-    return assembled(
-        nlp, batch, solver, method, outcome, backend, notes, gradient_of_failed, seconds
-    )
+    by = Computed(solver, method, backend, gradient_of_failed, seconds)
+    return assembled(nlp, batch, outcome, by, notes)
+
+
+def check_ways(method: Any, solver: Any, compile: Any, gradient_of_failed: Any) -> None:
+    """Raises a TypeError or ValueError unless `solve` can compute in the way that is asked for.
+
+    Arguments:
+        method: An instance of `Method`.
+        solver: An explicit Runge-Kutta method.
+        compile: A boolean or None.
+        gradient_of_failed: A word of `FailedGradient`.
+    """
+    if not isinstance(solver, ExplicitRungeKutta):
+        raise TypeError(
+            f"solver must be an explicit Runge-Kutta method, but got {type(solver).__name__}."
+        )
+    if gradient_of_failed not in get_args(FailedGradient):
+        raise ValueError(
+            f'gradient_of_failed must be "nan" or "raise", but got {gradient_of_failed!r}.'
+        )
+    if compile is not None and not isinstance(compile, bool):
+        raise TypeError(f"compile must be True, False or None, but got {compile!r}.")
+    if not isinstance(method, Method):
+        raise TypeError(f"method must be a method such as InteriorPoint(), but got {method!r}.")
 
 
 def improved(
@@ -210,77 +212,3 @@ def single(problem: Problem) -> Batch:
     refuse(moving_the_start(problem, list(problem.static_parameters)))
     x0, target = sampled(problem)
     return problem.batch(problem.embed(x0)[0], None if target is None else target[0])
-
-
-def assembled(
-    nlp: Transcription, batch: Batch, solver: ExplicitRungeKutta, method: Method, outcome: Outcome,
-    backend: str, notes: dict[int, str], gradient_of_failed: FailedGradient, seconds: Seconds,
-) -> Solution:  # fmt: skip
-    """The solution that an outcome amounts to.
-
-    Arguments:
-        nlp: The discretised problem.
-        batch: The problem as it was given.
-        solver: The steps.
-        method: What found the outcome.
-        outcome: Where it ended.
-        backend: What computed it.
-        notes: What else is to be said of some instances, by their numbers.
-        gradient_of_failed: What the gradient through what did not converge is.
-        seconds: What took how long so far.
-    """
-    it, shape, problem = outcome.it, nlp.shape, nlp.problem
-    tolerance = accuracy(method, it.z.dtype)
-    with torch.no_grad():
-        lin = linearise(nlp, it) if outcome.lin is None else outcome.lin
-        began = time.perf_counter()
-        words = describe(nlp, outcome, lin, tolerance)
-        words = checked_again(nlp, solver, outcome, lin, words, tolerance)
-        seconds = seconds._replace(checking=time.perf_counter() - began)
-        words = doubted(nlp, outcome, words)
-        for i, line in notes.items():
-            words[i] = (words[i][0], f"{words[i][1]}; {line}")
-        invalid = outcome.code == Code.INVALID.value
-        nothing = Iterate(*(torch.full_like(v, torch.nan) for v in it))
-        it = it if not nlp.invalid else nothing.where(invalid, it)
-        violation, conditions = violations(nlp, lin), optimality(nlp, it, lin)
-        violation = torch.maximum(violation, largest(given_violations(nlp, lin)))
-        violation = violation.masked_fill(invalid, torch.nan)
-        running, final = (
-            v.sum((0, 2)).masked_fill(invalid, torch.nan)
-            for v in (lin.along.values[1], lin.end.values[0])
-        )
-        energy = hamiltonian(nlp, it, lin)
-        found = multipliers(nlp, it)
-    cost = running + final
-    if needs_derivatives(nlp):
-        it, cost = with_derivatives(
-            nlp, batch, it, cost, lin, LAST_BARRIER * tolerance, words, gradient_of_failed
-        )
-    x = it.z[..., : nlp.nx].reshape(nlp.n + 1, *shape, *problem.state_shape)
-    u = it.u.reshape(nlp.n, *shape, *(problem.control_shape or ()))
-    final_time = torch.full_like(cost, problem.t1)
-    if nlp.points.free_time:
-        final_time = problem.t0 + it.z[0, :, nlp.nx] * (problem.t1 - problem.t0)
-    alone = len(final_time) == 1 and not nlp.invalid
-    t1 = float(final_time.detach()[0]) if alone else problem.t1
-    times = torch.tensor(equal_times(problem.t0, t1, nlp.n)).to(x)
-    evaluations = nlp.n * len(solver.tableau.b) * int(outcome.iterations.max())
-    return Solution(
-        batch,
-        solver,
-        as_control(problem.t0, t1, u.detach()),
-        Trajectory(times, x.unbind(), u.unbind(), running.reshape(shape), evaluations),
-        cost.reshape(shape),
-        (it.costate[..., : nlp.nx] / nlp.scale[:, None]).reshape(x.shape),
-        energy.reshape(nlp.n, *shape),
-        type(conditions)(*(v.masked_fill(invalid, torch.nan).reshape(shape) for v in conditions)),
-        violation.reshape(shape),
-        found,
-        final_time.reshape(shape),
-        {k: v.reshape((*shape, *v.shape[1:])) for k, v in nlp.points.constants(it.z[0]).items()},
-        outcome.iterations.reshape(shape),
-        *zip(*words, strict=True),
-        backend=backend,
-        seconds=seconds,
-    )

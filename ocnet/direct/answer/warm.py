@@ -50,17 +50,11 @@ def warm(nlp: Transcription, solution: Solution) -> tuple[Iterate, dict[int, str
     it = with_multipliers(nlp, z, u, WARM, least=1e-6)
     costate = interpolated(solution.costates)
     scale, nx = nlp.scale[:, None], nlp.nx
-    found = solution.multipliers
     h = nlp.points.h * (z[:1, :, nx : nx + 1] if nlp.points.free_time else 1)
+    found = solution.multipliers
     at_lower, at_upper = nlp.along.at_lower - nlp.nz, nlp.along.at_upper - nlp.nz
-    eta = torch.cat(
-        [
-            points(found.lower)[middle][..., at_lower],
-            points(found.upper)[middle][..., at_upper],
-            points(found.path)[middle],
-        ],
-        -1,
-    )
+    lower, upper, path = (points(v)[middle] for v in found[:3])
+    eta = torch.cat([lower[..., at_lower], upper[..., at_upper], path], -1)
     it = it._replace(
         costate=torch.cat([scale * costate, it.costate[..., nx:]], -1),
         nu=scale * points(found.terminal[None]),

@@ -2,13 +2,21 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import torch
 from torch import Tensor
 from torch.func import vmap
 
 from ...problem import Batch
 from .check import own_value
+from .points import Points
+
+
+Way = Literal["together", "apart", "stepwise"]
+"""How the functions are evaluated at many points: in one call that shares the time and all
+parameters, by a vmap over times and instances, or by a vmap over instances at one time after
+the other."""
 
 
 class Given(NamedTuple):
@@ -76,3 +84,46 @@ class Given(NamedTuple):
         )
         outputs = vmap(lambda *point: over_batch(self.target, self.own, *point))(*flat)
         return tuple(value.reshape(*lead, size, -1) for value in outputs)
+
+
+def stages_at(
+    points: Points, given: Given, way: Way, z: Tensor, u: Tensor, s: Tensor
+) -> tuple[Tensor, ...]:
+    """`F`, `c` and `g` at points `(*lead, time, batch, .)`; leading dimensions repeat times.
+
+    Arguments:
+        points: The functions at one point.
+        given: What the instances are given.
+        way: How to evaluate at many points.
+        z, u: Extended states and controls.
+        s: The times, shape `(time,)`.
+    """
+    if way == "together":
+        return points.stage(z, u, s[0], None, {})
+    if way == "apart":
+        return given.at_points(points.stage, z, u, s.expand(z.shape[:-2]))
+    steps = [
+        given.at_points(
+            lambda z, u, target, own, now=now: points.stage(z, u, now, target, own),
+            z[..., k, :, :], u[..., k, :, :],
+        )
+        for k, now in enumerate(s.unbind())
+    ]  # fmt: skip
+    return tuple(torch.stack(values, -3) for values in zip(*steps, strict=True))
+
+
+def ends_at(
+    points: Points, given: Given, way: Way, z: Tensor, u: Tensor, s: Tensor
+) -> tuple[Tensor, ...]:
+    """`phi`, `psi` and `omega` at points `(*lead, time, batch, .)`.
+
+    Arguments:
+        points: The functions at one point.
+        given: What the instances are given.
+        way: How to evaluate at many points.
+        z, u: Extended states and controls.
+        s: The final time, a tensor without dimensions.
+    """
+    if way == "together":
+        return points.ending(z, u, s, None, {})
+    return given.at_points(lambda z, u, target, own: points.ending(z, u, s, target, own), z, u)

@@ -3,7 +3,6 @@
 import copy
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,17 +15,12 @@ from . import bounds, structure
 from .backend import Backend
 from .bounds import inside
 from .check import check_batch
-from .given import Given
+from .given import ends_at, Given, stages_at, Way
 from .inequality import Inequalities
 from .invalid import without_invalid
 from .points import Points
 from .units import Units
 
-
-Way = Literal["together", "apart", "stepwise"]
-"""How the functions are evaluated at many points: in one call that shares the time and all
-parameters, by a vmap over times and instances, or by a vmap over instances at one time after
-the other."""
 
 MOST_STEPS = 1_000_000
 """The most steps that a problem is cut into."""
@@ -289,27 +283,11 @@ class Transcription:
     def stages_of_problem(self, z: Tensor, u: Tensor, s: Tensor | None) -> tuple[Tensor, ...]:
         """`stages` without penalties."""
         s = self.s[: z.shape[-3]] if s is None else s
-        if self.way == "together":
-            return self.points.stage(z, u, s[0], None, {})
-        if self.way == "apart":
-            return self.given.at_points(self.points.stage, z, u, s.expand(z.shape[:-2]))
-        steps = [
-            self.given.at_points(
-                lambda z, u, target, own, now=now: self.points.stage(z, u, now, target, own),
-                z[..., k, :, :], u[..., k, :, :],
-            )
-            for k, now in enumerate(s.unbind())
-        ]  # fmt: skip
-        return tuple(torch.stack(values, -3) for values in zip(*steps, strict=True))
+        return stages_at(self.points, self.given, self.way, z, u, s)
 
     def ends_of_problem(self, z: Tensor, u: Tensor) -> tuple[Tensor, ...]:
         """`ends` without penalties."""
-        s = self.s[-1]
-        if self.way == "together":
-            return self.points.ending(z, u, s, None, {})
-        return self.given.at_points(
-            lambda z, u, target, own: self.points.ending(z, u, s, target, own), z, u
-        )
+        return ends_at(self.points, self.given, self.way, z, u, self.s[-1])
 
     def rollout(self, z: Tensor, u: Tensor) -> Tensor:
         """The extended states that controls `(n, batch, nu)` lead to from `z`, `(n + 1, ...)`."""
