@@ -13,7 +13,6 @@ import torch
 
 from ocnet import TorchDiffEq
 from ocnet.analysis.memory import advice, expected_memory, Memory, peak, size
-from ocnet.learning import training
 from ocnet.run import Config, execute, Job, run_job, RunFolder
 from tests.support.blobs import Blobs
 
@@ -83,36 +82,19 @@ def test_sizes_are_readable() -> None:
     )
 
 
-def status(name: str) -> int:
-    lines = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
-    return int(lines[name].split()[0]) * 1024
-
-
-def one_step(path: Path) -> None:
-    """Writes what was predicted for a step, and by how much the process grew in it."""
-    config = Config("", steps=60, batch_size=2000, device="cpu")
-    built = Job(config, Blobs(n=2000, width=128))
-    peak(built, built.solver, 2)
-    gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak of what went before
-    before = status("VmRSS")
-    built.problem.train()
-    steps = training(built.problem, built.control, built.solver, built.optimizer, built.batches)
-    next(steps)
-    grown = status("VmHWM") - before
-    memory = expected_memory(built)
-    path.write_text(json.dumps([memory.total - memory.gradients, grown]))
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="Linux counts for us")
 def test_a_real_process_takes_what_was_predicted(tmp_path: Path) -> None:
     """With an allocator that gives back what is freed; holes that others leave come on top."""
     path = tmp_path / "memory.json"
-    call = f"import tests.run.test_memory as m; m.one_step(m.Path({str(path)!r}))"
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
     root = Path(__file__).parents[2]
-    subprocess.run([sys.executable, "-c", call], cwd=root, env=environment, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "tests.support.step_memory", path],
+        cwd=root,
+        env=environment,
+        check=True,
+    )
     predicted, grown = json.loads(path.read_text())
     assert predicted > 200e6
     assert grown == pytest.approx(predicted, rel=0.15)
