@@ -49,7 +49,14 @@ class StageCost(CostTerm):
 
     @abc.abstractmethod
     def forward(self, t: Time, x: State, u: Any, target: Tensor | None = None) -> Cost:
-        """The cost, shape `(*batch,)` or one that broadcasts to it."""
+        """The cost, shape `(*batch,)` or one that broadcasts to it.
+
+        Arguments:
+            t: The time, without dimensions, in double precision.
+            x: The states, shape `(*batch, *state_shape)`.
+            u: The control values, shape `(*batch, *control_shape)`, or a module (a layer).
+            target: What the states are compared with, shape `(*batch, ...)`, or None.
+        """
 
 
 class Node(NamedTuple):
@@ -62,7 +69,7 @@ class Node(NamedTuple):
         t: The same time as a tensor.
         x: The state.
         u: The control value.
-        y: What the cost observed of all that, if it is an `ObservedStageCost`.
+        y: What the cost observed of this state, if it is an `ObservedStageCost`.
     """
 
     k: int | None
@@ -257,14 +264,24 @@ class ReadOut(CostTerm):
 
 
 class PredictionLoss(ReadOut, StageCost):
-    """The loss of a state read out before the end. Arguments: those of `ReadOut`."""
+    """The loss of a state read out before the end, `loss(readout(x), target)`.
+
+    Arguments:
+        readout: The map from states, shape `(*batch, *state_shape)`, to predictions.
+        loss: The loss per sample, `(prediction, target) -> (*batch,)`.
+    """
 
     def forward(self, t: Time, x: State, u: Any, target: Tensor | None = None) -> Cost:
         return self.loss(self.readout(x), target)
 
 
 class TerminalLoss(ReadOut, TerminalCost):
-    """The loss of the final state, read out. Arguments: those of `ReadOut`."""
+    """The loss of the final state, read out: `loss(readout(x), target)`.
+
+    Arguments:
+        readout: The map from states, shape `(*batch, *state_shape)`, to predictions.
+        loss: The loss per sample, `(prediction, target) -> (*batch,)`.
+    """
 
     def forward(self, x: State, target: Tensor | None = None) -> Cost:
         return self.loss(self.readout(x), target)

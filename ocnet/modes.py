@@ -18,7 +18,7 @@ def mode(training: bool, *modules: nn.Module) -> Iterator[None]:
 
     Arguments:
         training: Whether to train.
-        modules: The modules.
+        modules: Those whose mode is set, with all their parts.
     """
     before = [(part, part.training) for module in modules for part in module.modules()]
     try:

@@ -97,5 +97,12 @@ def html(title: str, sections: Sequence[Section], footer: dict[str, object]) -> 
 def write_report(
     path: Path, title: str, sections: Sequence[Section], footer: dict[str, object]
 ) -> None:
-    """Writes the report to a file. Arguments: those of `html`."""
+    """Writes the report to a file, as one page that needs no other file.
+
+    Arguments:
+        path: The file, which is overwritten.
+        title: The heading of the page.
+        sections: Its parts, in order.
+        footer: Where the results come from, name by name.
+    """
     path.write_text(html(title, sections, footer), encoding="utf-8")

@@ -58,7 +58,7 @@ class SupervisedProblem(Problem):
         """What an optimiser trains, as `torch.optim` takes it: one group unless overridden.
 
         Arguments:
-            control: The control.
+            control: What is trained together with the problem's own parameters.
             lr: The learning rate.
             weight_decay: The weight decay.
 
@@ -110,8 +110,8 @@ def parameter_groups(
     """What an optimiser trains, as `torch.optim` takes it: one group unless the problem has others.
 
     Arguments:
-        problem: The problem.
-        control: The control.
+        problem: Any problem; a supervised one may have groups of its own.
+        control: What is trained together with the problem's own parameters.
         lr: The learning rate.
         weight_decay: The weight decay.
 
@@ -129,8 +129,8 @@ def one_group(
     """The parameters of the control and of the problem as one group of an optimiser.
 
     Arguments:
-        problem: The problem.
-        control: The control.
+        problem: Any; a supervised one may have groups of its own.
+        control: What is trained together with the problem's own parameters.
         lr: The learning rate.
         weight_decay: The weight decay.
     """

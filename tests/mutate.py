@@ -124,7 +124,7 @@ class Workplace:
         """
         tests = self.tests(file, options)
         place = f"{fault.path}:{fault.function}"
-        if not fault.function:  # A constant of a module, or C, which Python calls from beside it.
+        if not fault.function:  # A constant of a module, or C, called from the file next to it.
             place = fault.path if fault.path.endswith(".py") else f"{Path(fault.path).parent}/"
 
         def calls(test: dict[str, Any]) -> bool:

@@ -47,7 +47,11 @@ def average_bound(losses: Sequence[float], final_loss: float, gamma: float, dept
     $$ \frac{1}{N+1} \sum_{k \le N} L(\hat y_k) \le \bar L + \frac{C}{N+1}, \quad
        C = \sum_{k<M} L(\hat y_k) + \frac{1 - \gamma - \gamma M}{\gamma} \bar L. $$
 
-    Arguments: those of `objective_bound`, with `gamma > 0`.
+    Arguments:
+        losses: `L(y_k)` for `k < M`, of the shallow network's outputs before its last.
+        final_loss: `Lbar`, the loss of the shallow network's last output.
+        gamma: The weight of the stage cost, `> 0`.
+        depth: `N >= M`, how many layers the deep network has.
 
     Source: theorem 4 of Puettschneider et al., arXiv 2506.21453.
     """

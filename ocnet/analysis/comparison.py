@@ -17,7 +17,7 @@ class Row:
     """What one solver did.
 
     Attributes:
-        solver: The solver.
+        solver: Which solver it belongs to.
         cost: The mean cost.
         cost_error: Its distance from the reference's.
         state_error: The largest Euclidean distance of a final state from the reference's.
@@ -59,8 +59,8 @@ class Curve:
     """What a picture shows of one solver: the first sample's path and the path of the cost.
 
     Attributes:
-        solver: The solver.
-        t: The times.
+        solver: Which solver it belongs to.
+        t: The times, shape `(time,)`.
         x: The state of the first sample at those times, flattened, at most eight components.
     """
 
@@ -74,8 +74,8 @@ class Difference:
     """How far one solver is from the reference along the path, relative to the path's range.
 
     Attributes:
-        solver: The solver.
-        t: The times.
+        solver: Which solver it belongs to.
+        t: The times, shape `(time,)`.
         median, most, worst: The median, the 95% quantile and the largest of all samples, each
             the largest of all components.
     """
@@ -94,8 +94,8 @@ class WorkPoint:
     Attributes:
         family: The method.
         solver: The solver with its steps or tolerances.
-        evaluations, seconds: As of `Row`.
-        path_gap: As of `Row`.
+        evaluations, seconds: Of the dynamics, and the time of one solution with its gradient.
+        path_gap: The largest distance to the reference along the path, relative to its range.
     """
 
     family: str

@@ -38,7 +38,7 @@ class EarlyExit:
     The probability that `y^_k` is right is the largest entry of `softmax(y^_k / T_k)`.
 
     Attributes:
-        network: The network.
+        network: Whose outputs are read, in order of depth.
         temperatures: `T_k` of each output, shape `(N + 1,)`.
     """
 

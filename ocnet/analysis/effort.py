@@ -66,7 +66,7 @@ class Effort:
         """The median seconds of one solution with its gradient, measured once for each solver.
 
         Arguments:
-            solver: The solver.
+            solver: What is timed; solvers that print alike are taken for the same.
             again: Whether to run once to warm up, and then several times.
         """
         name = identity(solver)

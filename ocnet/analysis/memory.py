@@ -112,7 +112,7 @@ def advice(job: Job, memory: Memory) -> list[str]:
             solver = GRADIENTS[word](job.solver)
             other = expected_memory(job, solver)
         except (TypeError, ValueError):
-            # Not every control can be had with every gradient.
+            # Not every control allows every gradient.
             continue
         if other.total <= (memory.available or 0):
             scheme = ", by another scheme of the same order" if word == "reversible" else ""

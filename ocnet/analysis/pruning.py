@@ -236,7 +236,7 @@ def remove_blocks(
             recalibrate(left, images)
         accuracies.append(accuracy(left, sample))
     if images is not None:
-        # The states after a removed block are others now.
+        # The states after a removed block have changed.
         collect_statistics(left, images)
     return Removal(order, np.array(accuracies), left)
 

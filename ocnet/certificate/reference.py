@@ -206,7 +206,7 @@ def stage_costs(
 
     Arguments:
         problem, control, sample: What was solved.
-        piece: The piece.
+        piece: The control between two knots, `(t, x) -> u`.
     """
     batch = piece.shape[: len(piece.shape) - len(problem.state_shape)]
     moving = still = piece.x.new_zeros(batch)

@@ -19,7 +19,7 @@ class Spread(NamedTuple):
     Attributes:
         worst: The largest.
         most: The 95% quantile.
-        mean: The mean.
+        mean: The mean over all samples.
     """
 
     worst: float

@@ -80,7 +80,7 @@ class Certificate:
             solver: The network.
             cost: Its mean cost.
             reason: Why nothing can be said.
-            optima, known, ode_violation: As of the class.
+            optima, known, ode_violation: Those of the certificate; see the class.
         """
         return cls(
             repr(solver), solver.n, "could not be estimated", reason, cost,

@@ -44,7 +44,7 @@ def first_bend(function: Function, w: Tensor, reach: Tensor) -> Bend | None:
     """The first point near which a derivative jumps; None if there is none.
 
     Arguments:
-        function: The function.
+        function: `z -> value`, one tensor to another.
         w: The points, shape `(nodes, d)`.
         reach: How far each coordinate may move, shape `(d,)`.
     """
@@ -69,7 +69,7 @@ def jump(
     """The derivatives to both sides of one place where it changes at once; None if there is none.
 
     Arguments:
-        function: The function.
+        function: `z -> value`, one tensor to another.
         w: The points.
         direction: In which direction.
         row, node: The value and the point.

@@ -24,7 +24,7 @@ def called(problem: Problem, name: str, at: Point) -> Tensor:
     """What a function of the problem returns at a point.
 
     Arguments:
-        problem: The problem.
+        problem: Whose functions are called.
         name: Which function.
         at: The point; the control is a tensor.
 

@@ -53,7 +53,7 @@ def mismatches(function: Function, w: Tensor, reach: Tensor) -> list[Mismatch]:
     that are not finite are left out.
 
     Arguments:
-        function: The function.
+        function: `w -> values`, shape `(nodes, d)` to `(nodes, rows)`.
         w: The points, shape `(nodes, d)`.
         reach: How far each coordinate may move, shape `(d,)`.
     """
@@ -127,7 +127,7 @@ def outside(
 
     Arguments:
         values, slopes, noise: Of all offsets, and what rounding makes of a value.
-        offsets: The offsets.
+        offsets: By how much the coordinate moves, one number for each.
         a, b: The numbers of the two.
     """
     width = float(offsets[b] - offsets[a])

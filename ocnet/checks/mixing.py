@@ -47,7 +47,7 @@ def mixing_for_solve(
         problem: A problem whose control is a tensor.
         x0: Initial states, shape `(batch, *state_shape)`.
         target: Their targets, shape `(batch, ...)`, or None.
-        t: A time.
+        t: The time at which they are evaluated.
 
     Raises:
         ProblemError: If a function fails, or returns something that cannot be right.
@@ -180,7 +180,7 @@ def differing(
     """A finding if a function gives another value for points together than apart.
 
     Arguments:
-        problem, name, function: The function.
+        problem, name, function: The problem, the name of its function, and the function itself.
         at: The points, with one batch dimension.
         lead: The batch dimensions of all points together.
         single: Those of one point.
@@ -216,7 +216,7 @@ def alone(
     """Whether a function gives a point by itself the value that it gave it among others.
 
     Arguments:
-        function: The function.
+        function: What is looked at: `(t, x, u) -> value`.
         at: The points.
         lead: The batch dimensions of all points together.
         single: Those of one point.

@@ -130,7 +130,7 @@ class Evaluation(NamedTuple):
 
     Attributes:
         function, place: The function's name, and where it is written.
-        time: The time.
+        time: Where it was found.
         value: From no arguments to its value, with a graph.
     """
 

@@ -14,7 +14,7 @@ class Start(nn.Module):
     """What a problem starts from as a function of its parameters.
 
     Arguments:
-        problem: The problem.
+        problem: Whose `embed` gives the initial state.
         drawn: Whether the initial state is one that the problem itself draws.
     """
 
@@ -69,7 +69,7 @@ def moving_the_start(
     Initial state, horizon and bounds are read before the first iteration.
 
     Arguments:
-        problem: The problem.
+        problem: Whose `embed` gives the initial state.
         names: Parameters or buffers.
         drawn: Whether the initial state is one that the problem itself draws.
     """

@@ -45,7 +45,7 @@ class Fit:
 
     Attributes:
         spec: What names the problem.
-        problem: The problem.
+        problem: What is trained.
         iterations: Training steps; a default that suits the kind of problem if None.
         lr: The learning rate of Adam.
         batch_size: The samples of a step.

@@ -147,8 +147,8 @@ def natural_curvature(n_intervals: int) -> Float[Tensor, "value value"]:
     if n_intervals > 1:
         eye = torch.eye(size, dtype=torch.float64)
         difference = eye[:-2] - 2 * eye[1:-1] + eye[2:]
-        beside = torch.ones(size - 3, dtype=torch.float64)
-        tridiagonal = 4 * eye[2:, 2:] + beside.diag(1) + beside.diag(-1)
+        off_diagonal = torch.ones(size - 3, dtype=torch.float64)
+        tridiagonal = 4 * eye[2:, 2:] + off_diagonal.diag(1) + off_diagonal.diag(-1)
         curvature[1:-1] = torch.linalg.solve(tridiagonal, 6 * difference)
     return curvature
 

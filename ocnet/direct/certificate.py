@@ -58,7 +58,7 @@ def optima(solution: Solution, scale: float) -> Optima:
     """The optimal costs on three grids and by Euler, and what they say of continuous time.
 
     Arguments:
-        solution: The solution.
+        solution: What is certified; it must have converged.
         scale: What a difference of costs is measured against.
     """
     batch, solver = solution.batch, solution.solver

@@ -20,7 +20,11 @@ def iid_(
 ) -> Tensor:
     """Fills `path` with independent entries, uniform on `(-sqrt(3) std, sqrt(3) std)` or Gaussian.
 
-    Arguments: those of `fill_`.
+    Arguments:
+        path: Stacked weights, shape `(L, *layer_shape)` with `L >= 2`.
+        std: The standard deviation of every entry; `fan_in**-0.5` by default.
+        distribution: "uniform" or "gaussian".
+        generator: Makes the draw reproducible; on the device of `path`.
     """
     return fill_(path, Iid(distribution), std, generator)
 
@@ -37,11 +41,12 @@ def smooth_(
     increments from `k / L` to `(k + 1) / L` brought to the same variance.
 
     Arguments:
+        path: Stacked weights, shape `(L, *layer_shape)` with `L >= 2`.
         kernel: `k(r)`, any positive semidefinite function of distance with `k(0) = 1`; the
             default is `RBF(0.1)`.
+        std: The standard deviation of every entry; `fan_in**-0.5` by default.
         of: "values" or "increments".
-
-    The others: those of `fill_`.
+        generator: Makes the draw reproducible; on the device of `path`.
     """
     kinds = {"values": SmoothValues, "increments": SmoothIncrements}
     if of not in kinds:
@@ -58,7 +63,11 @@ def fbm_(
 ) -> Tensor:
     """Fills `path` with the increments of a fractional Brownian motion with Hurst index `H`.
 
-    Arguments: those of `fill_`; `0 < H < 1`.
+    Arguments:
+        path: Stacked weights, shape `(L, *layer_shape)` with `L >= 2`.
+        H: The Hurst index, `0 < H < 1`; 1/2 gives independent layers.
+        std: The standard deviation of every entry; `fan_in**-0.5` by default.
+        generator: Makes the draw reproducible; on the device of `path`.
     """
     return fill_(path, FractionalNoise(H), std, generator)
 
@@ -66,7 +75,13 @@ def fbm_(
 def repeated_(
     path: Tensor, std: float | None = None, *, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Fills `path` with one Gaussian layer for all depths. Arguments: those of `fill_`."""
+    """Fills `path` with one Gaussian layer for all depths.
+
+    Arguments:
+        path: Stacked weights, shape `(L, *layer_shape)` with `L >= 2`.
+        std: The standard deviation of every entry; `fan_in**-0.5` by default.
+        generator: Makes the draw reproducible; on the device of `path`.
+    """
     return fill_(path, Repeated(), std, generator)
 
 
@@ -77,7 +92,14 @@ def spline_(
     *,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Fills `path` with cubic splines over depth. Arguments: those of `Spline` and `fill_`."""
+    """Fills `path` with cubic splines over depth.
+
+    Arguments:
+        path: Stacked weights, shape `(L, *layer_shape)` with `L >= 2`.
+        n_knots: How many knots the spline has, evenly over depth; see `Spline`.
+        std: The standard deviation of every entry; `fan_in**-0.5` by default.
+        generator: Makes the draw reproducible; on the device of `path`.
+    """
     return fill_(path, Spline(n_knots), std, generator)
 
 

@@ -85,7 +85,7 @@ def descent(
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     alone = objective.side_by_side is None
-    # What diverges beside others is not put back: they all would be.
+    # One of several side by side is not put back: all would be.
     last_good = LastGood(parameters if alone else [], objective.tracked if alone else None)
 
     def computed(x0: Tensor, target: Tensor | None) -> Tensor:

@@ -230,7 +230,13 @@ class Engine:
     def first_non_finite(
         self, problem: Problem, control: Control, solver: Solver, sample: Sample
     ) -> tuple[int, float] | None:
-        """The layer and the time of the first state that is not finite, or None if all are."""
+        """The layer and the time of the first state that is not finite, or None if all are.
+
+        Arguments:
+            problem, control: What is trained.
+            solver: What integrates it.
+            sample: The batch that is looked at, inputs of shape `(batch, ...)`.
+        """
         with self.autocast():
             return self.mean_cost(problem, control).first_non_finite(solver, sample)
 
@@ -275,7 +281,7 @@ class Engine:
 
         Arguments:
             gradient: From inputs and targets to the cost and the norm of the gradient.
-            control, solver, optimizer: As of training.
+            control, solver, optimizer: What is trained, and how.
 
         Returns:
             The same function, and one that takes a closure which calls it, as optimisers do.

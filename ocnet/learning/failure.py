@@ -20,6 +20,7 @@ class NonFiniteCost(OcnetError, FloatingPointError):
     """A cost or a gradient that is infinite or NaN; the last good parameters are back in place.
 
     Attributes:
+        message: One line with the step, the layer and the time.
         step: The step of training.
         layer: The first layer whose state is not finite, or None if all are.
         time: The time of that layer.
@@ -141,7 +142,7 @@ def check_finite_data(step: int, sample: Sample) -> None:
 def non_finite_gradient(
     step: int, cost: float, sample: Sample, parameters: list[Tensor]
 ) -> NonFiniteCost | None:
-    """The error that tells of a gradient that is not finite where the cost is; None if it is.
+    """The error for a gradient that is not finite although the cost is; None if it is.
 
     A norm can overflow though the gradient does not.
 

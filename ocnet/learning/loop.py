@@ -102,13 +102,13 @@ def training(
     checkpoints and early stopping.
 
     Arguments:
-        problem, control, solver, optimizer: As of `train`.
+        problem, control, solver, optimizer: What is trained, and how; see `train`.
         batches: The batches, one a step.
         engine: Device, precision, compilation and processes; as the parameters are if None.
         clip: The norm that a longer gradient is scaled to.
         start: The index of the first step.
         check: Whether to look for functions that mix samples before the first step.
-        constraints: As of `train`.
+        constraints: "refuse", "ignore" or a `Penalty`, for a problem with constraints.
         side_by_side: The number of independent systems, if the problem is several of them side by
             side, whose cost has the shape `(system, batch)`. Each then has its own mean cost, and
             one that diverges leaves the others alone: its place in `Record.costs` says so.

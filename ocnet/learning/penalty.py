@@ -129,7 +129,7 @@ def unconstrained(problem: Problem, constraints: Constraints) -> Problem:
     """What to train in place of a problem.
 
     Arguments:
-        problem: The problem.
+        problem: With constraints, whose violation is penalised.
         constraints: What to do about its constraints.
 
     Raises:

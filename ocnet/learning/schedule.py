@@ -56,7 +56,7 @@ class CosineSchedule(Schedule):
 
     Arguments:
         n_steps: The number of steps of the run.
-        warmup: As of every schedule.
+        warmup: The number of steps in which the rate first grows linearly.
 
     Raises:
         ValueError: Unless the warm-up is shorter than the run.
@@ -80,7 +80,7 @@ class StepSchedule(Schedule):
     Arguments:
         milestones: Steps, in increasing order.
         factor: What the share is multiplied with at each.
-        warmup: As of every schedule.
+        warmup: The number of steps in which the rate first grows linearly.
 
     Raises:
         TypeError, ValueError: Unless the milestones are steps that increase, and the factor a

@@ -69,7 +69,7 @@ class GroupedReadOuts(ReadOuts):
         architecture: The network's shape.
     """
 
-    # Of how many states `ProjectedPool` has the projections in memory at once.
+    # The number of states whose projections `ProjectedPool` has in memory at once.
     STATES_AT_ONCE = 6
 
     mean: Tensor

@@ -91,7 +91,7 @@ class ResNet(nn.Module):
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
-        """As of `nn.Module`, but a checkpoint of another architecture changes nothing.
+        """Loads a state dict; one of another architecture changes nothing.
 
         Raises:
             ValueError: If names or shapes differ.
@@ -155,7 +155,14 @@ class ResNet(nn.Module):
     def part(
         self, ks: Sequence[int], bare: Sequence[int], head: nn.Module, step: tuple[str, Any]
     ) -> "ResNet":
-        """Copies of the layers `ks`, those in `bare` without their branch, and of a head."""
+        """Copies of the layers `ks`, those in `bare` without their branch, and of a head.
+
+        Arguments:
+            ks: The indices of the layers that are kept, increasing.
+            bare: Those of them that keep their shortcut only.
+            head: What follows the last of them.
+            step: The name of what was done, and its value; joins the network's `pruning`.
+        """
         problem, skips = self.problem, self.problem.backbone.skips
         kept = {i: copy.deepcopy(skips[k]) for i, k in enumerate(ks) if k in skips}
         backbone = Backbone(kept, copy.deepcopy(head))

@@ -96,7 +96,8 @@ def wrap(
         head: With blocks: what comes after them, the last activation not included.
         image_shape: The shape of the images that it takes.
         heads: "WS" if the read-outs share the network's weights, "full" if each has its own.
-        loss, gamma: As of `ResidualProblem`.
+        loss: The loss per sample, `(logits, labels) -> (batch,)`.
+        gamma: The weight of the stage cost: a number, or one for each state before the last.
 
     Raises:
         TypeError: If a block is of a kind that cannot be taken apart.

@@ -18,7 +18,7 @@ class Batch(NamedTuple):
     """A problem from many initial states, each with parameters of its own: what `solve` takes.
 
     Attributes:
-        problem: The problem.
+        problem: Of which these are instances.
         x0: The initial states, shape `(*batch, *state_shape)`.
         target: What the costs compare with, shape `(*batch, ...)`, or None.
         parameters: Values that replace the problem's parameters or buffers of that name, of
@@ -85,7 +85,14 @@ class Problem(nn.Module, abc.ABC):
         """The vector field `f(t, x, u)`, shape `(*batch, *state_shape)`."""
 
     def stage_cost(self, t: Time, x: State, u: Any, target: Tensor | None) -> Cost:
-        """The stage cost `l(t, x, u)` per unit of time, shape `(*batch,)`; zero by default."""
+        """The stage cost `l(t, x, u)` per unit of time, shape `(*batch,)`; zero by default.
+
+        Arguments:
+            t: The time, without dimensions, in double precision.
+            x: The states, shape `(*batch, *state_shape)`.
+            u: The control values, shape `(*batch, *control_shape)`, or a module (a layer).
+            target: What the sample's states are compared with, shape `(*batch, ...)`, or None.
+        """
         return x.new_zeros(self.batch_shape(x))
 
     def terminal_cost(self, x: State, target: Tensor | None) -> Cost:

@@ -46,8 +46,8 @@ class Config:
         patience: How many validations in a row may fail to improve, or None.
         evaluate_every: Iterations between validations; an epoch, or a twentieth of the run.
         checkpoint_every: Seconds between checkpoints; 0 writes one each iteration.
-        device, precision, compile, accumulate, sync_norms, sharded, capture, channels_last: As of
-            `ocnet.learning.Engine`.
+        device, precision, compile, accumulate, sync_norms, sharded, capture, channels_last: How a
+            step is carried out; see `ocnet.learning.Engine`.
         seed: Of the control's initial values and of the batches.
         tensorboard: Whether to write the metrics for TensorBoard, too.
     """

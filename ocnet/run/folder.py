@@ -53,7 +53,7 @@ class RunFolder:
             FileExistsError: If there is something already.
         """
         self.claim()
-        # First, because a folder is a run from when it says what was asked for.
+        # First, because a folder counts as a run as soon as it holds its configuration.
         write_whole(self.path / "config.json", config.to_json().encode())
         self.write_json("provenance.json", provenance)
 

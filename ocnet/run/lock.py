@@ -1,7 +1,7 @@
 """One process at a time owns the folder of a run.
 
 The lock is the system's, which frees it when its process ends in whatever way. Next to it a file
-names the owner; it is removed at the end, so that one which is left tells of a violent death.
+names the owner. It is removed at the end: where one is left, its process was killed.
 """
 
 import json

@@ -16,7 +16,7 @@ class Log:
     """What a run leaves in its folder while it runs; only the first process writes.
 
     Arguments:
-        job: The job.
+        job: What is logged.
         folder: Where to write.
         state: The checkpoint that the run goes on from, or None.
     """

@@ -111,7 +111,7 @@ def run_job(
     Arguments:
         job: The job, before its first step.
         folder: The folder of its run.
-        accept_changes, progress, note: As of `execute`.
+        accept_changes, progress, note: See `execute`.
 
     Raises:
         Interrupted: After SIGINT, SIGTERM or SIGHUP, to any of the processes.

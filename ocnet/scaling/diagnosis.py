@@ -95,7 +95,7 @@ def diagnose(
     layer is fitted instead.
 
     Arguments:
-        problem: The problem.
+        problem: Whose control holds the weights of each layer.
         control: A control to take as it is; several are drawn if not given.
         n: The number of steps that the problem's horizon is meant for; the control's, or the
             problem's own depth, if None.
@@ -307,7 +307,7 @@ def at_depth(problem: Problem, n: int, L: int, beta: float) -> Problem:
     """The problem on the horizon where `L` steps have a width ~ `L**-beta`; parameters shared.
 
     Arguments:
-        problem: The problem.
+        problem: Whose control holds the weights of each layer.
         n: The number of steps that its horizon is meant for.
         L: The number of steps.
         beta: The exponent.

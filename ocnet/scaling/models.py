@@ -30,7 +30,7 @@ class ScaledNetwork(SupervisedProblem):
         n_layers: The depth `L`.
         beta: The exponent of the scaling.
         kind: The process over depth that `initial_control` draws, i.i.d. uniform by default.
-        d: The width.
+        d: The width, `>= 1`.
         n_in, n_out: The sizes of `x` and `F(x)`.
         sigma: The activation, a function of each entry; the leaky ReLU of `slope` if None.
         generator: Makes `A` and `B` reproducible: Gaussian, of variance 1 / fan_in.
@@ -161,7 +161,12 @@ class ScaledNetwork(SupervisedProblem):
     ) -> Float[Tensor, "layer network ..."]:
         """The weights of `count` independent networks, shape `(L, count, *weight_shape)`.
 
-        Arguments: those of `Kind.draw`.
+        Arguments:
+            count: How many networks.
+            generator: Makes the draw reproducible; on `device`.
+            dtype: Single or double precision.
+            device: Where the weights are drawn.
+            out: Where to write them, shape `(L, count * prod(weight_shape))`; new by default.
         """
         shape = (count, *self.weight_shape(self.d))
         unit = self.kind.draw(self.depth, math.prod(shape), generator, dtype, device, out)

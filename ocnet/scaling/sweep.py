@@ -67,7 +67,7 @@ def run_study(
     with others, or a damaged one, is computed again, and a warning says so.
 
     Arguments:
-        study: The study.
+        study: Which networks are drawn, and what is measured.
         folder: Where the chunks are saved.
         executor: Who computes them: nobody else by default; the `concurrent.futures` interface of
             any engine, such as `dask.distributed.Client(...).get_executor()` for many machines.

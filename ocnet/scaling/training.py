@@ -50,7 +50,7 @@ class SideBySide(SupervisedProblem):
         n_layers: The depth `L`.
         betas: The scaling of each network.
         kinds: The process over depth that initialises the weights of each.
-        d: The width.
+        d: The width of every network, `>= 1`.
         n_in, n_out: The sizes of inputs and logits.
         seed: Of embeddings, heads and weights; networks of the same kind get the same ones.
     """
@@ -245,7 +245,7 @@ def followed(
     """Takes the steps of all epochs, with a learning rate that falls.
 
     Arguments:
-        steps: The steps.
+        steps: The training, one record for each step that it takes.
         optimizer: Whose learning rates fall.
         epochs, per_epoch: How many epochs there are, of how many steps.
 
@@ -281,6 +281,12 @@ def bytes_per_network(
     Of the weights there are six copies: themselves, their gradient and the layers it is stacked
     from, two moments, and the update. For each layer and image the
     backward pass keeps the state and the activation with its one for the bias.
+
+    Arguments:
+        n_layers, d: The network's depth and width, `>= 1`.
+        n_in, n_out: The sizes of its inputs and outputs, `>= 1`.
+        batch_size: How many inputs a step takes.
+        itemsize: The bytes of a number: 4 in single precision.
     """
     for name, value in (("n_layers", n_layers), ("d", d), ("n_in", n_in), ("n_out", n_out),
                         ("batch_size", batch_size), ("itemsize", itemsize)):  # fmt: skip

@@ -61,7 +61,7 @@ class Solver(abc.ABC):
         """Integrates from `problem.t0` to `problem.t1`.
 
         Arguments:
-            problem: The problem.
+            problem: What is integrated; its projections, if any, lie on steps.
             control: The control, on the problem's horizon.
             x0: The initial states, shape `(*batch, *problem.state_shape)`.
             target: What the stage cost compares with.
@@ -76,8 +76,13 @@ class Solver(abc.ABC):
     ) -> tuple[int, float] | None:
         """The index and the time of the first state that is not finite, or None if all are.
 
-        Of the steps that are taken, whatever the trajectory keeps of them. Arguments: as of
-        `solve`.
+        Of the steps that are taken, whatever the trajectory keeps of them.
+
+        Arguments:
+            problem: What is integrated from `problem.t0` to `problem.t1`.
+            control: The control, on the problem's horizon.
+            x0: The initial states, shape `(*batch, *problem.state_shape)`.
+            target: What the stage cost compares with, or None.
         """
         trajectory = self.solve(problem, control, x0, target)
         k = trajectory.first_non_finite()

@@ -33,7 +33,7 @@ class Steps(NamedTuple):
     """What the recursion runs through.
 
     Attributes:
-        problem: The problem.
+        problem: What is integrated.
         tableau: The method.
         linear: The dynamics and their linearisation at each step.
         h: The widths of the steps.
@@ -145,7 +145,7 @@ def running_cost(
     """`sum h b_i l(t_i, X_i, u_i)`, all steps at once.
 
     Arguments:
-        steps: The steps.
+        steps: Consecutive steps.
         start: The index of the first.
         times: Where each begins.
         X: The states of each stage, shape `(step, *batch, ...)`.
@@ -166,7 +166,7 @@ class Recursion(torch.autograd.Function):
     r"""`(x, u_1, ..., u_s, theta) -> (x_n, X_1, ..., X_s)`, with costates on the way back.
 
     With `X_i` the states and `u_i` the controls of stage `i`, `k_i = f(t_i, X_i, u_i)` its slope
-    and `q_i` the gradient of all that is made of `X_i`, such as the running cost, one step back is
+    and `q_i` the gradient of what is computed from `X_i`, such as the running cost, a step back is
 
         m_i = b_i p + h sum_{j>i} a_ji g_j,   g_i = f_x(t_i, X_i, u_i)' m_i + q_i / h,
         p <- p + h sum_i g_i.

@@ -55,7 +55,7 @@ def first_look(
     Layers do not see the time, and compiled dynamics are not looked into.
 
     Arguments:
-        problem: The problem.
+        problem: Whose formulas are watched.
         times: The times that its formulas will be called with.
         states: The states that they start from.
         gradient: How the gradient is found.

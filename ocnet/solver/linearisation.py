@@ -71,7 +71,7 @@ def linearise(problem: Problem, t: Time, x: State, u: Tensor) -> LinearisedDynam
         return value, pull_back(p)
 
     # Functionalised, a recording has no operation that writes in place, and no number of a tensor
-    # is read behind its back. Fresh tensors, because a tensor is known by its identity: the
+    # is read unseen. Fresh tensors, because a tensor is known by its identity: the
     # caller's may be one that the dynamics use besides.
     t, x, u, p = (fresh(z) for z in (t, x, u, x))
     theta = [z.detach() for z in parameters]

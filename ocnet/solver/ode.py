@@ -157,7 +157,13 @@ class TorchDiffEq(Solver):
     def integrate(
         self, field: "AugmentedField", times: Sequence[float], x: State, cost: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """States and running costs at `times`, which no projection lies between."""
+        """States and running costs at `times`, which no projection lies between.
+
+        Arguments:
+            field: `f` and `l` in one function of time and state.
+            times: Increasing, at least two.
+            x, cost: State and running cost at the first of them.
+        """
         # torchdiffeq rounds the time to the dtype of what it integrates: that must be double.
         dtype = torch.promote_types(x.dtype, time_dtype(x.device))
         ts = torch.tensor(times, dtype=dtype, device=x.device)
@@ -210,6 +216,13 @@ class TorchDiffEq(Solver):
         """The error that tells where an adaptive method gave up, with the trajectory up to there.
 
         The accepted steps are solved again, so that a run that goes well need not keep them.
+
+        Arguments:
+            field: `f` and `l` in one function, which noted the times that were reached.
+            error: What torchdiffeq raised.
+            times: The times that were asked for.
+            start: State and running cost at the first of them.
+            settings: How `odeint` was called.
         """
         from torchdiffeq import odeint
 
@@ -236,7 +249,7 @@ class AugmentedField:
     """The right-hand side `(f, l)` of state and running cost, in the form torchdiffeq calls.
 
     Arguments:
-        problem, control, target: As of a solver.
+        problem, control, target: What is integrated; see `Solver.solve`.
         dtype: The precision of the state.
         gradient: How its gradient is found: by the adjoint equation, it is evaluated again.
     """

@@ -1,4 +1,4 @@
-"""What computing a layer a second time must leave alone: the statistics that it follows."""
+"""A layer that is computed a second time must not update its running statistics again."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any

@@ -91,7 +91,13 @@ class ExplicitRungeKutta(Solver):
     def solved(
         self, problem: Problem, control: Control, x0: State, target: Tensor | None
     ) -> Trajectory:
-        """`solve`, whose arguments fit together."""
+        """`solve` without its checks.
+
+        Arguments:
+            problem, control: What is integrated, on one horizon.
+            x0: The initial states, shape `(*batch, *problem.state_shape)`.
+            target: What the stage cost compares with, or None.
+        """
         problem = on_numbers(problem, control, self.gradient)
         grid = uniform_grid(problem, self.n)
         if isinstance(self.gradient, Costate) and torch.is_grad_enabled():
@@ -178,7 +184,14 @@ class ExplicitRungeKutta(Solver):
     def advance(
         self, problem: Problem, steps: Sequence[Step], x: State, cost: Cost, target: Tensor | None
     ) -> tuple[list[ControlValue], list[State], State, Cost]:
-        """Several steps: their controls and states, the last state and the running cost there."""
+        """Several steps: their controls and states, the last state and the running cost there.
+
+        Arguments:
+            problem: What is integrated.
+            steps: Consecutive steps.
+            x, cost: State and running cost at the start of the first.
+            target: What the stage cost compares with, or None.
+        """
         controls, states, running = [], [], RunningCost(problem, target)
         for step in steps:
             u, x = self.step(problem, step, x, running)
@@ -189,7 +202,14 @@ class ExplicitRungeKutta(Solver):
     def step(
         self, problem: Problem, step: Step, x: State, running: RunningCost | None
     ) -> tuple[ControlValue, State]:
-        """The control at the start of a step and the state at its end; adds the step's nodes."""
+        """The control at the start of a step and the state at its end; adds the step's nodes.
+
+        Arguments:
+            problem: What is integrated.
+            step: The step, with its width and the control at its nodes.
+            x: The state at its start, shape `(*batch, ...)`.
+            running: Gets the nodes of the running cost; None if it is not needed.
+        """
         h = step.h
         if step.projection is not None:
             (time, t, law), *_ = step.stages

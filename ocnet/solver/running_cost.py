@@ -17,7 +17,7 @@ class RunningCost:
     """The integral of a problem's stage cost along a path, node after node.
 
     Arguments:
-        problem: The problem.
+        problem: Whose stage cost is integrated.
         target: What its stage cost compares with, or None.
 
     Attributes:
@@ -47,7 +47,7 @@ class RunningCost:
         Arguments:
             k: The index of the step.
             weight: Its width times the method's weight.
-            time: The time.
+            time: As a Python float, read without waiting for the device.
             t: The same as a tensor.
             x: The state, shape `(*batch, ...)`.
             u: The control value.
@@ -103,7 +103,7 @@ class RunningCost:
         Arguments:
             start: The index of the first of the steps.
             weights: The weights, one for each step.
-            times: The times.
+            times: Of all steps, as Python floats.
             t: The same as a tensor, shape `(step,)`.
             x: The states, shape `(step, *batch, ...)`.
             u: The control values, shape `(step, ...)`.

@@ -31,7 +31,7 @@ def slope(
     """The controls at the stages and `sum_i b_i k_i`, by which `x` moves; adds the nodes.
 
     Arguments:
-        problem: The problem.
+        problem: What is integrated.
         tableau: The method.
         k: The index of the step.
         h: Its width, negative for one backwards in time.

@@ -63,7 +63,7 @@ def retreat(
     """Steps of the costate recursion, from the last to the first, and the gradients of the rest.
 
     Arguments:
-        tableau, linear, h: As of `advance`.
+        tableau, linear, h: The method, the linearisation of its stages, the widths of the steps.
         p: The costate at the end.
         q: The source terms over `h`, one or none for a stage.
         known: What the products take besides the costate, `X_i, *values[i], *residuals[i]`.

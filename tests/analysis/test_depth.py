@@ -264,7 +264,7 @@ def test_theorem_1_holds_on_a_trained_pair() -> None:
     found = loss_bounds(trained(N, gamma), sample, gamma, decay, shallow)
     assert [row.m for row in found.rows] == list(range(1, N + 1))
     assert all(found.objective <= row.objective + 1e-10 for row in found.rows)
-    # The bound is no empty one: the deepest network comes near it.
+    # The bound is not an empty one: the deepest network comes near it.
     assert min(row.objective for row in found.rows) < 1.5 * found.objective
     assert "below 8 of 8 bounds" in found.verdict and "only evaluated" in found.verdict
 

@@ -140,7 +140,7 @@ def ratios(n: int, rounds: int) -> dict[str, dict[str, float]]:
 def per_layer(few: int, many: int, rounds: int) -> dict[str, dict[str, float]]:
     """The time per layer of a deep network over that of a shallow one, for each variant.
 
-    In each round the shallow one runs as many layers as the deep one, right behind it. The loop is
+    In each round the shallow one runs as many layers as the deep one, right after it. The loop is
     among them: a deep network's tensors come from memory, a shallow one's from the cache.
     """
     deep, shallow = variants(many), variants(few)
@@ -215,7 +215,7 @@ def measure(options: argparse.Namespace) -> None:
         "n": options.n,
         "ratios": ratios(options.n, options.rounds),
     }
-    # What the process holds so far is no part of a solve, but the collector would walk through all
+    # What the process holds so far is not part of a solve, but the collector would walk through all
     # of it whenever a deep network has made many tensors.
     gc.collect()
     gc.freeze()

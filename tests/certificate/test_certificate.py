@@ -69,7 +69,7 @@ def certified(problem: Problem, solver: Any = None, fine_steps: int = 300) -> Ce
 
 
 def test_a_state_that_vanishes_has_the_scale_of_its_path() -> None:
-    """`x' = -30 x`: Euler is off by most at t = 1/30, and x(1) = 1e-13 is no scale."""
+    """`x' = -30 x`: Euler is off by most at t = 1/30, and x(1) = 1e-13 is not a scale."""
     gap = max(abs(0.85**k - math.exp(-0.15 * k)) for k in range(200))
     found = certified(Field(lambda t, x: -30 * x, [[1.0]]), Euler(200), 600)
     assert found.behaves_like_ode and found.path_gap

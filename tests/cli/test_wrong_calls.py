@@ -246,7 +246,7 @@ def test_an_error_in_the_users_code_names_their_line(
 
 
 def test_every_option_of_every_command_is_called_wrongly() -> None:
-    """What takes a value is in the tables above; `--trust` and the like take none."""
+    """What takes a value is in the tables above; options such as `--trust` take none."""
     import typer.main
 
     application = typer.main.get_command(build())

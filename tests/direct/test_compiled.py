@@ -266,7 +266,7 @@ WIND = [0.0]
 
 
 class Gale(Slide):
-    """What it depends on is no part of the problem."""
+    """What it depends on is not part of the problem."""
 
     def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
         return super().dynamics(t, x, u) + WIND[0]

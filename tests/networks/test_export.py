@@ -33,7 +33,7 @@ def single(**options: object) -> tuple[ResNet, torch.Tensor]:
 
 
 def wrapped_resnet18() -> tuple[ResNet, torch.Tensor]:
-    """torchvision's network behind ocnet's interface, with statistics that are not fresh."""
+    """torchvision's network with ocnet's interface, with statistics that are not fresh."""
     models = pytest.importorskip("torchvision.models")
     torch.manual_seed(0)
     network = wrap(models.resnet18(num_classes=5), image_shape=(3, 32, 32)).float()

@@ -70,7 +70,7 @@ def test_read_outs_of_a_wrapped_network(heads: Any) -> None:
     for k in (5, 7):
         x = z[k].relu()
         if k < 6:
-            # Of the blocks from the fifth on only the sixth has more than the identity beside it.
+            # From the fifth block on only the sixth has a shortcut that is not the identity.
             conv, bn = network.layer4[0].downsample
             y = conv(x)
             mean, var = y.mean((0, 2, 3), keepdim=True), y.var((0, 2, 3), keepdim=True)

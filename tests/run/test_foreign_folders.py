@@ -20,7 +20,7 @@ EVIL = "from pathlib import Path\nPath({mark!r}).write_text('ran')\n"
 def test_foreign_code_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, way: str
 ) -> None:
-    """A file in the run, one elsewhere, one behind a link, a module found in the run."""
+    """A file in the run, one elsewhere, one that a link leads to, a module found in the run."""
     work, mark = tmp_path / "work", tmp_path / "mark"
     run = work / "run"
     run.mkdir(parents=True)

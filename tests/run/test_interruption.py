@@ -93,7 +93,7 @@ def test_twenty_kills(tmp_path: Path) -> None:
 
 
 def die_behind(path: Path, goal: int, late: float) -> None:
-    """Lets the process be killed so many times the length of a step behind the checkpoint `goal`.
+    """Lets the process be killed so many times the length of a step after the checkpoint `goal`.
 
     By a thread of its own: however busy the machine is, it goes on no faster than the steps.
     """

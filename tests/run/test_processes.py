@@ -73,7 +73,7 @@ def agrees(one: Path, two: Path) -> None:
 
 
 DAMPED = "tests.support.blobs:Damped"
-"""The same with a cost that reads the parameters of the layers beside what they compute."""
+"""The same with a cost that reads the parameters of the layers besides what they compute."""
 
 
 def single(

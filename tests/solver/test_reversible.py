@@ -145,7 +145,7 @@ def test_the_order_is_that_of_the_method(method: type, order: int) -> None:
 
 
 def test_layers_and_projections(generator: torch.Generator) -> None:
-    """A ResNet of two stages: behind the projection both copies of the state start anew."""
+    """A ResNet of two stages: after the projection both copies of the state start anew."""
     network = resnet(4, (4, 8), size=8, generator=generator).double()
     images, labels = torch.rand(5, 3, 8, 8), torch.arange(5)
     problem, layers = network.problem, network.control.layers

@@ -55,7 +55,7 @@ class Sources:
         return found
 
     def lines_by_package(self) -> dict[str, int]:
-        """The lines of Python and C below each sub-package, and of the modules beside them."""
+        """The lines of Python and C below each sub-package, and of the modules next to them."""
         total: Counter[str] = Counter()
         for path in (self.root / self.package).rglob("*"):
             if path.suffix in (".py", ".c", ".h"):

@@ -267,7 +267,7 @@ def told(
         believed: What its functions are according to the answer.
         found: What they are.
         differ: At which times each differs.
-        i: The instance.
+        i: The index of the instance.
     """
     first = []
     for number, (name, times) in enumerate(zip(Values._fields, differ, strict=True)):

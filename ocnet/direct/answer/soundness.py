@@ -276,7 +276,7 @@ def value_at(
         nlp: The discretised problem.
         name: Which function.
         z, u: The extended state and the control, vectors.
-        time: The time.
+        time: Where it was found.
         target: What the costs compare with, `(1, ...)`, or None.
         own: The instance's own parameters.
     """

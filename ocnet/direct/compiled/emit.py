@@ -25,7 +25,7 @@ class Source(NamedTuple):
 
     Attributes:
         text: The source.
-        numbers: The numbers.
+        numbers: Constants of the formulas, in the order C reads them.
         has_steps: Whether a formula is constant almost everywhere, as rounding and comparing are.
     """
 

@@ -16,7 +16,7 @@ class Symbol(Tensor):
 
     Attributes:
         ids: The entries' nodes. What only moves entries is done on this tensor of integers.
-        graph: The graph.
+        graph: Where the operations are noted.
     """
 
     ids: Tensor

@@ -151,6 +151,11 @@ class SuccessiveApproximation(Method):
         """The controls that minimise the extended Hamiltonian, every step by itself.
 
         Newton's method with as much of the identity added to each Hessian as it needs.
+
+        Arguments:
+            nlp: The transcribed problem.
+            x, p, u: States, costates and controls of all steps, shape `(n, instances, ...)`.
+            rho: The weight of staying near `u`, shape `(instances,)`.
         """
         with torch.enable_grad():
             F, _, slope = (value.detach() for value in self.terms(nlp, x, p, u))
@@ -187,7 +192,12 @@ class SuccessiveApproximation(Method):
 
     @staticmethod
     def terms(nlp: Transcription, x: Tensor, p: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """`F`, the Hamiltonian `c + p . F` and its slope in `x` at every step."""
+        """`F`, the Hamiltonian `c + p . F` and its slope in `x` at every step.
+
+        Arguments:
+            nlp: The transcribed problem.
+            x, p, u: States, costates and controls of all steps, shape `(n, instances, ...)`.
+        """
         x = x.detach().requires_grad_()
         F, c, _ = nlp.stages(x, u)
         hamiltonian = c + (p * F).sum(-1, keepdim=True)

@@ -241,7 +241,7 @@ class InteriorPoint(Method):
         if len(at) == 0:
             return out
         part, nlp = out.take(at), nlp.take(at)
-        start = with_multipliers(nlp, part.it.z, beside(nlp, part.it.u), COLD, rescale=False)
+        start = with_multipliers(nlp, part.it.z, shifted(nlp, part.it.u), COLD, rescale=False)
         again = self.iterate(nlp, start, COLD, self.left(part))
         return replaced(out, at, again.after(part))
 
@@ -249,6 +249,12 @@ class InteriorPoint(Method):
         """Tries again by way of the problem with penalties for constraints.
 
         The second attempt starts where the penalised cost is least.
+
+        Arguments:
+            nlp: The transcribed problem.
+            start: Where the first attempt started.
+            lost: How it ended.
+            stretch: What the guess of a free final time is multiplied with.
         """
         start = relaxed(nlp, start, stretch)
         anchor = start.z[0, :, nlp.nx :]
@@ -264,7 +270,7 @@ class InteriorPoint(Method):
         """
         best, iterations = lost, lost.iterations
         # What is symmetric may never leave a saddle of the violation: the second start is not.
-        for it, share in ((lost.it, 3), (start._replace(u=beside(nlp, start.u)), 1)):
+        for it, share in ((lost.it, 3), (start._replace(u=shifted(nlp, start.u)), 1)):
             before = best._replace(iterations=iterations)
             at = ((best.code != Code.CONVERGED.value) & (self.left(before) > 0)).nonzero()[:, 0]
             if len(at) > 0:
@@ -294,7 +300,7 @@ class InteriorPoint(Method):
 
         Arguments:
             nlp: The discretised problem.
-            it: The iterate.
+            it: Where the search starts.
             before: What was tried before.
             share: One over this of the iterations that are left may be used to find the least.
         """
@@ -381,7 +387,14 @@ class InteriorPoint(Method):
     def assess(
         self, nlp: Transcription, work: Work, lin: Linearisation, tolerance: float
     ) -> tuple[Work, Tensor]:
-        """Tells what is done, and lowers the barrier where the barrier problem is solved."""
+        """Tells what is done, and lowers the barrier where the barrier problem is solved.
+
+        Arguments:
+            nlp: The transcribed problem.
+            work: Iterate, barrier, filter and counters of all instances.
+            lin: The derivatives at the iterate.
+            tolerance: The residual at which an instance has converged.
+        """
         it = work.it
         final = residuals(nlp, it, lin)
         code = torch.full_like(work.failures, Code.RUNNING.value)
@@ -446,8 +459,8 @@ class InteriorPoint(Method):
         )
 
 
-def beside(nlp: Transcription, u: Tensor) -> Tensor:
-    """Controls a little beside others, without a pattern that a problem could share."""
+def shifted(nlp: Transcription, u: Tensor) -> Tensor:
+    """Controls a little away from others, without a pattern that a problem could share."""
     wave = torch.arange(u[:, 0].numel(), device=u.device).to(u).cos()
     return inside(u + ASIDE * wave.reshape(nlp.n, 1, nlp.nu), *nlp.u_bounds)
 

@@ -1,1 +1,1 @@
-"""From a problem to a nonlinear program: what is asked of it, its variables, rows and start."""
+"""From a problem to a nonlinear program: what it must satisfy, its variables, rows and start."""

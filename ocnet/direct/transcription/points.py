@@ -32,7 +32,7 @@ class Points:
     static parameters.
 
     Arguments:
-        problem: The problem.
+        problem: Whose functions are evaluated at all nodes at once.
         tableau: The Runge-Kutta method.
         h: The width of a step on the unstretched horizon.
 

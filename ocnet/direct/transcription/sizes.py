@@ -61,7 +61,7 @@ def cost_scale(nlp: Transcription, lin: Linearisation, units: Tensor) -> Tensor:
 
     Arguments:
         nlp: The discretised problem.
-        lin: The linearisation.
+        lin: Values and derivatives at the iterate.
         units: Those of the variables `w`, shape `(batch, d)`.
     """
     second = units[:, None] * units[:, :, None]
@@ -137,7 +137,7 @@ def sizes(nlp: Transcription, it: Iterate, lin: Linearisation) -> Tensor:
     bounds = torch.where(pair.isfinite(), pair, 0.0).amax(0).expand(len(x), -1)
     u = torch.where(bounds > 0, bounds, it.u.abs().median(0).values)
     size = torch.cat([x, theta, u], -1)
-    # Small sizes that nothing given tells of are not believed: weak couplings make them, too.
+    # Small sizes that no value supports are not believed: weak couplings make them, too.
     if bool((size > 0).all()):
         return size
     return torch.where(size > 0, size, moving(nlp, size, lin).clamp(min=1))

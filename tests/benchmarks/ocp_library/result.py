@@ -1,4 +1,4 @@
-"""What the benchmark says of one problem."""
+"""What the benchmark says about one problem."""
 
 from dataclasses import dataclass
 
@@ -32,7 +32,7 @@ class Part:
 
 @dataclass
 class Row:
-    """What the table says of one problem.
+    """What the table says about one problem.
 
     Attributes:
         name: The problem.

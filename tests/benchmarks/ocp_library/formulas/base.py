@@ -1,4 +1,4 @@
-"""What a problem consists of, for any module `m` that has sin, cos, exp and the like."""
+"""What a problem consists of, for any module `m` that has sin, cos, exp and so on."""
 
 from collections.abc import Sequence
 from typing import Any
