@@ -75,7 +75,7 @@ def of_code(code: types.CodeType) -> str:
 
 
 def of_object(value: Any) -> str:
-    """What an object says of itself; a TypeError if that is its address."""
+    """How an object prints; a TypeError if that is its address."""
     text = repr(value)
     if hex(id(value))[2:] in text.lower() or " at 0x" in text:
         raise TypeError(

@@ -130,7 +130,16 @@ def states(
     *,
     log_domain: bool = False,
 ) -> list[Scaled]:
-    """`h_{k+1} = h_k + alpha g(h_k, u_k)`, from `h_0` to `h_L`; arguments: those of `propagate`."""
+    """`h_{k+1} = h_k + alpha g(h_k, u_k)`, from `h_0` to `h_L`.
+
+    Arguments:
+        network: The model, which gives the branch `g`.
+        weights: `u_k`, shape `(L, *networks, *weight_shape)`.
+        h_0: The first state, shape `(*networks, d)`.
+        alpha: The scale of the branches, `L^-beta`; a number, or one for each network.
+        log_domain: Keeps unit vectors and the logarithm of their scale, against overflow; for
+            positively homogeneous branches.
+    """
     check_branch(network, log_domain)
     h = [unscaled(h_0)]
     for u in weights.unbind():
@@ -150,8 +159,14 @@ def costates(
 ) -> list[Scaled]:
     """`p_k = p_{k+1} + alpha (D_h g(h_k, u_k))' p_{k+1}`, from `p_0` to `p_L`.
 
-    Arguments: those of `propagate`; `h` are the states. (The Jacobian of a positively homogeneous
-    branch does not depend on their scale.)
+    Arguments:
+        network: The model, which gives the branch `g`.
+        weights: `u_k`, shape `(L, *networks, *weight_shape)`.
+        h: The states, as `states` gives them. (The Jacobian of a positively homogeneous branch
+            does not depend on their scale.)
+        p_L: The last costate, shape `(*networks, d)`.
+        alpha: The scale of the branches, `L^-beta`; a number, or one for each network.
+        log_domain: Keeps unit vectors and the logarithm of their scale, against overflow.
     """
     check_branch(network, log_domain)
     p = [unscaled(p_L)]

@@ -50,7 +50,7 @@ def measure(
         inputs: How many inputs to send through each of them.
         generator: Makes the draws reproducible.
         dtype, device: To compute with.
-        log_domain: As of `propagate`; by default where the branch is known to be positively
+        log_domain: Keeps the logarithm of the scale; by default where the branch is known to be positively
             homogeneous. Without it states may overflow, which `overflow` and `overflows` report.
         memory: How many bytes a batch may take.
 
