@@ -33,7 +33,7 @@ def certify(solution: Solution) -> Certificate:
     multiple of 4; each instance of a batch is a sample.
 
     Arguments:
-        solution: The solution.
+        solution: What `solve` returned.
     """
     check_kind("solution", solution, Solution)
     solver = solution.solver

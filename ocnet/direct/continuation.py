@@ -15,7 +15,7 @@ def refine(solution: Solution, times: int = 1) -> Solution:
     """The solution on a grid twice as fine, `times` over, each from the one before.
 
     Arguments:
-        solution: The solution.
+        solution: What `solve` returned.
         times: How often the number of steps doubles.
     """
     check_kind("solution", solution, Solution)

@@ -50,8 +50,9 @@ def measure(
         inputs: How many inputs to send through each of them.
         generator: Makes the draws reproducible.
         dtype, device: To compute with.
-        log_domain: Keeps the logarithm of the scale; by default where the branch is known to be positively
-            homogeneous. Without it states may overflow, which `overflow` and `overflows` report.
+        log_domain: Keeps the logarithm of the scale; by default where the
+            branch is known to be positively homogeneous. Without it states may overflow, which
+            `overflow` and `overflows` report.
         memory: How many bytes a batch may take.
 
     Returns:

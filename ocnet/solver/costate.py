@@ -85,7 +85,7 @@ def solve_by_costate(
     The running cost is not part of the recursion: it is a function of all states at once.
 
     Arguments:
-        problem, control, x0, target: As of a solver.
+        problem, control, x0, target: What is integrated; see `Solver.solve`.
         tableau: The method.
         grid: Its steps.
         gradient: Whether to compile.

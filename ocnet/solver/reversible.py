@@ -121,7 +121,7 @@ def solve_reversibly(
     A projection maps `y` and is kept for the backward pass; after it both copies start anew.
 
     Arguments:
-        problem, control, x0, target: As of a solver.
+        problem, control, x0, target: What is integrated; see `Solver.solve`.
         tableau: The method.
         grid: Its steps.
         watch: What is shown all states, or None.

@@ -165,7 +165,7 @@ class Fork(Symmetric):
 
 @pytest.mark.parametrize("far", [5.0, 20.0])
 def test_a_saddle_that_draws_all_paths_is_left(far: float) -> None:
-    """What is a little beside the symmetric path comes back to it on the way."""
+    """What is a little off the symmetric path comes back to it on the way."""
     solution = solve(Fork(far), solver=Euler(10), compile=False)
     assert solution.status == "converged", f"{solution.status}: {solution.reason}"
     assert abs(float(solution.x[-1, 0])) == pytest.approx(math.sqrt(0.6), rel=1e-6)

@@ -26,8 +26,8 @@ def square(x: Float[Tensor, "size size"]) -> Tensor:
 @check
 @dataclass
 class Pair:
-    a: Float[Tensor, "size"]
-    b: Float[Tensor, "size"]
+    a: Float[Tensor, " size"]
+    b: Float[Tensor, " size"]
 
 
 class Holder:

@@ -24,7 +24,7 @@ def save_solution(solution: Solution, path: str | Path) -> None:
     """Writes everything but the problem to a safetensors file, which holds no code.
 
     Arguments:
-        solution: The solution.
+        solution: What `solve` returned.
         path: The file, which is overwritten.
     """
     check_kind("solution", solution, Solution)

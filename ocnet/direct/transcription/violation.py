@@ -16,7 +16,7 @@ def step_width(nlp: Transcription, it: Iterate) -> Tensor:
 
 
 def violations(nlp: Transcription, lin: Linearisation) -> Tensor:
-    """The largest violation of all that a decision can influence, without any relaxation.
+    """The largest violation of what a decision can influence, without any relaxation.
 
     It is in the user's units.
     """
