@@ -3,7 +3,8 @@
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -101,6 +102,24 @@ def peak(problem: Problem, control: Control, solver: Solver, sample: Sample) -> 
     return peak_bytes(step, sample.x0.is_cuda)
 
 
+@contextmanager
+def setting(name: str, value: str) -> Iterator[None]:
+    """Sets an environment variable while the context lasts, unless the user has set it.
+
+    Arguments:
+        name: The variable.
+        value: Its value.
+    """
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+
+
 def peak_bytes(run: Callable[[], object], cuda: bool) -> int:
     """The most memory that lives at once during a run, beyond what lived before."""
     if cuda:
@@ -109,12 +128,12 @@ def peak_bytes(run: Callable[[], object], cuda: bool) -> int:
         run()
         return torch.cuda.max_memory_allocated() - before
     # The profiler's library reports to the terminal what it misses on a machine without a GPU.
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
-    # One cycle; older versions of torch warn that they would forget the ones before.
-    with profile(
-        activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True
-    ) as profiler:
-        run()
+    with setting("KINETO_LOG_LEVEL", "99"):
+        # One cycle; older versions of torch warn that they would forget the ones before.
+        with profile(
+            activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True
+        ) as profiler:
+            run()
     assert profiler.profiler and profiler.profiler.kineto_results, "the profiler ran"
     events: list[Any] = profiler.profiler.kineto_results.events()
     events = [event for event in events if event.name() == "[memory]"]

@@ -13,6 +13,7 @@ from .._arguments import check_generator, check_kind, check_range
 from ..evaluation import evaluate
 from ..learning import training
 from ..learning.armijo import Armijo
+from ..modes import mode
 from ..networks import Architecture, ResNet
 from ..networks.grouped import SharedReadOuts
 from ..networks.network import assemble, layers
@@ -116,7 +117,8 @@ def monotone(
 ) -> Iterator[float]:
     """Gradient descent on the whole sample whose objective never increases, without end.
 
-    Batch norm stays in evaluation mode, as the bound of a grown network needs. A step that does
+    The network is in evaluation mode while the iterator lives, as the bound of a grown network
+    needs. A step that does
     not decrease the objective enough (Armijo) is halved; if none does, the objective stays.
 
     Arguments:
@@ -134,16 +136,16 @@ def monotone(
     check_kind("network", network, ResNet)
     check_kind("sample", sample, Sample)
     check_range("weight_decay", weight_decay, "0 <=", "< inf")
-    network.eval()
     branches = [p for p in network.control.parameters() if p.requires_grad]
     own = {id(p) for p in branches}
     others = [p for p in network.parameters() if p.requires_grad and id(p) not in own]
     groups = [{"params": branches, "weight_decay": weight_decay}, {"params": others}]
     optimizer = Armijo([group for group in groups if group["params"]], rate)
-    with torch.no_grad():
-        yield penalised(network, sample, weight_decay).item()
-    steps = training(
-        network.problem, network.control, network.solver, optimizer, itertools.repeat(sample)
-    )
-    for _ in steps:
-        yield optimizer.objective
+    with mode(False, network):
+        with torch.no_grad():
+            yield penalised(network, sample, weight_decay).item()
+        steps = training(
+            network.problem, network.control, network.solver, optimizer, itertools.repeat(sample)
+        )
+        for _ in steps:
+            yield optimizer.objective

@@ -6,7 +6,7 @@ Plain PyTorch: its launcher is torchrun, its gradient reduction DistributedDataP
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -24,10 +24,8 @@ from .capture import Captured, CudaGraphs, obstacle, on_device, Recorder
 from .descent import Gradient, Update
 from .norms import synchronise
 from .processes import mean, rank, world_size
+from .regions import compiled_regions
 
-
-RECOMPILES = 16
-"""How many versions of one kind of layer are compiled, before others run as they are."""
 
 NARROW = 8
 """With fewer input channels a strided 1x1 convolution is not safe (`check_narrow_shortcuts`)."""
@@ -80,7 +78,7 @@ class Engine:
         precision: "32"; "bf16" or "16" let PyTorch's autocast choose where half precision does,
             "16" with a gradient scale that adapts.
         compile: Compiles the regions that repeat over the depth, the layers or else the dynamics
-            and the stage cost, in place; the loop over the steps stays as it is.
+            and the stage cost, while a training lasts; the loop over the steps stays as it is.
         accumulate: Into how many parts a batch is split to save memory; its size and its mean
             cost stay what they are (batch norm sees the parts).
         sync_norms: Whether batch norm takes its statistics over the processes. The read-outs of
@@ -163,10 +161,12 @@ class Engine:
         assert isinstance(inner, MeanCost), "nothing else is prepared"
         return inner
 
+    def regions(self, problem: Problem, control: Control) -> AbstractContextManager[None]:
+        """The context of a training, in which what repeats over the depth is compiled, if asked."""
+        return compiled_regions(problem, control) if self.compile else nullcontext()
+
     def prepare(self, problem: Problem, control: Control) -> nn.Module:
-        """The mean cost of a batch, compiled and reduced over the processes as asked."""
-        if self.compile:
-            compile_regions(problem, control)
+        """The mean cost of a batch, reduced over the processes as asked."""
         cost = self.mean_cost(problem, control)
         if world_size() == 1 or cost is self.shards:
             return cost
@@ -389,24 +389,3 @@ def choose_device(name: torch.device | str = "auto") -> torch.device:
     if name == "cuda" and "LOCAL_RANK" in os.environ:
         return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     return torch.device(name)
-
-
-def compile_regions(problem: Problem, control: Control) -> None:
-    """Compiles what every step of a solver calls, once for all of them, in place."""
-    if isinstance(control, Layers):
-        # Not above: it imports the compiler, which takes a second.
-        from torch._dynamo import config as dynamo
-
-        # Layers share their code, whose versions PyTorch counts together: in training and
-        # evaluation and for another batch size there is one of each kind.
-        kinds = {tuple(p.shape for p in layer.parameters()) for layer in control.layers}
-        limit = RECOMPILES * len(kinds)
-        # PyTorch 2.6 has the older name.
-        name = "recompile_limit" if hasattr(dynamo, "recompile_limit") else "cache_size_limit"
-        setattr(dynamo, name, max(getattr(dynamo, name), limit))
-        for layer in control.layers:
-            layer.compile()
-        return
-    problem.dynamics = torch.compile(problem.dynamics)
-    if problem.has_stage_cost and not isinstance(problem.stage_cost, nn.Module):
-        problem.stage_cost = torch.compile(problem.stage_cost)

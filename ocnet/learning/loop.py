@@ -2,7 +2,8 @@
 
 import itertools
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
+from contextlib import closing
 from functools import partial
 from typing import Any
 
@@ -73,7 +74,8 @@ def train(
     steps = training(problem, control, solver, optimizer, batches, constraints=constraints)
     records = []
     # Two a second at most: a bar must not slow down a step of a millisecond.
-    with tqdm(total=n_steps, disable=None if progress else True, mininterval=0.5) as bar:
+    bar = tqdm(total=n_steps, disable=None if progress else True, mininterval=0.5)
+    with closing(steps), bar:
         for _ in range(n_steps):
             record = next(steps)
             records.append(record)
@@ -95,11 +97,11 @@ def training(
     check: bool = True,
     constraints: Constraints = "refuse",
     side_by_side: int | None = None,
-) -> Iterator[Record]:
+) -> Generator[Record]:
     """The training loop itself, one record for each batch.
 
     A generator: the caller's `for` loop is the place for schedules, averages, logging,
-    checkpoints and early stopping.
+    checkpoints and early stopping. What is compiled is so until it ends or is closed.
 
     Arguments:
         problem, control, solver, optimizer: What is trained, and how; see `train`.
@@ -134,8 +136,9 @@ def training(
         begin = list(itertools.islice(samples, 1))
         engine.check(problem, control, begin, mixes=side_by_side is not None)
         samples = itertools.chain(begin, samples)
-    expected = ExpectedCost(engine, trained, control, solver, optimizer, side_by_side)
-    yield from descent(expected, optimizer, samples, clip=clip, start=start)
+    with engine.regions(trained, control):
+        expected = ExpectedCost(engine, trained, control, solver, optimizer, side_by_side)
+        yield from descent(expected, optimizer, samples, clip=clip, start=start)
 
 
 def check_training(

@@ -31,6 +31,16 @@ class SyncedNorm(_BatchNorm):
     Not a SyncBatchNorm, which DistributedDataParallel refuses on the CPU.
     """
 
+    @classmethod
+    def like(cls, norm: _BatchNorm) -> "SyncedNorm":
+        """One with the parameters, the statistics and the mode of another batch norm."""
+        made = cls(
+            norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats
+        )
+        made._parameters.update(norm._parameters)
+        made._buffers.update(norm._buffers)
+        return made.train(norm.training)
+
     def _check_input_dim(self, input: Tensor) -> None:
         """Any number of dimensions will do; the module that this one was has checked them."""
 
@@ -69,12 +79,15 @@ def over_processes(value: Tensor) -> Tensor:
 def synchronise(module: nn.Module, device: torch.device) -> None:
     """Lets every batch norm in a module take its statistics over the processes, in place.
 
-    By PyTorch's own on a GPU; it has none for the CPU.
+    Each is replaced by one with the same parameters and statistics: PyTorch's own on a GPU, which
+    has none for the CPU.
     """
     if device.type != "cpu":
         nn.SyncBatchNorm.convert_sync_batchnorm(module)
         return
-    for m in module.modules():
-        if isinstance(m, _BatchNorm):
-            # The same parameters and statistics, of which others may hold references.
-            m.__class__ = SyncedNorm
+    made: dict[nn.Module, nn.Module] = {}
+    for parent in list(module.modules()):
+        # Under each of its names, of which `named_children` gives one.
+        for name, child in parent._modules.items():
+            if isinstance(child, _BatchNorm) and not isinstance(child, SyncedNorm):
+                parent._modules[name] = made.setdefault(child, SyncedNorm.like(child))

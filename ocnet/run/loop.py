@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from typing import Any
 
 from torch.utils.checkpoint import CheckpointError
@@ -212,7 +212,8 @@ def iterate(job: Job, log: "Log", received: list[int], progress: bool) -> None:
     shows = None if progress and rank() == 0 else True
     if job.step == 0:
         log.validate()
-    with tqdm(total=job.iterations, initial=job.step, disable=shows, mininterval=0.5) as bar:
+    bar = tqdm(total=job.iterations, initial=job.step, disable=shows, mininterval=0.5)
+    with closing(steps), bar:
         while not job.is_over:
             with job.scheduled():
                 record = next(steps)
