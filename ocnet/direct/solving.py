@@ -14,7 +14,7 @@ from .answer.assembly import assembled, Computed
 from .answer.solution import Seconds, Solution
 from .answer.undefined import FailedGradient
 from .answer.warm import warm
-from .compiled import Formulas, kernel_of, traced, Unsupported
+from .compiled import Formulas, kernel_of, reads_of, traced, Unsupported
 from .constants import Code
 from .interior_point.interior_point import InteriorPoint
 from .method import Method, Outcome, replaced
@@ -76,7 +76,7 @@ def solve(
     method = InteriorPoint() if method is None else method
     solver = RK4(default_steps(batch.problem)) if solver is None else solver
     check_ways(method, solver, compile, gradient_of_failed)
-    nlp = Transcription(batch, solver, Autograd())
+    nlp = Transcription(batch, solver, Autograd(), reads_of)
     if start is not None:
         check_start(batch, start)
     check_starts(starts, seed, start is not None)

@@ -1,8 +1,9 @@
 """Machine code for one problem: its functions as scalar formulas, differentiated and compiled.
 
 `expression` holds formulas and their derivatives, `symbol` writes down what torch is asked to
-compute by the rules in `formulas`, `trace` calls the problem's functions with symbols, `emit`
-makes C of what they wrote, `build` compiles, and `kernel` calls.
+compute by the rules in `formulas`, `trace` calls the problem's functions with symbols, `reads`
+tells which variables occur in them, `emit` makes C of what they wrote, `build` compiles, and
+`kernel` calls.
 
 Not compiled are problems that branch on values, draw random numbers, use operations without a
 scalar formula, or are too large to be written out (`Unsupported` tells which), and everything
@@ -12,6 +13,7 @@ that is not on a CPU.
 from .cache import UnsafeCache
 from .formulas import Unsupported
 from .kernel import Kernel, kernel_of
+from .reads import reads_of
 from .trace import Formulas, traced
 
 
@@ -19,6 +21,7 @@ __all__ = [
     "Formulas",
     "kernel_of",
     "Kernel",
+    "reads_of",
     "traced",
     "UnsafeCache",
     "Unsupported",

@@ -81,7 +81,13 @@ def parameter_values(nlp: Transcription) -> dict[str, Tensor]:
     values = {name: v.reshape(-1, 1) for name, v in zip(FIXED, fixed, strict=True)}
     values["units"] = torch.cat([*(Units.ones(nlp) if nlp.units is None else nlp.units)], 1)
     values["anchor"] = nlp.anchor
-    problem = nlp.problem
+    values |= given_values(nlp)
+    return values
+
+
+def given_values(nlp: Transcription) -> dict[str, Tensor]:
+    """The problem's parameters and buffers, "own NAME", and the target, as `parameter_values`."""
+    problem, values = nlp.problem, {}
     known = [name for name, _ in (*problem.named_parameters(), *problem.named_buffers())]
     shared, own, target = nlp.given
     for name in dict.fromkeys([*known, *own, *shared]):
@@ -93,6 +99,19 @@ def parameter_values(nlp: Transcription) -> dict[str, Tensor]:
     if target is not None and target.dtype.is_floating_point:
         values["target"] = target.detach()
     return values
+
+
+def symbol(graph: Graph, codes: Sequence[str], shape: Sequence[int], dtype: torch.dtype) -> Symbol:
+    """What C reads from somewhere, as a tensor.
+
+    Arguments:
+        graph: The expressions that they become part of.
+        codes: How C reads each entry.
+        shape: Its shape.
+        dtype: Its type.
+    """
+    ids = torch.tensor([graph.input(code) for code in codes], dtype=torch.int64)
+    return Symbol(ids.reshape(tuple(shape)), graph, dtype)
 
 
 def traced(nlp: Transcription) -> Formulas:
@@ -133,21 +152,16 @@ def nodes(
 ) -> tuple[Graph, list[list[int]], list[list[int]]]:
     """A graph with the expressions of `F, c, g` and of `phi, psi, omega`."""
     graph, dtype = Graph(), nlp.x0.dtype
-
-    def symbol(codes: Sequence[str], shape: Sequence[int]) -> Symbol:
-        ids = torch.tensor([graph.input(code) for code in codes], dtype=torch.int64)
-        return Symbol(ids.reshape(tuple(shape)), graph, dtype)
-
     values, place = {}, 0
     for name, shape in shapes.items():
         size = shape.numel()
-        values[name] = symbol([f"p[{place + i}]" for i in range(size)], shape)
+        values[name] = symbol(graph, [f"p[{place + i}]" for i in range(size)], shape, dtype)
         place += size
     own = {name[4:]: value for name, value in values.items() if name.startswith("own ")}
     target = values.get("target")
     w = [f"w[{i}]" for i in range(nlp.nz + nlp.nu)]
-    z, u = symbol(w[: nlp.nz], [nlp.nz]), symbol(w[nlp.nz :], [nlp.nu])
-    time = symbol([TIME], [])
+    z, u = (symbol(graph, v, [len(v)], dtype) for v in (w[: nlp.nz], w[nlp.nz :]))
+    time = symbol(graph, [TIME], [], dtype)
     # The same formulas as everywhere, at one point whose parameters are symbols.
     one = copy.copy(nlp)
     one.points = points = copy.copy(nlp.points)

@@ -5,9 +5,10 @@ import math
 import torch
 from torch import Tensor
 
-from ..transcription.iterate import Iterate
+from ..transcription.bounds import inside
 from ..transcription.start import rolled_out
-from ..transcription.transcription import inside, Transcription
+from ..transcription.transcription import Transcription
+from ..transcription.variables import Iterate
 from .restoration import norm_of
 
 

@@ -19,43 +19,60 @@ class Reads(NamedTuple):
     g: Tensor
 
 
+CHANGES = 0.37, -1.9, 12.0, -130.0
+"""By how much entries are changed, relative to one."""
+
+MOST_TIMES = 1000
+"""At how many times is looked at most, the first and the last among them."""
+
+
 @torch.no_grad()
 def of_stage(
     stages: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, ...]],
     w: Tensor, s: Tensor, nx: int, nz: int, rows: int,
 ) -> Reads:  # fmt: skip
-    """What a step of the first instance reads: too much perhaps, but not too little.
+    """What the steps of the first instance read at any of their times, as far as values tell.
 
     One entry after the other is set to NaN: whatever is computed from it is NaN too, even its
-    product with a zero. A change of the entry shows what a comparison or a rounding hides.
+    product with a zero. A change of the entry shows what a comparison or a rounding hides. What
+    is read at other values alone (`where(x > 1e6, ...)`) only formulas tell.
 
     Arguments:
-        stages: `F, c, g` of extended states, controls and times.
+        stages: `F, c, g` of extended states, controls and times, of `probes(d)` instances.
         w: The variables of a point, shape `(d,)`.
-        s: Its time, shape `(1,)`.
+        s: The times, shape `(n,)`.
         nx, nz: The sizes of the state and of the extended state.
         rows: How many rows the path constraint has.
     """
     d, some = len(w), 0.1 * (1 + w.abs())
-    base = torch.cat([w + some * torch.arange(1, d + 1).to(w).cos(), s])
-    changes = [torch.eye(d + 1).to(base) * by for by in (0.37, -1.9)]
-    lost = base.repeat(d + 1, 1)
+    s = s[torch.linspace(0, len(s) - 1, min(len(s), MOST_TIMES)).long()]
+    base = w + some * torch.arange(1, d + 1).to(w).cos()
+    lost = base.repeat(d, 1)
     lost.diagonal().fill_(torch.nan)
-    points = torch.cat([base[None], *(base + change for change in changes), lost])
-    z, u, s = points.split([nz, d - nz, 1], 1)
+    changes = [base + by * torch.eye(d).to(base) for by in CHANGES]
+    z, u = torch.cat([base[None], *changes, lost]).expand(len(s), -1, -1).split([nz, d - nz], 2)
     try:
-        F, _, g = stages(z[:, None], u[:, None], s[:, 0])
+        F, _, g = stages(z, u, s)
     # The user's functions may refuse numbers like these; then they are taken to read everything.
     except Exception:
         everything = torch.ones(nx + rows, d + 1, dtype=torch.bool, device=base.device)
         return Reads(*everything.split([nx, rows]))
-    return Reads(*(differs(value[:, 0], d + 1) for value in (F, g)))
+    return Reads(*(differs(value, d) for value in (F, g)))
+
+
+def probes(d: int) -> int:
+    """How many points `of_stage` looks at, at each time, for `d` variables."""
+    return 1 + (1 + len(CHANGES)) * d
 
 
 def differs(values: Tensor, entries: int) -> Tensor:
-    """Which components differ from those at the first point, by the entry that was changed."""
-    changed = values[1:] != values[0]
-    return changed.reshape(-1, entries, values.shape[-1]).any(0).mT
+    """Which components differ from those at the first point, by the entry that was changed.
+
+    The last entry is the time: whether values differ from those at the first.
+    """
+    changed = (values[:, 1:] != values[:, :1]).unflatten(1, (-1, entries)).any(1).any(0)
+    by_time = (values[1:, 0] != values[:1, 0]).any(0)
+    return torch.cat([changed, by_time[None]]).mT
 
 
 def influenced(reads: Reads, n: int, nx: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from .given import ends_at, Given, stages_at, Way
 from .inequality import Inequalities
 from .invalid import without_invalid
 from .points import Points
+from .structure import Reads
 from .units import Units
 
 
@@ -40,7 +41,9 @@ class Transcription:
     Arguments:
         batch: The problem, its initial states and parameters.
         solver: The steps.
-        backend: What differentiates it.
+        backend: What differentiates it and goes through its stages.
+        reads_of: What tells from formulas what a step reads, where there are formulas; without
+            it, values tell.
 
     Attributes:
         n, nx, nz, nu: The number of steps, and the sizes of `x`, `z` and `u`.
@@ -71,7 +74,13 @@ class Transcription:
     share: float
     hold: float
 
-    def __init__(self, batch: Batch, solver: ExplicitRungeKutta, backend: "Backend[Transcription]"):
+    def __init__(
+        self,
+        batch: Batch,
+        solver: ExplicitRungeKutta,
+        backend: "Backend[Transcription]",
+        reads_of: "ReadsOf | None" = None,
+    ):
         batch, self.invalid = without_invalid(batch)
         check_batch(batch)
         check_integer("The solver's n", solver.n, most=MOST_STEPS)
@@ -93,12 +102,12 @@ class Transcription:
         self.scale: Tensor = self.x0.new_ones(len(self.x0))
         self.given: Given = Given.of(batch)
         self.way: Way = "apart"
-        self.set_bounds()
+        self.set_bounds(reads_of)
 
     u_bounds: tuple[Tensor, Tensor]
     theta_bounds: tuple[Tensor, Tensor]
 
-    def set_bounds(self) -> None:
+    def set_bounds(self, reads_of: "ReadsOf | None") -> None:
         """Collects the bounds of controls and constants, and counts the rows of constraints."""
         self.u_bounds = bounds.of_controls(self.points, self.x0)
         self.theta_bounds = bounds.of_constants(self.points, self.x0)
@@ -106,16 +115,14 @@ class Transcription:
         free = self.x0.new_full((self.nx,), inf)
         u_low, u_high = self.u_bounds
         g, psi, omega = self.first_rows()
+        self.n_psi: int = psi.shape[-1]
         self.free: Tensor | None = None
         if g.shape[-1] > 0:
-            one = self.take(torch.arange(1, device=self.x0.device))
-            z, u = one.constant_start(1)
-            w = torch.cat([z[0, 0], u[0, 0]])
-            reads = structure.of_stage(one.stages, w, one.s[:1], self.nx, self.nz, g.shape[-1])
+            found = None if reads_of is None else reads_of(self)
+            reads = self.reads(g.shape[-1]) if found is None else found
             rows = structure.influenced(reads, self.n, self.nx)
             self.free = None if bool(rows.all()) else rows
             self.points.last = structure.of_states(reads, self.nz)
-        self.n_psi: int = psi.shape[-1]
         theta, any_u = torch.full_like(low, inf), torch.full_like(u_low, inf)
         self.along: Inequalities = Inequalities(
             torch.cat([-free, -theta, u_low]), torch.cat([free, theta, u_high]), g.shape[-1]
@@ -125,6 +132,15 @@ class Transcription:
             torch.cat([free, high, any_u]),
             omega.shape[-1] + len(self.points.last),
         )
+
+    def reads(self, rows: int) -> Reads:
+        """What a step reads, as far as values tell; the path constraint has so many `rows`."""
+        d = self.nz + self.nu
+        first = torch.zeros(structure.probes(d), dtype=torch.long, device=self.x0.device)
+        many = self.take(first)
+        z, u = many.constant_start(1)
+        w = torch.cat([z[0, 0], u[0, 0]])
+        return structure.of_stage(many.stages, w, self.s, self.nx, self.nz, rows)
 
     def imposed(self, g: Tensor) -> Tensor:
         """The path constraint as it is imposed at all steps: relaxed, and -1 where it is left out.
@@ -292,3 +308,7 @@ class Transcription:
     def rollout(self, z: Tensor, u: Tensor) -> Tensor:
         """The extended states that controls `(n, batch, nu)` lead to from `z`, `(n + 1, ...)`."""
         return self.backend.rollout(self, z, u)
+
+
+ReadsOf = Callable[[Transcription], Reads | None]
+"""Tells what a step of a problem reads; None if it cannot."""
