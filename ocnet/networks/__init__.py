@@ -9,9 +9,10 @@ from .loss import (
 )
 from .network import Heads, homogeneous, layers, parts, ResNet, resnet
 from .problem import Classifier, Gamma, ResidualProblem
+from .residual import Residual
 from .saving import load_network, save_network
 from .statistics import collect_statistics
-from .wrapping import Residual, wrap
+from .wrapping import wrap
 
 
 __all__ = [

@@ -6,12 +6,14 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import nn, Tensor
+from torch import fx, nn, Tensor
 from torch.func import functional_call
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from ..types import State
+from .crossing import pieces
 from .readouts import Backbone, ReadOuts
+from .segment import NetworkPart
 
 
 class ChainedReadOuts(ReadOuts):
@@ -33,8 +35,11 @@ class ChainedReadOuts(ReadOuts):
         self.chains: nn.ModuleList = nn.ModuleList(
             copied(chain(backbone, k), own) for k in range(n)
         )
+        # Of what follows no statistics there is nothing to collect.
+        for k, module in enumerate(self.chains):
+            self.batches[k] = int(not follows_statistics(module))
 
-    def observe(self, backbone: Backbone, k: int, x: State) -> Float[Tensor, "batch classes"]:
+    def observe(self, backbone: Backbone, k: int, x: State) -> Float[Tensor, "batch ..."]:
         for layer in self.chains[k].modules():
             if isinstance(layer, _BatchNorm):
                 layer.momentum = self.momentum
@@ -51,7 +56,7 @@ class ChainedReadOuts(ReadOuts):
 
     def logits(
         self, backbone: Backbone, ks: Sequence[int], ys: Sequence[Tensor]
-    ) -> Float[Tensor, "state batch classes"]:
+    ) -> Float[Tensor, "state batch ..."]:
         if self.training and self.track_running_stats:
             self.batches[ks[0] : ks[-1] + 1] += 1
         return torch.stack(list(ys))
@@ -71,17 +76,43 @@ class ChainedReadOuts(ReadOuts):
     @torch.no_grad()
     def keep(self, ks: Sequence[int], backbone: Backbone, bare: Sequence[int] = ()) -> ReadOuts:
         few = ChainedReadOuts(len(ks), backbone, self.own)
-        # The new chains nest their modules differently, but in the same order.
         for new, k in zip(few.chains, ks, strict=True):
-            for there, here in zip(values(new), values(self.chains[k]), strict=True):
-                there.copy_(here)
+            take_values(new, self.chains[k])
         few.batches.copy_(self.batches[list(ks)])
         return few.train(self.training)
+
+
+def take_values(new: nn.Module, old: nn.Module) -> None:
+    """The values of a chain for a chain of a smaller network.
+
+    The parts of a wrapped network are found again by their number, also where some are gone;
+    other chains nest their modules differently, but in the same order.
+    """
+    theirs = {piece.number: piece for piece in pieces(old) if isinstance(piece, NetworkPart)}
+    if not theirs:
+        pairs = zip(values(new), values(old), strict=True)
+    else:
+        mine = [piece for piece in pieces(new) if isinstance(piece, NetworkPart)]
+        both = [(one, theirs[one.number]) for one in mine if one.number in theirs]
+        pairs = [pair for a, b in both for pair in zip(values(a), values(b), strict=True)]
+    for there, here in pairs:
+        there.copy_(here)
 
 
 def values(module: nn.Module) -> list[Tensor]:
     """All parameters and buffers."""
     return [*module.parameters(), *module.buffers()]
+
+
+def follows_statistics(module: nn.Module) -> bool:
+    """Whether a module keeps running statistics in training mode."""
+    norms = (part for part in module.modules() if isinstance(part, _NormBase))
+    return any(norm.track_running_stats for norm in norms) or any(
+        node.target is torch.ops.aten.batch_norm.default
+        for part in module.modules()
+        if isinstance(part, fx.GraphModule)
+        for node in part.graph.nodes
+    )
 
 
 def chain(backbone: Backbone, k: int) -> nn.Sequential:

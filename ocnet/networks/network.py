@@ -17,7 +17,9 @@ from ..supervised import default_steps
 from ..trajectory import Trajectory
 from .architecture import Architecture, stages
 from .blocks import initialise, NoBranch
+from .crossing import Crossing, follow_of, following, is_identity, passes, set_follow
 from .grouped import OwnReadOuts, SharedReadOuts
+from .original import Template
 from .problem import Classifier, Gamma, Parts, ResidualProblem
 from .readouts import Backbone
 
@@ -39,6 +41,7 @@ class ResNet(nn.Module):
 
     Attributes:
         pruning: How the network was made from a larger one: `("cut", m)` and `("keep", ks)`.
+        source: The network that was wrapped, if one was.
     """
 
     def __init__(self, problem: ResidualProblem, control: Layers):
@@ -49,13 +52,14 @@ class ResNet(nn.Module):
         self.control = control
         self.solver: Solver = Euler(default_steps(problem))
         self.pruning: tuple[tuple[str, Any], ...] = ()
+        self.source: Template | None = None
 
     @property
     def depth(self) -> int:
         """The number `N` of residual blocks."""
         return self.problem.depth
 
-    def forward(self, images: Tensor) -> Float[Tensor, "batch classes"]:
+    def forward(self, images: Tensor) -> Float[Tensor, "batch ..."]:
         """The logits `y^`; images are floats, or bytes that count as 255 times those."""
         return self.problem.head(self.trajectory(images).states[-1])
 
@@ -63,7 +67,7 @@ class ResNet(nn.Module):
         """The states `x_0, ..., x_N`, and with labels the stage cost."""
         return self.solver.solve(self.problem, self.control, self.problem.embed(images), labels)
 
-    def outputs(self, images: Tensor) -> Float[Tensor, "state batch classes"]:
+    def outputs(self, images: Tensor) -> Float[Tensor, "state batch ..."]:
         """The logits `y^_0, ..., y^_N` of all states; the last are those of `forward`.
 
         Raises:
@@ -73,7 +77,7 @@ class ResNet(nn.Module):
         states = self.trajectory(images).all_states[: self.depth + 1]
         return self.read(range(self.depth + 1), states)
 
-    def read(self, ks: Sequence[int], xs: Sequence[Tensor]) -> Float[Tensor, "state batch classes"]:
+    def read(self, ks: Sequence[int], xs: Sequence[Tensor]) -> Float[Tensor, "state batch ..."]:
         """The logits `y^_k` of the states `x_k`, for consecutive `k <= N`."""
         inner = [(k, x) for k, x in zip(ks, xs, strict=True) if k < self.depth]
         logits = []
@@ -86,6 +90,8 @@ class ResNet(nn.Module):
     def step(self, k: int, x: Tensor) -> Tensor:
         """One layer, `x_{k+1} = S_k(x_k) + F_k(x_k)`."""
         skip = self.problem.backbone.skips.get(k)
+        if isinstance(skip, Crossing):
+            x, skip = skip.enter(x), skip.map
         return moved(x if skip is None else skip(x), self.control.layers[k](x), 1)
 
     def load_state_dict(
@@ -149,8 +155,9 @@ class ResNet(nn.Module):
             ks: The indexes of the blocks that stay, in order.
         """
         skips = self.problem.backbone.skips
-        bare = sorted(skips.keys() - set(ks))
-        return self.part(sorted({*ks, *skips}), bare, self.problem.head, ("keep", list(ks)))
+        stay = {k for k, skip in skips.items() if not passes(skip)}
+        bare = sorted(stay - set(ks))
+        return self.part(sorted({*ks, *stay}), bare, self.problem.head, ("keep", list(ks)))
 
     def part(
         self, ks: Sequence[int], bare: Sequence[int], head: nn.Module, step: tuple[str, Any]
@@ -163,9 +170,8 @@ class ResNet(nn.Module):
             head: What follows the last of them.
             step: The name of what was done, and its value; joins the network's `pruning`.
         """
-        problem, skips = self.problem, self.problem.backbone.skips
-        kept = {i: copy.deepcopy(skips[k]) for i, k in enumerate(ks) if k in skips}
-        backbone = Backbone(kept, copy.deepcopy(head))
+        problem = self.problem
+        backbone = self.backbone_of(ks, head)
         few = Classifier(
             Parts(
                 copy.deepcopy(problem.embedding),
@@ -177,6 +183,7 @@ class ResNet(nn.Module):
             loss=problem.loss,
             gamma=[problem.gamma[k] for k in ks],
         )
+        few.image_dtype = problem.image_dtype
         branches = [
             NoBranch(problem.zero_state(k + 1).shape[1:])
             if k in bare
@@ -184,8 +191,29 @@ class ResNet(nn.Module):
             for k in ks
         ]
         network = ResNet(few, Layers(0.0, few.t1, branches or [NoBranch()])).train(self.training)
-        network.pruning = (*self.pruning, step)
+        network.pruning, network.source = (*self.pruning, step), self.source
         return network
+
+    def backbone_of(self, ks: Sequence[int], head: nn.Module) -> Backbone:
+        """Copies of the skips of the layers `ks`, and of a head that the last of them leads to.
+
+        What follows the sum of a block goes with that block: each skip, and the network's own
+        head, begins with what follows the layer that is now before it.
+        """
+        skips, whole = self.problem.backbone
+        follows = [follow_of(skips[k]) if k in skips else None for k in range(self.depth)]
+        follows.append(follow_of(whole))
+        kept: dict[int, nn.Module] = {}
+        for i, (k, after) in enumerate(zip(ks, [0, *(k + 1 for k in ks)], strict=False)):
+            if k in skips:
+                kept[i] = copy.deepcopy(skips[k])
+            if after != k:
+                kept[i] = following(kept.get(i), i, copy.deepcopy(follows[after]))
+        after = ks[-1] + 1 if len(ks) else 0
+        new_head = copy.deepcopy(head)
+        if head is whole and after != self.depth:
+            set_follow(new_head, copy.deepcopy(follows[after]) or nn.Identity())
+        return Backbone({i: skip for i, skip in kept.items() if not is_identity(skip)}, new_head)
 
 
 def parts(

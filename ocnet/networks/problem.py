@@ -16,6 +16,7 @@ from ..cost import Loss
 from ..problem import Problem, Projection, Sample
 from ..supervised import check_rates, SupervisedProblem
 from ..types import Cost, State, Time
+from .crossing import Crossing
 from .loss import accuracy, check_cheaply, check_labels, CrossEntropy
 from .readouts import Backbone, ReadOuts
 from .stage_cost import OutputLoss
@@ -85,9 +86,13 @@ class ResidualProblem(SupervisedProblem, abc.ABC):
         self.t1: float = float(max(self.depth, 1))
         self.state_shape = state_shape
         self.image_shape = image_shape
+        self.image_dtype: torch.dtype | None = None
         self.embedding = embedding
         self.projections: Sequence[Projection] = [
-            Projection(float(k), float(k + 1), skip) for k, skip in skips.items()
+            Crossing(k, skip.map, skip.follow, skip.lead)
+            if isinstance(skip, Crossing)
+            else Projection(float(k), float(k + 1), skip)
+            for k, skip in skips.items()
         ]
         self.head = head
         self._n_classes: int | None = None
@@ -115,7 +120,7 @@ class ResidualProblem(SupervisedProblem, abc.ABC):
     @property
     def backbone(self) -> Backbone:
         """What the network itself reads its final state out with."""
-        skips = {round(p.start): p.map for p in self.projections}
+        skips = {round(p.start): p if isinstance(p, Crossing) else p.map for p in self.projections}
         return Backbone(skips, self.head)
 
     def dynamics(self, t: Time, x: State, u: Any) -> State:
@@ -189,6 +194,10 @@ class ResidualProblem(SupervisedProblem, abc.ABC):
         for j, skip in self.backbone.skips.items():
             x = shaped(skip, x) if j < k else x
         return x
+
+    def batch_shape(self, x: State) -> torch.Size:
+        """The batch dimension; the rank of the rest may differ from stage to stage."""
+        return x.shape[:1]
 
     @property
     def n_classes(self) -> int:

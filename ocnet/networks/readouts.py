@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import nn, Tensor
 
 from ..types import State
+from .crossing import without_repetitions
 
 
 class Backbone(NamedTuple):
@@ -23,8 +24,8 @@ class Backbone(NamedTuple):
     head: nn.Module
 
     def after(self, k: int) -> list[nn.Module]:
-        """The skips that the state `x_k` has yet to cross."""
-        return [skip for j, skip in self.skips.items() if j >= k]
+        """The skips that the state `x_k` has yet to cross, those that do something."""
+        return without_repetitions([skip for j, skip in self.skips.items() if j >= k], self.head)
 
 
 class ReadOuts(nn.Module, abc.ABC):
@@ -54,7 +55,7 @@ class ReadOuts(nn.Module, abc.ABC):
 
     def forward(
         self, backbone: Backbone, ks: Sequence[int], xs: Sequence[State]
-    ) -> Float[Tensor, "state batch classes"]:
+    ) -> Float[Tensor, "state batch ..."]:
         """The logits of the states `xs`, whose indexes are `ks`.
 
         Arguments:
@@ -73,7 +74,7 @@ class ReadOuts(nn.Module, abc.ABC):
     @abc.abstractmethod
     def logits(
         self, backbone: Backbone, ks: Sequence[int], ys: Sequence[Any]
-    ) -> Float[Tensor, "state batch classes"]:
+    ) -> Float[Tensor, "state batch ..."]:
         """The logits of states of which `ys` were observed; the rest is as in `forward`."""
 
     def own_parameters(self, k: int) -> list[nn.Parameter]:

@@ -13,7 +13,8 @@ class Projection(nn.Module):
 
     Every solver crosses `[start, end]` in one step, `x(end) = S(x(start)) + (end - start) f`, with
     `f = dynamics(start, x(start), u(start))` already a vector of the new space. On a residual
-    network this is the layer where the stage changes.
+    network this is the layer where the stage changes. A subclass may let the state jump before
+    both, `x <- enter(x)`: what `S` and `f` have in common is then computed once.
 
     Arguments:
         start: The time at which the layer reads the old state.
@@ -34,6 +35,10 @@ class Projection(nn.Module):
         self.end = end
         self.map = map
 
+    def enter(self, x: State) -> State:
+        """What `S` and the dynamics take of the state at `start`: the state itself by default."""
+        return x
+
     def forward(self, x: State) -> State:
-        """The projected state `S(x)`."""
-        return self.map(x)
+        """The projected state `S(enter(x))`."""
+        return self.map(self.enter(x))

@@ -207,7 +207,8 @@ def vector_field(
 def project(problem: Problem, projection: Projection, t: Time, x: State, u: ControlValue) -> State:
     """The state after a projection: `S(x) + h f(t, x, u)`, in every solver."""
     h = projection.end - projection.start
-    S_x = projection(x)
+    x = projection.enter(x)
+    S_x = projection.map(x)
     return moved(S_x, vector_field(problem, t, x, u, S_x.shape), h)
 
 

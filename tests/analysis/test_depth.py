@@ -242,7 +242,9 @@ def test_theorem_1_holds_on_a_trained_pair() -> None:
         torch.nn.init.eye_(embedding.weight)
         torch.nn.init.zeros_(embedding.bias)
         blocks = [Residual(Shift(4)) for _ in range(depth)]
-        network = wrap(blocks, embedding, head, image_shape=(4,), loss=SquaredError(), gamma=gamma)
+        network = wrap(
+            blocks, images, embedding=embedding, head=head, loss=SquaredError(), gamma=gamma
+        )
         optimizer = torch.optim.LBFGS(
             network.control.parameters(), max_iter=500, tolerance_grad=1e-12, tolerance_change=0,
             line_search_fn="strong_wolfe",

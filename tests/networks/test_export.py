@@ -36,7 +36,7 @@ def wrapped_resnet18() -> tuple[ResNet, torch.Tensor]:
     """torchvision's network with ocnet's interface, with statistics that are not fresh."""
     models = pytest.importorskip("torchvision.models")
     torch.manual_seed(0)
-    network = wrap(models.resnet18(num_classes=5), image_shape=(3, 32, 32)).float()
+    network = wrap(models.resnet18(num_classes=5), torch.zeros(2, 3, 32, 32)).float()
     images = torch.randn(4, 3, 32, 32, dtype=torch.float32)
     network.train()(images)
     return network.eval(), images
@@ -146,12 +146,13 @@ def blocks_of_ones_own(heads: Any, seed: int, width: int = 6, blocks: int = 3) -
     torch.manual_seed(seed)
     conv = lambda a, b, s=1: nn.Sequential(nn.BatchNorm2d(a), nn.Conv2d(a, b, 3, s, padding=1))
     stack = [
-        Residual(conv(4, 4)),
-        Residual(conv(4, width, 2), nn.Conv2d(4, width, 1, 2), torch.tanh),
+        Residual(conv(8, 8)),
+        Residual(conv(8, width, 2), nn.Conv2d(8, width, 1, 2), torch.tanh),
         *(Residual(conv(width, width), activation=torch.tanh) for _ in range(blocks - 2)),
     ]
     head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 5))
-    return wrap(stack, conv(3, 4), head, image_shape=(3, 8, 8), heads=heads, gamma=0.2)
+    images = torch.zeros(2, 3, 8, 8)
+    return wrap(stack, images, embedding=conv(3, 8), head=head, heads=heads, gamma=0.2)
 
 
 @pytest.mark.parametrize("heads", ["WS", "full"])
@@ -190,11 +191,11 @@ def test_wrapped_resnet18_loads_and_exports(tmp_path: Path) -> None:
     models = pytest.importorskip("torchvision.models")
     torch.manual_seed(0)
     mine, fresh = (models.resnet18(num_classes=5) for _ in range(2))
-    network = wrap(mine, image_shape=(3, 32, 32))
+    network = wrap(mine, torch.zeros(2, 3, 32, 32))
     images = torch.randn(2, 3, 32, 32)
     collect_statistics(network, [images])
     save_network(network, tmp_path / "a")
-    loaded = load_network(tmp_path / "a", wrap(fresh, image_shape=(3, 32, 32)))
+    loaded = load_network(tmp_path / "a", wrap(fresh, torch.zeros(2, 3, 32, 32)))
     torch.testing.assert_close(loaded.outputs(images), network.eval().outputs(images))
     # What was wrapped has the weights, too.
     assert fresh.eval()(images).equal(mine.eval()(images))
