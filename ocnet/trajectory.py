@@ -25,6 +25,8 @@ class Trajectory:
         evaluations: How often the vector field was evaluated.
         kept: The indices in `t` of the states that are kept, the first and the last among them: all
             of them, but with `Checkpoint` and `Reversible`, which save memory.
+        t_eval: The times that were asked for besides, shape `(eval,)`, or None.
+        states_eval: The states at those times.
 
     Raises:
         ValueError: If the numbers of times, states and controls do not fit together.
@@ -36,6 +38,8 @@ class Trajectory:
     running_cost: Cost
     evaluations: int
     kept: tuple[int, ...] = ()
+    t_eval: Float[Tensor, " eval"] | None = None
+    states_eval: tuple[State, ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.t)
@@ -74,10 +78,18 @@ class Trajectory:
         Raises:
             ValueError: If the state changes shape along the trajectory.
         """
-        shapes = {tuple(x.shape) for x in self.states}
-        if len(shapes) > 1:
-            raise ValueError(f"The states have several shapes, {sorted(shapes)}: use `states`.")
-        return torch.stack(self.states)
+        return stacked("states", self.states)
+
+    @property
+    def x_eval(self) -> Float[Tensor, "eval ..."]:
+        """The states at `t_eval` in one tensor, shape `(eval, *batch, *state_shape)`.
+
+        Raises:
+            ValueError: If none were asked for, or the state changes shape between them.
+        """
+        if self.t_eval is None:
+            raise ValueError("There are no states at other times: solve(..., t_eval=...).")
+        return stacked("states_eval", self.states_eval)
 
     def first_non_finite(self) -> int | None:
         """The index in `t` of the first state that is kept and not finite, or None."""
@@ -85,3 +97,16 @@ class Trajectory:
             if not torch.isfinite(x).all():
                 return k
         return None
+
+
+def stacked(name: str, states: tuple[State, ...]) -> Tensor:
+    """States in one tensor; raises a ValueError if they have several shapes.
+
+    Arguments:
+        name: What holds the states.
+        states: The states.
+    """
+    shapes = {tuple(x.shape) for x in states}
+    if len(shapes) > 1:
+        raise ValueError(f"The states have several shapes, {sorted(shapes)}: use `{name}`.")
+    return torch.stack(states)

@@ -49,11 +49,15 @@ class Galerkin(OpenLoop):
         """The first `n_basis` basis functions at `s` in `[0, 1]`."""
 
     def values(self, ts: Sequence[float], side: Side = "right") -> Float[Tensor, "time ..."]:
-        s = torch.tensor(ts, dtype=torch.float64).sub(self.t0).div(self.t1 - self.t0)
+        return self.at(torch.tensor(ts, dtype=torch.float64))
+
+    def at(self, t: Float[Tensor, " time"]) -> Float[Tensor, "time ..."]:
+        """The control at the times `t`, which may require a gradient."""
+        s = (t - self.t0) / (self.t1 - self.t0)
         return torch.tensordot(self.basis(s, self.n_basis).to(self.path), self.path, dims=1)
 
     def pieces(self) -> Sequence[Piece]:
-        return [lambda t, x: self.values([float(t)])[0]]
+        return [lambda t, x: self.at(t.reshape(1))[0]]
 
     def refine(self) -> "Galerkin":
         fine = type(self)(
@@ -80,9 +84,12 @@ class Fourier(Galerkin):
 
 
 class Chebyshev(Galerkin):
-    """The Chebyshev polynomials `T_j(2 s - 1) = cos(j arccos(2 s - 1))`."""
+    """The Chebyshev polynomials `T_j(y)`, `y = 2 s - 1`, from `T_{j+1} = 2 y T_j - T_{j-1}`."""
 
     @staticmethod
     def basis(s: Float[Tensor, " time"], n_basis: int) -> Float[Tensor, "time basis"]:
-        j = torch.arange(n_basis, device=s.device)
-        return (j * (2 * s[:, None] - 1).clamp(-1, 1).arccos()).cos()
+        y = 2 * s - 1
+        T = [torch.ones_like(y), y]
+        for _ in range(n_basis - 2):
+            T.append(2 * y * T[-1] - T[-2])
+        return torch.stack(T[:n_basis], 1)

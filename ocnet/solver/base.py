@@ -19,6 +19,10 @@ from .gradient import Backprop, check_gradient, Gradient
 from .tableau import moved
 
 
+Times = Sequence[float] | Tensor
+"""Times that a user gives."""
+
+
 class Solver(abc.ABC):
     """A way to discretise the dynamics and the running cost together.
 
@@ -56,7 +60,12 @@ class Solver(abc.ABC):
 
     @abc.abstractmethod
     def solve(
-        self, problem: Problem, control: Control, x0: State, target: Tensor | None = None
+        self,
+        problem: Problem,
+        control: Control,
+        x0: State,
+        target: Tensor | None = None,
+        t_eval: Times | None = None,
     ) -> Trajectory:
         """Integrates from `problem.t0` to `problem.t1`.
 
@@ -65,6 +74,9 @@ class Solver(abc.ABC):
             control: The control, on the problem's horizon.
             x0: The initial states, shape `(*batch, *problem.state_shape)`.
             target: What the stage cost compares with.
+            t_eval: Further times at which states are wanted, in order, shape `(eval,)`. They change
+                none of the steps: a method of fixed steps interpolates between these with its own
+                order, at most four; one of torchdiffeq puts its output there.
 
         Raises:
             TypeError, ValueError: If the arguments do not fit together.

@@ -19,12 +19,15 @@ from .base import (
     check_control_value,
     check_running_cost,
     check_solve,
+    Grid,
     project,
     Solver,
     SolverError,
+    Times,
     uniform_grid,
     vector_field,
 )
+from .dense import evaluation_times, places, with_states_at
 from .draws import drawing_nothing
 from .first_look import first_look
 from .gradient import Adjoint, Backprop, check_gradient, Gradient
@@ -121,12 +124,19 @@ class TorchDiffEq(Solver):
         return f"torchdiffeq {self.method}({how}{more})"
 
     def solve(
-        self, problem: Problem, control: Control, x0: State, target: Tensor | None = None
+        self,
+        problem: Problem,
+        control: Control,
+        x0: State,
+        target: Tensor | None = None,
+        t_eval: Times | None = None,
     ) -> Trajectory:
         check_solve(problem, control, x0)
+        times = None if t_eval is None else evaluation_times(problem, t_eval)
         problem = on_numbers(problem, control, self.gradient)
         grid = uniform_grid(problem, self.n)
         grid = grid._replace(times=snapped(grid.times, control.knots))
+        grid = grid if times is None else refined(grid, snapped(times, control.knots))
         field = AugmentedField(
             problem, control, target, x0.dtype, self.gradient if self.uses_adjoint else BACKPROP
         )
@@ -147,7 +157,8 @@ class TorchDiffEq(Solver):
         check_running_cost(problem, cost, x)
         t = as_times(grid.times, x0.device)
         controls = applied(control, grid.times, states)
-        return Trajectory(t, tuple(states), controls, cost, field.evaluations)
+        found = Trajectory(t, tuple(states), controls, cost, field.evaluations)
+        return found if times is None else with_states_at(found, times, 1, problem, control)
 
     @property
     def uses_adjoint(self) -> bool:
@@ -335,6 +346,14 @@ def applied(
         return ()
     with frozen(tracking(control)):
         return tuple(law(x) for law, x in zip(control.laws(times[:-1]), states, strict=False))
+
+
+def refined(grid: Grid, times: Sequence[float]) -> Grid:
+    """A grid that has nodes at further times, too; those that mean a node of it are left out."""
+    new = [t for t, (_, share) in zip(times, places(grid.times, times), strict=True) if share > 0]
+    projections = {grid.times[k]: p for k, p in grid.projections.items()}
+    nodes = sorted([*grid.times, *new])
+    return Grid(nodes, {nodes.index(t): p for t, p in projections.items()})
 
 
 def worst_sample(errors: tuple[Tensor, Tensor], batch: int) -> Tensor:

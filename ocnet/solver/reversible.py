@@ -40,9 +40,11 @@ from .base import (
     project,
     segments,
     Solver,
+    Times,
     uniform_grid,
     Watch,
 )
+from .dense import evaluation_times, with_states_at
 from .draws import drawing_nothing
 from .gradient import Backprop
 from .horizon import on_numbers
@@ -88,14 +90,23 @@ class Reversible(Solver):
         return type(self)(self.solver.with_steps(n))
 
     def solve(
-        self, problem: Problem, control: Control, x0: State, target: Tensor | None = None
+        self,
+        problem: Problem,
+        control: Control,
+        x0: State,
+        target: Tensor | None = None,
+        t_eval: Times | None = None,
     ) -> Trajectory:
         check_solve(problem, control, x0)
         looking = drawing_nothing(problem, control, x0, REVERSAL)
         with looking if torch.is_grad_enabled() else nullcontext():
+            times = None if t_eval is None else evaluation_times(problem, t_eval)
             problem = on_numbers(problem, control, REVERSAL)
             grid = uniform_grid(problem, self.n)
-            return solve_reversibly(problem, control, self.solver.tableau, grid, x0, target)
+            found = solve_reversibly(problem, control, self.solver.tableau, grid, x0, target)
+            if times is None:
+                return found
+            return with_states_at(found, times, self.order, problem, control)
 
     @torch.no_grad()
     def first_non_finite(

@@ -22,10 +22,12 @@ from .base import (
     Grid,
     project,
     Solver,
+    Times,
     uniform_grid,
     Watch,
 )
 from .costate import solve_by_costate
+from .dense import evaluation_times, neighbours, with_states_at
 from .draws import drawing_nothing
 from .first_look import first_look
 from .gradient import Backprop, check_gradient, Checkpoint, Costate, Gradient
@@ -80,16 +82,29 @@ class ExplicitRungeKutta(Solver):
         return f"{type(self).__name__}({self.n}{more})"
 
     def solve(
-        self, problem: Problem, control: Control, x0: State, target: Tensor | None = None
+        self,
+        problem: Problem,
+        control: Control,
+        x0: State,
+        target: Tensor | None = None,
+        t_eval: Times | None = None,
     ) -> Trajectory:
         check_solve(problem, control, x0)
-        if self.gradient != BACKPROP and torch.is_grad_enabled():
-            with drawing_nothing(problem, control, x0, self.gradient):
-                return self.solved(problem, control, x0, target)
-        return self.solved(problem, control, x0, target)
+        times = None if t_eval is None else evaluation_times(problem, t_eval)
+        looks = self.gradient != BACKPROP and torch.is_grad_enabled()
+        with drawing_nothing(problem, control, x0, self.gradient) if looks else nullcontext():
+            found = self.solved(problem, control, x0, target, times or ())
+            if times is None:
+                return found
+            return with_states_at(found, times, self.order, problem, control)
 
     def solved(
-        self, problem: Problem, control: Control, x0: State, target: Tensor | None
+        self,
+        problem: Problem,
+        control: Control,
+        x0: State,
+        target: Tensor | None,
+        times: Sequence[float],
     ) -> Trajectory:
         """`solve` without its checks.
 
@@ -97,6 +112,7 @@ class ExplicitRungeKutta(Solver):
             problem, control: What is integrated, on one horizon.
             x0: The initial states, shape `(*batch, *problem.state_shape)`.
             target: What the stage cost compares with, or None.
+            times: Times next to which states must be kept.
         """
         problem = on_numbers(problem, control, self.gradient)
         grid = uniform_grid(problem, self.n)
@@ -109,6 +125,7 @@ class ExplicitRungeKutta(Solver):
         asked = None if saves else RunningCost(problem, target).steps_at_once
         segment = math.isqrt(len(steps) - 1) + 1 if asked is None else asked
         norms = tracking(problem, control) if saves else []
+        needed = neighbours(grid.times, times) if saves and times else set[int]()
 
         # A cost of the control alone stays one number, which needs no sum on the way back.
         x, cost = x0, x0.new_zeros(())
@@ -117,12 +134,14 @@ class ExplicitRungeKutta(Solver):
             block = steps[start : start + segment]
             with self.looking(problem, block, x) if start == 0 else nullcontext():
                 if saves:
-                    us, _, x, cost = checkpoint(
+                    us, xs, x, cost = checkpoint(
                         self.advance, problem, block, x, cost, target,
                         use_reentrant=False, context_fn=lambda: (nullcontext(), frozen(norms)),
                     )  # fmt: skip
-                    states.append(x)
-                    kept.append(start + len(block))
+                    ends = range(start + 1, start + len(block) + 1)
+                    inner = [k for k in ends if k in needed or k == ends[-1]]
+                    states.extend(xs[k - start - 1] for k in inner)
+                    kept.extend(inner)
                 else:
                     us, xs, x, cost = self.advance(problem, block, x, cost, target)
                     states.extend(xs)
