@@ -2,7 +2,8 @@
 
 from .average import Average
 from .batches import Batches, endless
-from .engine import choose_device, Engine
+from .devices import choose_device
+from .engine import Engine
 from .failure import NonFiniteCost
 from .history import History, Record
 from .loop import train, training

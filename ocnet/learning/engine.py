@@ -3,7 +3,6 @@
 Plain PyTorch: its launcher is torchrun, its gradient reduction DistributedDataParallel or FSDP2.
 """
 
-import os
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -16,58 +15,18 @@ from torch.nn.parallel import DistributedDataParallel
 from .._arguments import check_count, check_kind
 from ..checks import misspelt, mixing_in_training, refuse
 from ..control import Control, Layers
-from ..evaluation import evaluate
 from ..problem import check_not_empty, Problem, Sample
 from ..solver import Solver
-from ..supervised import scores
 from .capture import Captured, CudaGraphs, obstacle, on_device, Recorder
 from .descent import Gradient, Update
+from .devices import check_narrow_shortcuts, choose_device
+from .mean_cost import MeanCost
 from .norms import synchronise
 from .processes import mean, rank, world_size
 from .regions import compiled_regions
 
 
-NARROW = 8
-"""With fewer input channels a strided 1x1 convolution is not safe (`check_narrow_shortcuts`)."""
-
 AUTOCAST: dict[str, torch.dtype | None] = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
-
-
-class MeanCost(nn.Module):
-    """The mean cost of a batch as a module, which is what PyTorch's wrappers take."""
-
-    side_by_side: int | None = None
-
-    def __init__(self, problem: Problem, control: Control):
-        super().__init__()
-        self.problem = problem
-        self.control = control
-
-    def forward(self, solver: Solver, x0: Tensor, target: Tensor | None = None) -> Tensor:
-        """The mean over the batch, a scalar; of systems side by side one each.
-
-        Raises:
-            ValueError: If there are not as many systems as there should be.
-        """
-        costs, _ = evaluate(self.problem, self.control, solver, Sample(x0, target))
-        if self.side_by_side is None:
-            return costs.mean()
-        if costs.dim() < 2 or len(costs) != self.side_by_side:
-            raise ValueError(
-                f"The cost of side_by_side={self.side_by_side} systems must have the shape "
-                f"({self.side_by_side}, batch), but got {tuple(costs.shape)}."
-            )
-        return costs.flatten(1).mean(1)
-
-    def measures(self, solver: Solver, sample: Sample) -> dict[str, Tensor]:
-        """The cost and the scores of each sample."""
-        costs, trajectory = evaluate(self.problem, self.control, solver, sample)
-        return {"cost": costs, **scores(self.problem, trajectory.states[-1], sample.target)}
-
-    def first_non_finite(self, solver: Solver, sample: Sample) -> tuple[int, float] | None:
-        """The index and the time of the first state that is not finite, or None if all are."""
-        x0 = self.problem.embed(sample.x0)
-        return solver.first_non_finite(self.problem, self.control, x0, sample.target)
 
 
 class Engine:
@@ -349,43 +308,3 @@ class Engine:
         """Goes on from a gradient scale that was saved."""
         if state:
             self.scaler.load_state_dict(state)
-
-
-def check_narrow_shortcuts(*modules: nn.Module) -> None:
-    """Raises a ValueError for a convolution that corrupts memory on a CPU.
-
-    The backward pass of a strided 1x1 convolution with less than eight input channels writes out of
-    bounds if the channels are last in memory, as they are in compiled code too (torch 2.14 and
-    2.15, seen on an AMD EPYC).
-    """
-    for module in modules:
-        for part in module.modules():
-            if not isinstance(part, nn.Conv2d) or max(part.stride) == 1:
-                continue
-            if max(part.kernel_size) == 1 and part.in_channels < NARROW:
-                raise ValueError(
-                    "channels_last and compile on a CPU need at least 8 input channels in a 1x1 "
-                    f"convolution with a stride, but got {part.in_channels}: torch corrupts memory."
-                )
-
-
-def choose_device(name: torch.device | str = "auto") -> torch.device:
-    """The device of a name, of this process if there are several.
-
-    Raises:
-        ValueError: If the name is not known, or the device is not there.
-    """
-    if isinstance(name, torch.device):
-        return name
-    check_kind("device", name, str)
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.mps.is_available()}
-    if name == "auto":
-        name = next((kind for kind in ("cuda", "mps") if there[kind]), "cpu")
-    kind = name.split(":")[0]
-    if kind not in there:
-        raise ValueError(f"device must be auto, cpu, cuda or mps, but got {name!r}.")
-    if not there[kind]:
-        raise ValueError(f"This machine has no {kind} device: leave device at auto, or say cpu.")
-    if name == "cuda" and "LOCAL_RANK" in os.environ:
-        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-    return torch.device(name)

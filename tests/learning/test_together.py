@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from ocnet.learning import Engine
-from ocnet.learning.engine import MeanCost
+from ocnet.learning.mean_cost import MeanCost
 from ocnet.learning.processes import first, is_lost_process
 from tests.support.blobs import Blobs
 

@@ -83,7 +83,7 @@ torch.testing.assert_close(compiled(images), network(images), rtol=0, atol=0)
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a compiler")
 def test_the_compiled_network_agrees_in_both_modes() -> None:
     """Forward and backward through the code that torch.compile generates."""
-    # Narrower ones corrupt memory: see `check_narrow_shortcuts` of the engine.
+    # Narrower ones corrupt memory: see `ocnet.learning.devices`.
     script = """
 import copy, torch
 from ocnet.networks import resnet

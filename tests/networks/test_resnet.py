@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from ocnet import evaluate, Sample, TorchDiffEq
 from ocnet.analysis.depth import depth_profile
 from ocnet.learning.batches import Batches, endless
-from ocnet.learning.engine import MeanCost
+from ocnet.learning.mean_cost import MeanCost
 from ocnet.learning.processes import is_shard
 from ocnet.learning.sharding import shard
 from ocnet.networks import Architecture, homogeneous, ResNet, resnet
