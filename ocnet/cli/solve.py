@@ -73,6 +73,10 @@ def solve_command(
     name = type(problem).__name__
     typer.echo(f"{name}, {found.solver!r}: {found.status} ({found.reason})")
     typer.echo(tabulate(rows, tablefmt="plain", disable_numparse=True))
+    for line in found.active():
+        typer.echo(f"active: {line}")
+    for stall in found.stalls.values():
+        typer.echo(f"\n{stall.text()}")
     if certificate is not None:
         typer.echo(f"\n{certificate.table()}")
     typer.echo(f"\n{verdict}")

@@ -107,3 +107,32 @@ def test_whole_turns_of_an_angle_are_not_shown() -> None:
     np.testing.assert_allclose(values[0], values[1], atol=1e-12)
     assert abs(np.diff(values[0])).max() < np.pi and abs(np.median(values[0])) <= np.pi
     np.testing.assert_allclose(np.sin(values[0]), found.u[:, 0].sin(), atol=1e-12)
+
+
+class Named(BoundedVanDerPol):
+    """The same with names, units, and a constraint that acts."""
+
+    state_names, state_units = ("position", "speed"), ("m", "m/s")
+    control_names, control_units = ("force",), ("N",)
+    control_bounds = (torch.tensor([-0.3]), torch.tensor([1.0]))
+
+    def path_constraint(self, t: torch.Tensor, x: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+        return u - 0.5
+
+
+def test_names_units_bounds_and_the_status_are_shown() -> None:
+    x0 = torch.tensor([[0.0, 1.0], [0.5, 0.5]])
+    found = solve(Named().batch(x0), solver=Euler(12))
+    figure = found.plot(instance=1)
+    state, control = figure.axes[:2]
+    assert figure.get_suptitle() == "Named, instance 1: converged"
+    assert [t.get_text() for t in state.get_legend().get_texts()] == ["position [m]", "speed [m/s]"]
+    assert [t.get_text() for t in control.get_legend().get_texts()] == ["force [N]"]
+    dotted = [float(np.ravel(line.get_ydata())[0]) for line in control.lines]
+    assert dotted == pytest.approx([-0.3, 1.0])
+    grey = [patch for patch in control.patches if not isinstance(patch, StepPatch)]
+    assert len(grey) == 2
+    acts = (found.multipliers.path[:, 1, 0] > 1e-4 * found.multipliers.path.max()).sum()
+    assert len(state.patches) == int(acts) > 0
+    with pytest.raises(ValueError, match="instance must be below 2, but got 2"):
+        found.plot(instance=2)

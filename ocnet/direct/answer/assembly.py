@@ -22,8 +22,13 @@ from .implicit import needs_derivatives, with_derivatives
 from .optimality import hamiltonian, multipliers, optimality
 from .solution import as_control, Seconds, Solution
 from .soundness import doubted
+from .stall import stall
 from .status import describe
 from .undefined import FailedGradient
+
+
+MOST_STALLS = 3
+"""Of how many instances a solution tells what keeps them from being optimal."""
 
 
 class Computed(NamedTuple):
@@ -68,6 +73,8 @@ def assembled(
         conditions = optimality(nlp, it, lin)
         running, final = (v.sum((0, 2)) for v in (lin.along.values[1], lin.end.values[0]))
         energy, found = hamiltonian(nlp, it, lin), multipliers(nlp, it)
+        bad = [i for i, (status, _) in enumerate(words) if status not in ("converged", "invalid")]
+        stalls = {i: stall(nlp, it, lin, i, words[i][0] != "infeasible") for i in bad[:MOST_STALLS]}
 
     def of_valid(value: Tensor) -> Tensor:
         return value.masked_fill(invalid, torch.nan).reshape(shape)
@@ -103,6 +110,7 @@ def assembled(
         *zip(*words, strict=True),
         backend=by.backend,
         seconds=seconds,
+        stalls=stalls,
     )
 
 

@@ -33,7 +33,16 @@ class Optimality(NamedTuple):
 
 
 class Multipliers(NamedTuple):
-    """The multipliers of the constraints; those along the path are per unit of time.
+    r"""The multipliers of the constraints, in the user's units; along the path per unit of time.
+
+    They are those of the Lagrangian
+
+    $$ J + \nu \cdot \psi + \eta_\omega \cdot \omega + \eta_n \cdot g(t_1)
+       + \int \eta_l \cdot (u_{min} - u) + \eta_u \cdot (u - u_{max}) + \eta \cdot g \; dt, $$
+
+    so that all but `nu` are never negative, and the optimal cost changes at the rate `-nu` with `e`
+    in `psi = e`, `-eta_omega` with that in `omega <= e`, `-(int eta dt + eta_n)` with that in
+    `g <= e`, `-int eta_u dt` with the upper bound and `int eta_l dt` with the lower one.
 
     Attributes:
         lower, upper: Of the control bounds, shape `(time, *batch, *control_shape)`, zero where

@@ -14,6 +14,7 @@ from ...solver import Euler, ExplicitRungeKutta, Heun, RK4, RK38, Tableau
 from ...trajectory import Trajectory
 from .optimality import Multipliers, Optimality
 from .solution import as_control, Seconds, Solution
+from .stall import Residual, Stall
 
 
 TENSORS = ("cost", "costates", "hamiltonian", "violation", "final_time", "iterations")
@@ -48,6 +49,7 @@ def save_solution(solution: Solution, path: str | Path) -> None:
         "reasons": solution.reasons,
         "backend": solution.backend,
         "seconds": solution.seconds,
+        "stalls": {str(i): stall for i, stall in solution.stalls.items()},
     }
     plain = {name: value.detach().contiguous().clone() for name, value in tensors.items()}
     save_file(plain, path, metadata={"ocnet.solution": json.dumps(told)})
@@ -95,8 +97,14 @@ def load_solution(path: str | Path, problem: Problem) -> Solution:
         reasons=tuple(told["reasons"]),
         backend=told["backend"],
         seconds=Seconds(*told["seconds"]),
+        stalls={int(i): read_stall(*parts) for i, parts in told["stalls"].items()},
         **{name: tensors[name] for name in TENSORS},
     )
+
+
+def read_stall(residuals: list[Any], dependent: list[str]) -> Stall:
+    """What was written as lists."""
+    return Stall(tuple(Residual(*residual) for residual in residuals), tuple(dependent))
 
 
 def runge_kutta(tableau: list[Any], n: int) -> ExplicitRungeKutta:

@@ -5,14 +5,18 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
+from tabulate import tabulate
 from torch import Tensor
 
+from ...certificate import Certificate
 from ...control import PiecewiseConstant
 from ...problem import Batch
 from ...solver import ExplicitRungeKutta
 from ...trajectory import Trajectory
 from ...types import Cost
 from .optimality import Multipliers, Optimality
+from .spells import active
+from .stall import Stall
 
 
 class Seconds(NamedTuple):
@@ -29,7 +33,7 @@ class Seconds(NamedTuple):
     checking: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Solution:
     """An answer of `solve`, with what proves it.
 
@@ -58,6 +62,9 @@ class Solution:
         reasons: Why, one line for each instance.
         backend: What computed: "machine code", or "torch, because ..." with the reason.
         seconds: How long that took.
+        stalls: What keeps the first instances that did not converge from being optimal, by their
+            numbers in the flattened batch.
+        certificate: What `certify` says, where it was put here by `dataclasses.replace`.
     """
 
     batch: Batch
@@ -77,6 +84,8 @@ class Solution:
     reasons: tuple[str, ...]
     backend: str
     seconds: Seconds
+    stalls: dict[int, Stall]
+    certificate: Certificate | None = None
 
     @property
     def u(self) -> Tensor:
@@ -108,10 +117,124 @@ class Solution:
         bad = [r for s, r in zip(self.statuses, self.reasons, strict=True) if s != "converged"]
         return (bad or list(self.reasons))[0]
 
-    def plot(self) -> Any:
-        """A figure of states, controls, costates and Hamiltonian (`ocnet.plot.optimum`)."""
+    def plot(self, instance: int = 0) -> Any:
+        """A figure of one instance: states, controls, costates and Hamiltonian.
+
+        Arguments:
+            instance: Its number in the flattened batch.
+        """
         # Pictures are at the edge: nothing below needs matplotlib until one is asked for.
-        return importlib.import_module("ocnet.plot.optimum").solution(self)
+        return importlib.import_module("ocnet.plot.optimum").solution(self, instance)
+
+    def __repr__(self) -> str:
+        name = type(self.batch.problem).__name__
+        batch = f", batch {tuple(self.cost.shape)}" if self.cost.dim() else ""
+        return f"<Solution of {name} by {self.solver!r}{batch}: {self.status}>"
+
+    def __str__(self) -> str:
+        return self.table() if self.cost.numel() > 1 else self.summary()
+
+    def summary(self, instance: int = 0) -> str:
+        """One instance in about ten lines: how it ended, and which constraints are active when.
+
+        Arguments:
+            instance: Its number in the flattened batch.
+        """
+        if not 0 <= instance < self.cost.numel():
+            raise ValueError(f"instance must be below {self.cost.numel()}, but got {instance}.")
+        of = lambda value: float(value.detach().reshape(-1)[instance])
+        residuals = ", ".join(f"{k} {of(v):.1e}" for k, v in self.optimality._asdict().items())
+        rows = [
+            ("cost", f"{of(self.cost):.10g}"),
+            ("final time", f"{of(self.final_time):.10g}"),
+            *((k, shown(self.flat(v)[instance])) for k, v in self.parameters.items()),
+            ("violation", f"{of(self.violation):.1e}"),
+            ("residuals", residuals),
+            ("iterations", f"{int(of(self.iterations))}, {sum(self.seconds):.3g} s"),
+            ("computed by", self.backend),
+            *(("active", line) for line in self.active(instance)),
+        ]
+        if self.certificate is not None:
+            rows.append(("certificate", self.certificate.verdict))
+        name = type(self.batch.problem).__name__
+        which = f", instance {instance}" if self.cost.numel() > 1 else ""
+        status, reason = self.statuses[instance], self.reasons[instance]
+        lines = [
+            f"{name}, {self.solver!r}{which}: {status} ({reason})",
+            tabulate(rows, tablefmt="plain", disable_numparse=True),
+        ]
+        if instance in self.stalls:
+            lines.append(self.stalls[instance].text())
+        return "\n".join(lines)
+
+    def table(self) -> str:
+        """A batch in a few lines: how many have which status, the extremes, and which they are."""
+        cost, violation = (v.detach().reshape(-1) for v in (self.cost, self.violation))
+        rows = []
+        for status in dict.fromkeys(self.statuses):
+            at = [i for i, word in enumerate(self.statuses) if word == status]
+            rows.append((status, f"{len(at)}: {listed(at)}"))
+        known = cost.isfinite().nonzero()[:, 0]
+        if len(known) > 0:
+            low, high = (int(known[f(cost[known])]) for f in (torch.argmin, torch.argmax))
+            worst = int(known[violation[known].argmax()])
+            rows += [
+                ("cost", f"{float(cost[low]):.6g} (instance {low}) to {float(cost[high]):.6g} "
+                 f"(instance {high})"),
+                ("violation", f"at most {float(violation[worst]):.1e} (instance {worst})"),
+            ]  # fmt: skip
+        iterations = self.iterations.reshape(-1)
+        rows += [
+            ("iterations", f"{int(iterations.min())} to {int(iterations.max())}, "
+             f"{sum(self.seconds):.3g} s"),
+            ("computed by", self.backend),
+        ]  # fmt: skip
+        bad = [i for i, status in enumerate(self.statuses) if status != "converged"]
+        rows += [(f"instance {i}", f"{self.statuses[i]}: {self.reasons[i]}") for i in bad[:3]]
+        if self.certificate is not None:
+            rows.append(("certificate", self.certificate.verdict))
+        name, shape = type(self.batch.problem).__name__, tuple(self.cost.shape)
+        head = f"{name}, {self.solver!r}, batch of shape {shape}: {self.status}"
+        return f"{head}\n{tabulate(rows, tablefmt='plain', disable_numparse=True)}"
+
+    def active(self, instance: int = 0) -> list[str]:
+        """Which constraints act on the optimum and when: those whose multipliers are not zero.
+
+        Arguments:
+            instance: The number of the instance in the flattened batch.
+        """
+        t0, t1 = self.batch.problem.t0, float(self.final_time.detach().reshape(-1)[instance])
+        n = self.solver.n
+        times = [t0 + (t1 - t0) * k / n for k in range(n + 1)]
+        along = [
+            value.detach().reshape(n, self.cost.numel(), -1)[:, instance]
+            for value in self.multipliers[:3]
+        ]
+        ends = [self.flat(value.detach())[instance][None] for value in self.multipliers[3:]]
+        sizes = [float(value.abs().max()) for value in (*along, *ends) if value.numel()]
+        least = 1e-6 * max(sizes, default=0.0) + 1e-9
+        names = [*("u[] at its lower bound", "u[] at its upper bound", "path_constraint[]"),
+                 "terminal_inequality[]", "path_constraint[] at the final time"]  # fmt: skip
+        lines = [line for name, value in zip(names[:3], along, strict=True)
+                 for line in active(name, value, times, least)]  # fmt: skip
+        for name, value in zip(names[3:], ends[1:], strict=True):
+            lines += [line.removesuffix(": always") for line in active(name, value, [t1], least)]
+        return lines
+
+    def flat(self, value: Tensor) -> Tensor:
+        """A value of shape `(*batch, ...)` with one batch dimension."""
+        return value.reshape(self.cost.numel(), *value.shape[self.cost.dim() :])
+
+
+def shown(value: Tensor) -> str:
+    """A static parameter in one line."""
+    numbers = [f"{v:.6g}" for v in value.detach().reshape(-1)[:6].tolist()]
+    return ", ".join(numbers) + (", ..." if value.numel() > 6 else "")
+
+
+def listed(numbers: list[int]) -> str:
+    """The first numbers of a list."""
+    return ", ".join(map(str, numbers[:8])) + (", ..." if len(numbers) > 8 else "")
 
 
 def as_control(t0: float, t1: float, u: Tensor) -> PiecewiseConstant:
