@@ -28,7 +28,7 @@ from .undefined import FailedGradient
 
 
 MOST_STALLS = 3
-"""Of how many instances a solution tells what keeps them from being optimal."""
+"""The number of instances that a solution explains, at most."""
 
 
 class Computed(NamedTuple):

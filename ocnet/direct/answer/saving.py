@@ -14,7 +14,7 @@ from ...solver import Euler, ExplicitRungeKutta, Heun, RK4, RK38, Tableau
 from ...trajectory import Trajectory
 from .optimality import Multipliers, Optimality
 from .solution import as_control, Seconds, Solution
-from .stall import Residual, Stall
+from .stall import Missed, Stall
 
 
 TENSORS = ("cost", "costates", "hamiltonian", "violation", "final_time", "iterations")
@@ -104,7 +104,7 @@ def load_solution(path: str | Path, problem: Problem) -> Solution:
 
 def read_stall(residuals: list[Any], dependent: list[str]) -> Stall:
     """What was written as lists."""
-    return Stall(tuple(Residual(*residual) for residual in residuals), tuple(dependent))
+    return Stall(tuple(Missed(*residual) for residual in residuals), tuple(dependent))
 
 
 def runge_kutta(tableau: list[Any], n: int) -> ExplicitRungeKutta:

@@ -26,7 +26,7 @@ NOTHING, DEPENDENT = 1e-12, 1e-7
 """A gradient is zero, or depends on others, where what is left of it is below this share."""
 
 
-class Residual(NamedTuple):
+class Missed(NamedTuple):
     """What one condition is missed by where it is missed most.
 
     Attributes:
@@ -50,7 +50,7 @@ class Stall(NamedTuple):
         dependent: Rows that no decision changes, or whose gradients depend on each other.
     """
 
-    residuals: tuple[Residual, ...]
+    residuals: tuple[Missed, ...]
     dependent: tuple[str, ...]
 
     def text(self) -> str:
@@ -81,7 +81,7 @@ def stall(
     return Stall(tuple(found[:SHOWN]), tuple(dependent_rows(nlp, it, lin, i)))
 
 
-def missed(nlp: Transcription, it: Iterate, lin: Linearisation, i: int) -> Iterator[Residual]:
+def missed(nlp: Transcription, it: Iterate, lin: Linearisation, i: int) -> Iterator[Missed]:
     """The constraints, each where it is violated most. Arguments: those of `stall`."""
     h = float(step_width(nlp, it)[i])
     for name, value, scale, first in constraints(nlp, it, lin, i):
@@ -89,10 +89,10 @@ def missed(nlp: Transcription, it: Iterate, lin: Linearisation, i: int) -> Itera
         for row in range(value.shape[-1]):
             k = int(value[:, row].argmax())
             time = nlp.problem.t0 + h * (first + k)
-            yield Residual(f"{name}[{row}]", float(value[k, row]), float(scale[k, row]), time)
+            yield Missed(f"{name}[{row}]", float(value[k, row]), float(scale[k, row]), time)
 
 
-def slopes(nlp: Transcription, it: Iterate, lin: Linearisation, i: int) -> Iterator[Residual]:
+def slopes(nlp: Transcription, it: Iterate, lin: Linearisation, i: int) -> Iterator[Missed]:
     """The derivatives of the Lagrangian in each variable. Arguments: those of `stall`."""
     nz, per_time = nlp.nz, 1 / float(step_width(nlp, it)[i] * nlp.scale[i])
     L_z, L_u, L_end = (v[:, i].abs().nan_to_num(nan=torch.inf) for v in stationarity(nlp, it, lin))
@@ -112,13 +112,13 @@ def slopes(nlp: Transcription, it: Iterate, lin: Linearisation, i: int) -> Itera
         scale = float(terms[k + first, j]) * per_time
         time = nlp.problem.t0 + h * (k + first)
         name = f"slope of the Lagrangian in {variable_name(nlp, j)}"
-        yield Residual(name, float(value[k]) * per_time, scale, time)
+        yield Missed(name, float(value[k]) * per_time, scale, time)
     theta = it.costate[0, i, nlp.nx :].abs()
     largest = it.costate[:, i, nlp.nx :].abs().amax(0)
     for j in range(nz - nlp.nx):
         name = f"slope of the Lagrangian in {variable_name(nlp, nlp.nx + j)}"
         scale = float(torch.maximum(largest[j], nlp.scale[i]) / nlp.scale[i])
-        yield Residual(name, float(theta[j] / nlp.scale[i]), scale, nlp.problem.t0)
+        yield Missed(name, float(theta[j] / nlp.scale[i]), scale, nlp.problem.t0)
 
 
 def dependent_rows(nlp: Transcription, it: Iterate, lin: Linearisation, i: int) -> Iterator[str]:
