@@ -73,6 +73,15 @@ MOST_VIOLATION, LITTLE_VIOLATION = 10, 1e-4
 Both are shares of the first violation or, where that is larger, of one.
 """
 
+MOST_GROWTH = 1e3
+"""How many times the violation before it one step may reach, or the first violation, or one."""
+
+CORRECTIONS, CORRECTED = 4, 0.99
+"""How many corrections of second order a step gets, as long as each leaves so much of a violation.
+
+They are tried where the whole step is not good because it raises the violation.
+"""
+
 DESCENT_POWER, VIOLATION_POWER = 2.3, 1.1
 """A step is for the cost's sake where `alpha descent^2.3` exceeds `violation^1.1`."""
 

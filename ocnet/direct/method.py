@@ -45,10 +45,9 @@ class Outcome(NamedTuple):
 
 def replaced(out: Outcome, at: Tensor, part: Outcome) -> Outcome:
     """The outcome with that of some of the instances replaced."""
-    it = Iterate(*(a.index_copy(1, at, b) for a, b in zip(out.it, part.it, strict=True)))
     endings = zip(out.ending, part.ending, strict=True)
     code, iterations, minimum = (a.index_copy(0, at, b) for a, b in endings)
-    return Outcome(it, code, iterations, minimum)
+    return Outcome(out.it.put(at, part.it), code, iterations, minimum)
 
 
 class Method(abc.ABC):

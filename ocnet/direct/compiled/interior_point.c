@@ -73,6 +73,8 @@ static int judge(
                        : trial.violation <= (1 - GAMMA) * now.violation
           || cost_new <= cost - GAMMA * real_violation + tiny;
   *for_cost = *for_cost && armijo;
+  const real first = w->most / MOST_VIOLATION;
+  good = good && trial.violation <= larger(MOST_GROWTH * now.violation, first);
   good = good && trial.violation <= w->most && isfinite(cost_new);
   for (int e = 0; e < w->entries && good; e++)
     good = trial.violation <= larger((1 - GAMMA) * w->violations[e], trial.rounding)
@@ -95,35 +97,112 @@ static void swap(Work *w) {
   w->trial = it, w->trial_all = all;
 }
 
+/* Whether the point along the change is good, which it then is the iterate: filter. The length is
+   `alpha`, and for the search counts as `counted`. */
+static int stepped(
+    const Setting *S, const real *p, Work *w, real mu, real slope, real alpha, real dual,
+    real counted, Merit *now, Merit *trial) {
+  const int n = (int)S->n;
+  const size_t size = size_of_iterate((size_t)n);
+  for (size_t i = 0; i < size; i++) w->trial_all[i] = w->it_all[i] + alpha * w->change_all[i];
+  for (int i = 0; i < n * NR; i++) w->trial.y[i] = w->it.y[i] + dual * w->change.y[i];
+  for (int i = 0; i < NE; i++) w->trial.y_end[i] = w->it.y_end[i] + dual * w->change.y_end[i];
+  *trial = merit(S, p, &w->trial);
+  int for_cost;
+  if (!judge(w, *now, *trial, mu, slope, counted, &for_cost)) return 0;
+  if (!for_cost) {
+    w->violations[w->entries] = now->violation;
+    w->costs[w->entries++] = now->cost - mu * now->barrier;
+  }
+  *now = *trial;
+  swap(w);
+  return 1;
+}
+
+/* The lengths that keep slacks and multipliers positive. */
+static real primal_room(int n, const Work *w, real tau) {
+  const real along = room(n * NR, w->it.s, w->change.s, tau, 1);
+  return room(NE, w->it.s_end, w->change.s_end, tau, along);
+}
+
+static real dual_room(int n, const Work *w, real tau) {
+  const real along = room(n * NR, w->it.y, w->change.y, tau, 1);
+  return room(NE, w->it.y_end, w->change.y_end, tau, along);
+}
+
+/* What is missed becomes `share` of it and what the trial misses: correction.added. */
+static void add_missed(const Setting *S, const real *p, Work *w, real share) {
+  const int n = (int)S->n;
+  const Iterate *it = &w->trial;
+  const Missed m = w->missed;
+  real v[D], g[ROOM(NG)], rows[ROOM(NR)], at_end[ROOM(NE)], psi[ROOM(NPSI)], omega[ROOM(NOM)];
+  for (int k = 0; k < n; k++) {
+    real F[NX], c;
+    joined(it, k, v);
+    stage_values(v, p, S->times[k], F, &c, g);
+    rows_along(S, p, k, v, g, rows);
+    for (int i = 0; i < NX; i++)
+      m.defect[k * NX + i] = share * m.defect[k * NX + i] + F[i] - it->z[(k + 1) * NZ + i];
+    for (int r = 0, i = k * NR; r < NR; r++, i++)
+      m.rows[i] = share * (m.rows[i] + w->it.s[i]) + rows[r] + it->s[i] - w->it.s[i];
+  }
+  real phi;
+  joined_end(it, n, v);
+  end_values(v, p, S->times[n], &phi, psi, omega);
+  rows_at_end(S, p, v, omega, at_end);
+  for (int r = 0; r < NPSI; r++) m.psi[r] = share * m.psi[r] + psi[r];
+  for (int r = 0; r < NE; r++)
+    m.rows_end[r] = share * (m.rows_end[r] + w->it.s_end[r]) + at_end[r] + it->s_end[r]
+        - w->it.s_end[r];
+}
+
+/* Corrections of second order of a step that raised the violation: correction.corrected. */
+static int corrected(
+    const Setting *S, const real *p, Work *w, real mu, real used, real slope, real alpha,
+    Merit *now, Merit trial) {
+  const int n = (int)S->n;
+  const real tau = larger(1 - mu, TO_THE_BOUNDARY);
+  real share = alpha, before = trial.violation;
+  int found = 0;
+  memcpy(w->uncorrected, w->change_all, size_of_iterate((size_t)n) * sizeof(real));
+  memcpy(w->missed.defect, w->lin.defect, (size_t)(n * NX) * sizeof(real));
+  memcpy(w->missed.rows, w->lin.rows, (size_t)(n * NR) * sizeof(real));
+  memcpy(w->missed.rows_end, w->lin.rows_end, NE * sizeof(real));
+  memcpy(w->missed.psi, w->lin.d.psi, NPSI * sizeof(real));
+  for (int i = 0; i < CORRECTIONS && !found; i++) {
+    add_missed(S, p, w, share);
+    set_gradient(S, p, w, &w->it, mu, w->missed);
+    if (!riccati(&w->stages, n, used, &w->step)) break;
+    direction(S, p, w, mu, w->missed);
+    share = primal_room(n, w, tau);
+    found = stepped(S, p, w, mu, slope, share, dual_room(n, w, tau), alpha, now, &trial);
+    if (!(trial.violation <= CORRECTED * before)) break;
+    before = trial.violation;
+  }
+  if (!found) memcpy(w->change_all, w->uncorrected, size_of_iterate((size_t)n) * sizeof(real));
+  return found;
+}
+
 /* One step along the Newton direction, as far as it is good: InteriorPoint.advance. */
 static void advance(
     const Setting *S, const real *p, Work *w, real mu, real *shift, int *failures, Merit *now) {
   const int n = (int)S->n;
   real used;
   set_stages(S, p, w, &w->it, mu);
-  int found = 0, for_cost = 0;
+  int found = 0;
   real alpha = 1;
   if (convexified(n, w, *shift, &used)) {
-    const real slope = direction(S, p, w, mu);
+    const Missed missed = {w->lin.rows, w->lin.rows_end, w->lin.defect, w->lin.d.psi};
+    const real slope = direction(S, p, w, mu, missed);
     const real tau = larger(1 - mu, TO_THE_BOUNDARY);
-    alpha = room(n * NR, w->it.s, w->change.s, tau, 1);
-    alpha = room(NE, w->it.s_end, w->change.s_end, tau, alpha);
-    real dual = room(n * NR, w->it.y, w->change.y, tau, 1);
-    dual = room(NE, w->it.y_end, w->change.y_end, tau, dual);
-    const size_t size = size_of_iterate((size_t)n);
+    alpha = primal_room(n, w, tau);
+    const real dual = dual_room(n, w, tau);
     for (int attempt = 0; attempt < HALVINGS && !found; attempt++) {
-      for (size_t i = 0; i < size; i++)
-        w->trial_all[i] = w->it_all[i] + alpha * w->change_all[i];
-      for (int i = 0; i < n * NR; i++) w->trial.y[i] = w->it.y[i] + dual * w->change.y[i];
-      for (int i = 0; i < NE; i++) w->trial.y_end[i] = w->it.y_end[i] + dual * w->change.y_end[i];
-      const Merit trial = merit(S, p, &w->trial);
-      found = judge(w, *now, trial, mu, slope, alpha, &for_cost);
-      if (found && !for_cost) {
-        w->violations[w->entries] = now->violation;
-        w->costs[w->entries++] = now->cost - mu * now->barrier;
-      }
-      if (found) *now = trial, swap(w);
-      else alpha /= 2;
+      Merit trial;
+      found = stepped(S, p, w, mu, slope, alpha, dual, alpha, now, &trial);
+      if (!found && attempt == 0 && trial.violation >= now->violation && isfinite(trial.violation))
+        found = corrected(S, p, w, mu, used, slope, alpha, now, trial);
+      if (!found) alpha /= 2;
     }
   }
   if (found) {

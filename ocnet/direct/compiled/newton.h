@@ -5,10 +5,17 @@ typedef struct {
   Derivatives d;
 } Linearisation;
 
+/* By how much the rows of a linearised problem are missed: the slacks' rows, dynamics, the end. */
+typedef struct {
+  real *rows, *rows_end, *defect, *psi;
+} Missed;
+
 /* Everything that an instance needs, in one piece of memory, which is NULL if there is none. */
 typedef struct {
   Iterate it, trial, change;
   real *it_all, *trial_all, *change_all, *best; /* the best has the least residual so far */
+  real *uncorrected; /* the change before corrections of second order */
+  Missed missed; /* with those */
   Linearisation lin;
   Stages stages;
   Step step;
@@ -20,7 +27,7 @@ typedef struct {
 
 static Work prepared(const Setting *S) {
   const size_t n = (size_t)S->n, size = size_of_iterate(n);
-  const size_t total = 4 * size + size_of_derivatives(n) + n * (NR + NX + D) + NE
+  const size_t total = 5 * size + size_of_derivatives(n) + n * (2 * (NR + NX) + D) + 2 * NE + NPSI
       + (n + 1) * (2 * NZ + NS * NS) + n * (NU + NU * NS) + 2 * (S->max_iterations + 2);
   Work w;
   real *m = malloc(total * sizeof(real));
@@ -30,6 +37,11 @@ static Work prepared(const Setting *S) {
   w.trial_all = m, w.trial = iterate_at(m, n), m += size;
   w.change_all = m, w.change = iterate_at(m, n), m += size;
   w.best = m, m += size;
+  w.uncorrected = m, m += size;
+  w.missed.rows = m, m += n * NR;
+  w.missed.rows_end = m, m += NE;
+  w.missed.defect = m, m += n * NX;
+  w.missed.psi = m, m += NPSI;
   w.lin.d = derivatives_at(m, n), m += size_of_derivatives(n);
   w.lin.rows = m, m += n * NR;
   w.lin.rows_end = m, m += NE;
@@ -123,41 +135,50 @@ static real error_of(Residuals r, real products) {
   return larger(larger(r.stationarity, products) / r.size, r.feasibility);
 }
 
+/* The gradient of the Newton step's problem, slacks eliminated, and what is missed: newton.stages.
+
+   `rows` and `rows_end` hold what is missed where slacks are added to them. */
+static void set_gradient(
+    const Setting *S, const real *p, Work *w, const Iterate *it, real mu, Missed missed) {
+  const int n = (int)S->n;
+  Derivatives *d = &w->lin.d;
+  Stages *q = &w->stages;
+  q->defect = missed.defect, q->psi = missed.psi;
+  for (int k = 0; k < n; k++) {
+    const real *s = it->s + k * NR, *y = it->y + k * NR, *rows = missed.rows + k * NR;
+    real pull[ROOM(NR)], *gradient = q->q + k * D;
+    for (int r = 0; r < NR; r++) pull[r] = (mu / n + y[r] * (rows[r] + s[r])) * (1 / s[r]);
+    for (int i = 0; i < D; i++) gradient[i] = p[SCALE] * d->c_w[k * D + i];
+    pull_back(d->g_w + k * NG * D, pull, gradient);
+  }
+  real pull[ROOM(NE)];
+  for (int r = 0; r < NE; r++)
+    pull[r] = (mu + it->y_end[r] * (missed.rows_end[r] + it->s_end[r])) / it->s_end[r];
+  for (int i = 0; i < D; i++) q->q_end[i] = p[SCALE] * d->phi_w[i];
+  pull_back_end(d->omega_w, pull, q->q_end);
+  /* What the end reads of the last control alone belongs to the last step. */
+  for (int i = NZ; i < D; i++) q->q[(n - 1) * D + i] += q->q_end[i];
+}
+
 /* Gradient and Hessian of the Newton step's problem, slacks eliminated: newton.stages. */
 static void set_stages(const Setting *S, const real *p, Work *w, const Iterate *it, real mu) {
   const int n = (int)S->n;
   Derivatives *d = &w->lin.d;
   Stages *q = &w->stages;
-  q->H = d->H, q->A = d->A, q->defect = w->lin.defect;
-  q->E = d->psi_w, q->psi = d->psi, q->nu = it->nu;
+  const Missed missed = {w->lin.rows, w->lin.rows_end, w->lin.defect, d->psi};
+  q->H = d->H, q->A = d->A, q->E = d->psi_w, q->nu = it->nu;
+  set_gradient(S, p, w, it, mu, missed);
   for (int k = 0; k < n; k++) {
-    const real *s = it->s + k * NR, *y = it->y + k * NR, *rows = w->lin.rows + k * NR;
-    real pull[ROOM(NR)], weight[ROOM(NR)];
-    for (int r = 0; r < NR; r++) {
-      const real over = 1 / s[r];
-      weight[r] = y[r] * over;
-      pull[r] = (mu / n + y[r] * (rows[r] + s[r])) * over;
-    }
-    real *gradient = q->q + k * D;
-    for (int i = 0; i < D; i++) gradient[i] = p[SCALE] * d->c_w[k * D + i];
-    pull_back(d->g_w + k * NG * D, pull, gradient);
+    real weight[ROOM(NR)];
+    for (int r = 0; r < NR; r++) weight[r] = it->y[k * NR + r] * (1 / it->s[k * NR + r]);
     gram(d->g_w + k * NG * D, weight, d->H + k * D * D);
   }
-  real pull[ROOM(NE)], weight[ROOM(NE)];
-  for (int r = 0; r < NE; r++) {
-    weight[r] = it->y_end[r] / it->s_end[r];
-    pull[r] = (mu + it->y_end[r] * (w->lin.rows_end[r] + it->s_end[r])) / it->s_end[r];
-  }
-  for (int i = 0; i < D; i++) q->q_end[i] = p[SCALE] * d->phi_w[i];
+  real weight[ROOM(NE)], *H = d->H + (n - 1) * D * D;
+  for (int r = 0; r < NE; r++) weight[r] = it->y_end[r] / it->s_end[r];
   memcpy(q->H_end, d->H_end, sizeof(q->H_end));
-  pull_back_end(d->omega_w, pull, q->q_end);
   gram_end(d->omega_w, weight, q->H_end);
-  /* What the end reads of the last control alone belongs to the last step. */
-  real *gradient = q->q + (n - 1) * D, *H = d->H + (n - 1) * D * D;
-  for (int i = NZ; i < D; i++) {
-    gradient[i] += q->q_end[i];
+  for (int i = NZ; i < D; i++)
     for (int j = NZ; j < D; j++) H[i * D + j] += q->H_end[i * D + j];
-  }
 }
 
 /* The step with the least multiple of the identity that makes it convex: newton.convexified. */
@@ -190,7 +211,7 @@ static int is_minimum(int n, Work *w) {
 }
 
 /* The change of all variables: newton.direction. Returns the slope of the barrier function. */
-static real direction(const Setting *S, const real *p, Work *w, real mu) {
+static real direction(const Setting *S, const real *p, Work *w, real mu, Missed missed) {
   const int n = (int)S->n;
   const Iterate *it = &w->it, *ch = &w->change;
   const Derivatives *d = &w->lin.d;
@@ -206,7 +227,7 @@ static real direction(const Setting *S, const real *p, Work *w, real mu) {
     for (int i = 0; i < D; i++) slope += p[SCALE] * d->c_w[k * D + i] * dw[i];
     for (int r = k * NR; r < (k + 1) * NR; r++) {
       const real over = 1 / it->s[r];
-      ch->s[r] = -(w->lin.rows[r] + it->s[r]) - change[r - k * NR];
+      ch->s[r] = -(missed.rows[r] + it->s[r]) - change[r - k * NR];
       ch->y[r] = (mu / n - it->y[r] * ch->s[r]) * over - it->y[r];
       shrink += ch->s[r] * over;
     }
@@ -216,7 +237,7 @@ static real direction(const Setting *S, const real *p, Work *w, real mu) {
   along_end(d->omega_w, dw, change);
   for (int i = 0; i < D; i++) slope += p[SCALE] * d->phi_w[i] * dw[i];
   for (int r = 0; r < NE; r++) {
-    ch->s_end[r] = -(w->lin.rows_end[r] + it->s_end[r]) - change[r];
+    ch->s_end[r] = -(missed.rows_end[r] + it->s_end[r]) - change[r];
     ch->y_end[r] = (mu - it->y_end[r] * ch->s_end[r]) / it->s_end[r] - it->y_end[r];
     shrink_end += ch->s_end[r] / it->s_end[r];
   }

@@ -13,6 +13,7 @@ from ..constants import (
     DESCENT_POWER,
     GAMMA,
     LITTLE_VIOLATION,
+    MOST_GROWTH,
     MOST_VIOLATION,
     ROUNDINGS,
     VIOLATION_POWER,
@@ -36,18 +37,41 @@ class Merit(NamedTuple):
     rounding: Tensor
 
 
-def merit(nlp: Transcription, it: Iterate, mu: Tensor) -> Merit:
-    """Violation and barrier function of an iterate; infinite where they are not finite."""
+class Missed(NamedTuple):
+    """By how much an iterate misses each constraint, and the parts of its cost.
+
+    Attributes:
+        defect: The dynamics, `F - x`.
+        psi: The terminal constraint.
+        rows, rows_end: The inequalities with their slacks.
+        c, phi: The costs of the steps and of the end.
+    """
+
+    defect: Tensor
+    psi: Tensor
+    rows: Tensor
+    rows_end: Tensor
+    c: Tensor
+    phi: Tensor
+
+
+def missed(nlp: Transcription, it: Iterate) -> Missed:
+    """By how much an iterate misses each constraint."""
     F, c, g = nlp.stages(it.z[:-1], it.u)
     phi, psi, omega = nlp.ends(it.z[-1:], it.u[-1:])
     rows = nlp.along.values(torch.cat([it.z[:-1], it.u], -1), nlp.imposed(g))
     rows_end = nlp.end.values(it.end, omega - nlp.rooms()[1])
-    x = it.z[1:, :, : nlp.nx]
-    violation = over(torch.abs, F - x, psi, rows + it.s, rows_end + it.s_end)
+    return Missed(F - it.z[1:, :, : nlp.nx], psi, rows + it.s, rows_end + it.s_end, c, phi)
+
+
+def merit(nlp: Transcription, it: Iterate, mu: Tensor) -> Merit:
+    """Violation and barrier function of an iterate; infinite where they are not finite."""
+    parts, x = missed(nlp, it), it.z[1:, :, : nlp.nx]
+    violation = over(torch.abs, *parts[:4])
     eps = torch.finfo(x.dtype).eps
-    rounding = eps * over(lambda v: 1 + v.abs(), x, psi, it.s, it.s_end)
+    rounding = eps * over(lambda v: 1 + v.abs(), x, parts.psi, it.s, it.s_end)
     barrier = over(torch.log, it.s) / nlp.n + over(torch.log, it.s_end)
-    cost = nlp.scale * over(lambda v: v, c, phi) - mu * barrier
+    cost = nlp.scale * over(lambda v: v, parts.c, parts.phi) - mu * barrier
     finite = violation.isfinite() & cost.isfinite()
     inf = torch.full_like(cost, torch.inf)
     return Merit(torch.where(finite, violation, inf), torch.where(finite, cost, inf), rounding)
@@ -121,4 +145,6 @@ class Filter(NamedTuple):
             trial.cost <= now.cost - GAMMA * real + tiny
         )
         good = torch.where(for_cost, armijo, progress) & self.accepts(trial)
+        first = self.most / MOST_VIOLATION
+        good &= trial.violation <= torch.maximum(MOST_GROWTH * now.violation, first)
         return good & trial.cost.isfinite(), for_cost & armijo

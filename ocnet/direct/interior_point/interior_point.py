@@ -22,7 +22,6 @@ from ..constants import (
     PATIENCE,
     SAFEGUARD,
     SHORT,
-    TO_THE_BOUNDARY,
 )
 from ..method import accuracy, Method, Outcome, replaced
 from ..settings import check_integer, check_tolerance
@@ -34,8 +33,9 @@ from ..transcription.start import again_from, COLD, WARM, with_multipliers
 from ..transcription.transcription import Transcription
 from ..transcription.variables import Iterate
 from ..transcription.violation import violations
+from .correction import corrected, Search
 from .filter import Filter, merit
-from .newton import convexified, direction, is_minimum, stages
+from .newton import convexified, direction, is_minimum, lengths, stages
 from .probing import refuted
 from .restoration import better, finite, relaxed, tightened
 from .riccati import Sweep
@@ -430,17 +430,25 @@ class InteriorPoint(Method):
         it, mu = work.it, work.mu
         step, shift = convexified(stages(nlp, it, lin, mu), work.shift, self.sweep)
         change = direction(nlp, it, lin, mu, step)
-        tau = (1 - mu).clamp(min=TO_THE_BOUNDARY)
-        primal = torch.minimum(room(it.s, change.s, tau), room(it.s_end, change.s_end, tau))
-        dual = torch.minimum(room(it.y, change.y, tau), room(it.y_end, change.y_end, tau))
+        primal, dual = lengths(it, change, mu)
         slope = slope_along(nlp, work, lin, change)
 
         now = merit(nlp, it, mu)
         alpha, found = primal, torch.zeros_like(primal, dtype=torch.bool)
         for_cost, chosen = found, it
-        for _ in range(HALVINGS):
+        for attempt in range(HALVINGS):
             trial = it.moved(change, alpha, dual)
-            good, armijo = work.filter.judge(now, merit(nlp, trial, mu), slope, alpha)
+            after = merit(nlp, trial, mu)
+            good, armijo = work.filter.judge(now, after, slope, alpha)
+            worse = ~good & (after.violation >= now.violation) & after.violation.isfinite()
+            if attempt == 0 and bool(worse.any()):
+                at = worse.nonzero()[:, 0]
+                search = Search(it, work.filter, now, slope, alpha, mu, shift).take(at)
+                point, fits, for_its_cost = corrected(
+                    nlp.take(at), lin.take(at), search, trial.take(at), self.sweep
+                )
+                trial = trial.put(at, point)
+                good, armijo = good.index_copy(0, at, fits), armijo.index_copy(0, at, for_its_cost)
             new = good & ~found
             chosen = trial.where(new, chosen)
             for_cost = torch.where(new, armijo, for_cost)
@@ -463,14 +471,6 @@ def shifted(nlp: Transcription, u: Tensor) -> Tensor:
     """Controls a little away from others, without a pattern that a problem could share."""
     wave = torch.arange(u[:, 0].numel(), device=u.device).to(u).cos()
     return inside(u + ASIDE * wave.reshape(nlp.n, 1, nlp.nu), *nlp.u_bounds)
-
-
-def room(value: Tensor, change: Tensor, tau: Tensor) -> Tensor:
-    """The longest step in `[0, 1]` that keeps `value >= (1 - tau) value`."""
-    if value.numel() == 0:
-        return torch.ones_like(tau)
-    ratio = torch.where(change < 0, -value / change, torch.inf)
-    return (tau * ratio.amin((0, 2))).clamp(max=1)
 
 
 def slope_along(nlp: Transcription, work: Work, lin: Linearisation, change: Iterate) -> Tensor:

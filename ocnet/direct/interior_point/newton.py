@@ -13,6 +13,7 @@ from ..constants import (
     SHIFT_RELAXED,
     SLIGHT,
     SOFT,
+    TO_THE_BOUNDARY,
 )
 from ..transcription.backend import Linearisation
 from ..transcription.transcription import Transcription
@@ -122,6 +123,21 @@ def direction(
         ds_end,
         (mu - it.y_end * ds_end) / it.s_end - it.y_end,
     )
+
+
+def lengths(it: Iterate, change: Iterate, mu: Tensor) -> tuple[Tensor, Tensor]:
+    """The longest steps that keep slacks, and multipliers, away from zero."""
+    tau = (1 - mu).clamp(min=TO_THE_BOUNDARY)
+    primal = torch.minimum(room(it.s, change.s, tau), room(it.s_end, change.s_end, tau))
+    return primal, torch.minimum(room(it.y, change.y, tau), room(it.y_end, change.y_end, tau))
+
+
+def room(value: Tensor, change: Tensor, tau: Tensor) -> Tensor:
+    """The longest step in `[0, 1]` that keeps `value >= (1 - tau) value`."""
+    if value.numel() == 0:
+        return torch.ones_like(tau)
+    ratio = torch.where(change < 0, -value / change, torch.inf)
+    return (tau * ratio.amin((0, 2))).clamp(max=1)
 
 
 def is_minimum(nlp: Transcription, it: Iterate, lin: Linearisation, mu: Tensor) -> Tensor:

@@ -64,6 +64,11 @@ class Iterate(NamedTuple):
         """The variables of some of the instances."""
         return type(self)(*(value[:, index] for value in self))
 
+    def put(self, index: Tensor, part: "Iterate") -> "Iterate":
+        """The variables with those of some of the instances replaced."""
+        pairs = zip(self, part, strict=True)
+        return type(self)(*(value.index_copy(1, index, new) for value, new in pairs))
+
     def moved(self, step: "Iterate", primal: Tensor, dual: Tensor) -> "Iterate":
         """`self + alpha step`, with one `alpha` per instance; `dual` is that of `y`."""
         primal, dual = primal[:, None], dual[:, None]
