@@ -37,7 +37,7 @@ class Merit(NamedTuple):
     rounding: Tensor
 
 
-class Missed(NamedTuple):
+class Miss(NamedTuple):
     """By how much an iterate misses each constraint, and the parts of its cost.
 
     Attributes:
@@ -55,13 +55,13 @@ class Missed(NamedTuple):
     phi: Tensor
 
 
-def missed(nlp: Transcription, it: Iterate) -> Missed:
+def missed(nlp: Transcription, it: Iterate) -> Miss:
     """By how much an iterate misses each constraint."""
     F, c, g = nlp.stages(it.z[:-1], it.u)
     phi, psi, omega = nlp.ends(it.z[-1:], it.u[-1:])
     rows = nlp.along.values(torch.cat([it.z[:-1], it.u], -1), nlp.imposed(g))
     rows_end = nlp.end.values(it.end, omega - nlp.rooms()[1])
-    return Missed(F - it.z[1:, :, : nlp.nx], psi, rows + it.s, rows_end + it.s_end, c, phi)
+    return Miss(F - it.z[1:, :, : nlp.nx], psi, rows + it.s, rows_end + it.s_end, c, phi)
 
 
 def merit(nlp: Transcription, it: Iterate, mu: Tensor) -> Merit:
