@@ -23,7 +23,7 @@ import argparse
 
 import torch
 
-from ocnet.analysis import at_random, last, least_cost, remove_blocks
+from ocnet.analysis import at_random, last, least_cost, remove_blocks, tried
 from ocnet.plot import removal_table
 
 from .stage_cost_digits import trained
@@ -35,15 +35,16 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     epochs = 4 if parser.parse_args().quick else 15
     network, problem = trained(0, 0.0, epochs, depth=9, widths=(8, 16, 16))
+    validation, test = problem.data("validation"), problem.data("test")
     choices = {
-        "least cost": least_cost(problem.data("validation")),
+        "tried": tried(validation),
+        "least cost": least_cost(validation),
         "last": last,
         "random": at_random(torch.Generator().manual_seed(0)),
     }
     images = problem.data("train").x0.split(256)
-    test = problem.data("test")
     removals = {
-        name: remove_blocks(network.eval(), 5, choice, test, images)
+        name: remove_blocks(network.eval(), 5, choice, validation, images, test=test)
         for name, choice in choices.items()
     }
     print(removal_table(removals))

@@ -2,22 +2,22 @@
 
 from .bounds import average_bound, Bound, Bounds, loss_bounds, objective_bound
 from .comparison import Comparison, Curve, Difference, Row, WorkPoint
+from .criteria import (
+    at_random,
+    last,
+    least_angle,
+    least_cost,
+    least_distance,
+    least_readout,
+    tried,
+)
 from .depth import depth_profile, DepthProfile, Turnpike
 from .early_exit import calibrate, EarlyExit, ExitPrediction
 from .growth import grow, monotone
 from .measurement import compare
 from .memory import expected_memory, LiveMemory, Memory
-from .pruning import (
-    at_random,
-    last,
-    least_cost,
-    prune,
-    Pruning,
-    Removal,
-    remove_blocks,
-    Size,
-    smallest_depth,
-)
+from .pruning import prune, Pruning, Size, smallest_depth
+from .removal import Removal, remove_blocks
 from .runs import read_run, RunRecord
 
 
@@ -38,7 +38,10 @@ __all__ = [
     "expected_memory",
     "grow",
     "last",
+    "least_angle",
     "least_cost",
+    "least_distance",
+    "least_readout",
     "LiveMemory",
     "loss_bounds",
     "Memory",
@@ -54,5 +57,6 @@ __all__ = [
     "RunRecord",
     "Size",
     "smallest_depth",
+    "tried",
     "Turnpike",
 ]

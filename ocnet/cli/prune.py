@@ -1,17 +1,47 @@
 """`ocnet prune RUN`: the shallowest network within a tolerance, and blocks that can go."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import torch
 import typer
 
 from .. import plot
-from ..analysis.pruning import at_random, last, least_cost, prune, remove_blocks
-from ..networks import save_network
+from ..analysis.criteria import (
+    at_random,
+    last,
+    least_angle,
+    least_cost,
+    least_distance,
+    least_readout,
+    tried,
+)
+from ..analysis.pruning import accuracy, prune
+from ..analysis.removal import Choice, Removal, remove_blocks
+from ..networks import ResNet, save_network
+from ..problem import Sample
 from . import checks
 from .networks import NetworkRun, TrainedNetwork
 from .options import new_folder, OutOption, reported, SeedOption
 from .trust import check_trust, TrustOption
+
+
+CRITERIA = ("try", "costate", "distance", "angle", "readout", "last", "random")
+"""How the block that goes next can be chosen."""
+
+TRIED_ON = 1000
+"""On how many validation samples the blocks are chosen at most; all of them check the choice."""
+
+
+def choices(sample: Sample, seed: int) -> dict[str, Choice]:
+    """The criteria of `CRITERIA` on a sample."""
+    some = Sample(*(None if z is None else z[:TRIED_ON] for z in sample))  # pyright: ignore
+    generator = torch.Generator().manual_seed(seed)
+    found = (
+        tried(some), least_cost(some), least_distance(some), least_angle(some),
+        least_readout(some), last, at_random(generator),
+    )  # fmt: skip
+    return dict(zip(CRITERIA, found, strict=True))
 
 
 def register(app: typer.Typer) -> None:
@@ -45,9 +75,20 @@ def prune_command(
             parser=checks.whole,
             metavar="INTEGER",
             callback=checks.at_least(0),
-            help="Also remove so many blocks inside the stages, one at a time.",
+            help="Also remove at most so many blocks inside the stages, one at a time.",
         ),
     ] = 0,
+    criterion: Annotated[
+        str,
+        typer.Option(
+            callback=checks.one_of(*CRITERIA),
+            help="Which block goes next: try (the loss without each), costate (its first-order "
+            "change), distance, angle, readout, last or random.",
+        ),
+    ] = "try",
+    every: Annotated[
+        bool, typer.Option("--compare", help="Also show what the other criteria remove.")
+    ] = False,
     seed: SeedOption = 0,
     trust: TrustOption = False,
     out: OutOption = None,
@@ -55,9 +96,9 @@ def prune_command(
     """Prune a trained residual network to the smallest depth within a tolerance.
 
     The depth is chosen on the validation data, the table is of the test data. The pruned network
-    is saved as pruned.safetensors in RUN/prune, or in --out. With --inside the blocks that cost
-    least to first order, -p_{k+1} . F_k, are removed one after another, next to the last blocks
-    and random ones.
+    is saved as pruned.safetensors in RUN/prune, or in --out. With --inside blocks go one after
+    another, and after each the accuracy on the validation data is checked:
+    pruned-inside.safetensors is without the most that stay within the tolerance.
     """
     out = checks.usable(run / "prune" if out is None else out) or run
     check_trust([run], trust)
@@ -72,17 +113,31 @@ def prune_command(
     plot.pruning_depths(pruning).savefig(out / "prune.png", dpi=160)
     if inside > 0:
         images = list(trained.data("train").x0[:5000].split(500))
-        generator = torch.Generator().manual_seed(seed)
-        choices = {
-            "least cost, first order": least_cost(validation),
-            "last": last,
-            "random": at_random(generator),
-        }
+        ways = choices(validation, seed)
         removals = {
-            name: remove_blocks(trained.network, inside, choice, test, images)
-            for name, choice in choices.items()
-        }
+            name: remove_blocks(
+                trained.network, inside, ways[name], validation, images,
+                tolerance=tolerance, test=test,
+            )
+            for name in (CRITERIA if every else (criterion,))
+        }  # fmt: skip
         typer.echo(f"\ntest accuracy % while blocks go\n{plot.removal_table(removals)}")
         plot.removals(removals).savefig(out / "inside.png", dpi=160)
-        save_network(removals["least cost, first order"].network, out / "pruned-inside.safetensors")
+        chosen = removals[criterion]
+        typer.echo(f"\nvalidation data, --criterion {criterion}: {chosen.verdict}")
+        if epochs is not None:
+            heal(chosen, epochs, validation)
+        save_network(chosen.network, out / "pruned-inside.safetensors")
     typer.echo(f"\nnetworks and pictures: {out}")
+
+
+def heal(removal: Removal, tune: Callable[[ResNet], None], validation: Sample) -> None:
+    """Fine-tunes what is left, and says what that did to the accuracy."""
+    before = accuracy(removal.network, validation)
+    tune(removal.network)
+    after = accuracy(removal.network, validation)
+    text = f"fine-tuned: {100 * before:.2f}% becomes {100 * after:.2f}%"
+    if after < removal.accuracy[0] - removal.tolerance / 100 - 1e-12:
+        whole = f"{100 * removal.accuracy[0]:.2f}%"
+        text += f", over {removal.tolerance:g} points less than the whole's {whole}"
+    typer.echo(text)

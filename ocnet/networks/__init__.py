@@ -12,6 +12,7 @@ from .problem import Classifier, Gamma, ResidualProblem
 from .residual import Residual
 from .saving import load_network, save_network
 from .statistics import collect_statistics
+from .template import original
 from .wrapping import wrap
 
 
@@ -27,6 +28,7 @@ __all__ = [
     "homogeneous",
     "layers",
     "load_network",
+    "original",
     "parts",
     "Residual",
     "ResidualProblem",

@@ -17,11 +17,11 @@ from ..supervised import default_steps
 from ..trajectory import Trajectory
 from .architecture import Architecture, stages
 from .blocks import initialise, NoBranch
-from .crossing import Crossing, follow_of, following, is_identity, passes, set_follow
+from .crossing import Crossing, follow_of, following, is_identity, passes, set_follow, Tailed
 from .grouped import OwnReadOuts, SharedReadOuts
-from .original import Template
 from .problem import Classifier, Gamma, Parts, ResidualProblem
 from .readouts import Backbone
+from .template import Template
 
 
 Heads = Literal["WS", "full"]
@@ -42,6 +42,7 @@ class ResNet(nn.Module):
     Attributes:
         pruning: How the network was made from a larger one: `("cut", m)` and `("keep", ks)`.
         source: The network that was wrapped, if one was.
+        numbers: The index that each layer had before any pruning.
     """
 
     def __init__(self, problem: ResidualProblem, control: Layers):
@@ -53,6 +54,7 @@ class ResNet(nn.Module):
         self.solver: Solver = Euler(default_steps(problem))
         self.pruning: tuple[tuple[str, Any], ...] = ()
         self.source: Template | None = None
+        self.numbers: tuple[int, ...] = tuple(range(self.depth))
 
     @property
     def depth(self) -> int:
@@ -93,6 +95,26 @@ class ResNet(nn.Module):
         if isinstance(skip, Crossing):
             x, skip = skip.enter(x), skip.map
         return moved(x if skip is None else skip(x), self.control.layers[k](x), 1)
+
+    def output_without(self, k: int, x: Tensor) -> Tensor:
+        """The logits of `keep(...)` without the block `k`, from its state `x_k = x`."""
+        skips, head = self.problem.backbone
+        skip = skips.get(k)
+        if skip is None or passes(skip):
+            # What follows the block goes with it.
+            x = x if skip is None else skip(x)
+            if k + 1 == self.depth:
+                return head.head(x) if isinstance(head, Tailed) else head(x)
+            after = skips.get(k + 1)
+            if isinstance(after, Crossing):
+                x = after.lead(x)
+                x = moved(after.map(x), self.control.layers[k + 1](x), 1)
+                k += 1
+        else:
+            x = skip(x)
+        for j in range(k + 1, self.depth):
+            x = self.step(j, x)
+        return head(x)
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
@@ -192,6 +214,7 @@ class ResNet(nn.Module):
         ]
         network = ResNet(few, Layers(0.0, few.t1, branches or [NoBranch()])).train(self.training)
         network.pruning, network.source = (*self.pruning, step), self.source
+        network.numbers = tuple(self.numbers[k] for k in ks)
         return network
 
     def backbone_of(self, ks: Sequence[int], head: nn.Module) -> Backbone:

@@ -1,8 +1,7 @@
 """A network taken apart: embedding, layers and head as modules that share its parameters."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import fx, nn, Tensor
@@ -10,6 +9,7 @@ from torch import fx, nn, Tensor
 from .segment import graph_module, NetworkPart, same
 from .stack import (
     between,
+    Blocks,
     cut_out,
     cuts,
     identity_terms,
@@ -20,10 +20,6 @@ from .stack import (
     shortcut_of,
 )
 from .tracing import hooked
-
-
-BlockOf = Callable[[fx.Node], tuple[str | None, Any] | None]
-"""The module whose forward pass makes one layer of a sum, and what tells its calls apart."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +84,13 @@ def does_nothing(module: nn.Module) -> bool:
     return type(module) is nn.Identity and not hooked(module)
 
 
-def parted(program: Program, block_of: BlockOf) -> Parting | None:
+def parted(program: Program, blocks: Blocks) -> Parting | None:
     """A network cut at the sums of its residual stack; None if it has none.
 
     Raises:
         ValueError: If the batch is not the first dimension of the prediction.
     """
-    found = layers(program, block_of)
+    found = layers(program, blocks)
     if not found:
         return None
     (start,) = program.graph.find_nodes(op="placeholder")
@@ -110,14 +106,14 @@ def parted(program: Program, block_of: BlockOf) -> Parting | None:
     forks = [layer.fork for layer in found]
     state, before = found[0].fork, None
     for layer in found:
-        middle = tail(program, every, state, layer.fork, before, block_of)
+        middle = tail(program, every, state, layer.fork, before, blocks)
         follow.append(cut_out(program, state, [middle]) if middle is not state else None)
         lead.append(cut_out(program, middle, [layer.fork]) if middle is not layer.fork else None)
         S, F = sides(program, layer, path)
         shortcut.append(S)
         branch.append(F)
         state, before = layer.out, layer
-    middle = tail(program, every, state, end, before, block_of)
+    middle = tail(program, every, state, end, before, blocks)
     shape = list(program.small[forks[0]])
     shape.pop(program.batch_dim(forks[0]) or 0)
     return Parting(
@@ -140,7 +136,7 @@ def tail(
     start: fx.Node,
     end: fx.Node,
     before: Layer | None,
-    block_of: BlockOf,
+    blocks: Blocks,
 ) -> fx.Node:
     """Up to where, between a state and the next fork, the block before computes.
 
@@ -150,11 +146,11 @@ def tail(
         start: The state.
         end: Where the next layer forks, or the output.
         before: The layer whose sum the state is; None at the first.
-        block_of: The block of a node.
+        blocks: What makes one layer.
     """
     if before is None:
         return start
-    of_sum, calls = block_of(before.out), before.out.meta.get("calls")
+    of_sum, calls = blocks.of(before.out), before.out.meta.get("calls")
 
     def is_owned(node: fx.Node) -> bool:
         if before.owner is not None:

@@ -134,16 +134,22 @@ def cuts(program: Program, path: Sequence[fx.Node]) -> list[fx.Node]:
     return found
 
 
-def layers(
-    program: Program, block_of: Callable[[fx.Node], tuple[str | None, Any] | None]
-) -> list[Layer]:
-    """The layers of the residual stack.
+@dataclass(frozen=True)
+class Blocks:
+    """What makes one layer.
 
-    Arguments:
-        program: The graph.
-        block_of: The module whose forward pass makes one layer of a sum, and something that
-            tells its calls apart; None if the sum is in no layer.
+    Attributes:
+        of: The module that a node belongs to, or None, and what tells its calls apart; None alone
+            if the node is in no layer.
+        grouped: Whether all sums in one call are one layer.
     """
+
+    of: Callable[[fx.Node], tuple[str | None, Any] | None]
+    grouped: bool = True
+
+
+def layers(program: Program, blocks: Blocks) -> list[Layer]:
+    """The layers of the residual stack."""
     path = program.path()
     every = cuts(program, path)
     depends, place = set(path), {node: i for i, node in enumerate(every)}
@@ -151,10 +157,10 @@ def layers(
     for node in every[1:]:
         if not is_sum(program, node) or not depends.issuperset(node.all_input_nodes):
             continue
-        block = block_of(node)
+        block = blocks.of(node)
         if block is None or not is_residual(program, every[place[node] - 1], node):
             continue
-        if groups and groups[-1][0] == block and block[1] is not None:
+        if groups and groups[-1][0] == block and block[1] is not None and blocks.grouped:
             groups[-1][1].append(node)
         else:
             groups.append((block, [node]))

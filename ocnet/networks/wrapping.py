@@ -12,16 +12,16 @@ from ..cost import Loss
 from .chained import ChainedReadOuts
 from .crossing import Crossing, Tailed
 from .network import Heads, ResNet
-from .original import Template
-from .parting import BlockOf, joined, parted, Parting, program
+from .parting import joined, parted, Parting, program
 from .problem import Classifier, Gamma, Parts
 from .proof import prove, unchanged
 from .readouts import Backbone
-from .stack import layers, Program
+from .stack import Blocks, layers, Program
+from .template import Template
 from .tracing import answer, Answered, exported, GraphRecorder, hooked
 
 
-Blocks = str | Sequence[nn.Module | str] | None
+Described = str | Sequence[nn.Module | str] | None
 """What makes one layer: None, "sums", or modules of the network or their names."""
 
 
@@ -29,7 +29,7 @@ def wrap(
     network: nn.Module | Sequence[nn.Module],
     example_input: Tensor,
     *,
-    blocks: Blocks = None,
+    blocks: Described = None,
     embedding: nn.Module | None = None,
     head: nn.Module | None = None,
     heads: Heads = "WS",
@@ -90,12 +90,12 @@ def wrap(
     root.training = given.training
     with unchanged(root):
         check_example(root, example_input)
-    block_of = block_finder(root, blocks)
+    finder = block_finder(root, blocks)
     options = Options(heads, loss, gamma)
     reasons: list[str] = []
     found = None
     for use_export in (False, True):
-        one = attempt(root, inputs, block_of, use_export, options, reasons)
+        one = attempt(root, inputs, finder, use_export, options, reasons)
         if one is not None and (found is None or one[0].depth > found[0].depth):
             found = one
         if one is not None and one[1]:
@@ -116,7 +116,7 @@ class Options(NamedTuple):
 def attempt(
     root: Answered,
     inputs: Sequence[Tensor],
-    block_of: BlockOf,
+    blocks: Blocks,
     use_export: bool,
     options: Options,
     reasons: list[str],
@@ -126,7 +126,7 @@ def attempt(
     Arguments:
         root: The network.
         inputs: Two batches.
-        block_of: Which layer a sum belongs to.
+        blocks: What makes one layer.
         use_export: Whether torch.export records it, instead of torch.fx.
         options: Heads, loss and gamma.
         reasons: Takes the reason if there is none.
@@ -137,7 +137,7 @@ def attempt(
     by = "torch.export" if use_export else "torch.fx"
     try:
         with unchanged(root):
-            parts, opened = in_both_modes(root, inputs, block_of, use_export)
+            parts, opened = in_both_modes(root, inputs, blocks, use_export)
     except Refused as error:
         raise ValueError(str(error)) from None
     except Exception as error:
@@ -206,7 +206,7 @@ def check_example(root: Answered, example: Tensor) -> None:
         answer(output)
 
 
-def block_finder(root: Answered, blocks: Blocks) -> BlockOf:
+def block_finder(root: Answered, blocks: Described) -> Blocks:
     """Which layer a sum belongs to.
 
     Raises:
@@ -214,11 +214,11 @@ def block_finder(root: Answered, blocks: Blocks) -> BlockOf:
     """
     named = {module: name for name, module in root.named_modules()}
     if blocks is None:
-        return lambda node: of_container(root, node)
+        return Blocks(lambda node: of_container(root, node))
     if isinstance(blocks, str):
         if blocks != "sums":
             raise ValueError(f'blocks must be "sums", modules or names, but got {blocks!r}.')
-        return lambda node: (None, None)
+        return Blocks(lambda node: of_container(root, node), grouped=False)
     chosen = set()
     for k, block in enumerate(blocks):
         check_kind(f"blocks[{k}]", block, nn.Module, str)
@@ -234,7 +234,7 @@ def block_finder(root: Answered, blocks: Blocks) -> BlockOf:
                 return call[0], call
         return None
 
-    return block_of
+    return Blocks(block_of)
 
 
 def of_container(root: nn.Module, node: fx.Node) -> tuple[str | None, Any]:
@@ -252,14 +252,14 @@ class Refused(Exception):
 
 
 def in_both_modes(
-    root: Answered, inputs: Sequence[Tensor], block_of: BlockOf, use_export: bool
+    root: Answered, inputs: Sequence[Tensor], blocks: Blocks, use_export: bool
 ) -> tuple[tuple[Parting, Parting, tuple[str, ...]] | None, bool]:
     """The parts in both modes, None if there are no layers; and whether all could be looked into.
 
     Arguments:
         root: The network.
         inputs: Two batches.
-        block_of: Which layer a sum belongs to.
+        blocks: What makes one layer.
         use_export: Whether torch.export records it, instead of torch.fx.
     """
     parts, opened, frozen = [], True, ()
@@ -270,9 +270,9 @@ def in_both_modes(
             refuse_hooks(name for name, part in root.named_modules() if hooked(part))
             graph = exported_program(root, inputs)
         else:
-            graph, complete = recorded_program(root, inputs, block_of)
+            graph, complete = recorded_program(root, inputs, blocks)
             opened = opened and complete
-        parts.append(parted(graph, block_of))
+        parts.append(parted(graph, blocks))
     first, second = parts
     if first is None or second is None:
         return None, opened
@@ -285,7 +285,7 @@ def in_both_modes(
 
 
 def recorded_program(
-    root: Answered, inputs: Sequence[Tensor], block_of: BlockOf
+    root: Answered, inputs: Sequence[Tensor], blocks: Blocks
 ) -> tuple[Program, bool]:
     """The graph by torch.fx, and whether all modules could be looked into.
 
@@ -296,7 +296,7 @@ def recorded_program(
         graph = recorder.trace(root)
     result = program(root, graph, inputs)
     if recorder.bypassed:
-        sums = [node for layer in layers(result, block_of) for node in layer.sums]
+        sums = [node for layer in layers(result, blocks) for node in layer.sums]
         inside = {path for node in sums for path, _ in node.meta["calls"]}
         refuse_hooks(sorted(recorder.bypassed & inside))
         recorder = GraphRecorder(inputs[0], frozenset(recorder.bypassed))

@@ -8,7 +8,8 @@ from tabulate import tabulate
 
 from .._arguments import check_all, check_kind
 from ..analysis.bounds import Bounds
-from ..analysis.pruning import Pruning, Removal
+from ..analysis.pruning import Pruning
+from ..analysis.removal import Removal
 from .depth import whole
 from .style import axes, legend_below, look, plain_log_ticks
 
@@ -35,7 +36,8 @@ def removals(found: Mapping[str, Removal]) -> Figure:
     figure = Figure(figsize=(6.4, 3.4), layout="constrained")
     ax = axes(figure)
     for i, (name, removal) in enumerate(found.items()):
-        ax.plot(100 * removal.accuracy, lw=1.6, marker="o", ms=3.5, label=name, **look(i))
+        measured = removal.accuracy if removal.test is None else removal.test
+        ax.plot(100 * measured, lw=1.6, marker="o", ms=3.5, label=name, **look(i))
     ax.set(xlabel="removed blocks", ylabel="accuracy (%)")
     whole(ax)
     legend_below(figure, columns=3)
@@ -43,10 +45,10 @@ def removals(found: Mapping[str, Removal]) -> Figure:
 
 
 def removal_table(found: Mapping[str, Removal], tablefmt: str = "simple") -> str:
-    """One row for each number of removed blocks."""
+    """One row for each number of removed blocks: the accuracy, on test data if there are any."""
     check_all("found", found, Removal)
-    columns = [100 * removal.accuracy for removal in found.values()]
-    rows = [(count, *row) for count, row in enumerate(np.transpose(columns))]
+    measured = [r.accuracy if r.test is None else r.test for r in found.values()]
+    rows = [(count, *row) for count, row in enumerate(100 * np.transpose(measured))]
     return tabulate(rows, ["removed", *found], tablefmt=tablefmt, floatfmt=".2f")
 
 

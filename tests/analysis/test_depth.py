@@ -10,19 +10,12 @@ from torch.nn import functional as F
 
 from ocnet import evaluate, plot, Sample
 from ocnet.analysis.bounds import average_bound, loss_bounds, objective_bound
+from ocnet.analysis.criteria import at_random, cost_changes, last, least_cost
 from ocnet.analysis.depth import depth_profile, DepthProfile
 from ocnet.analysis.early_exit import calibrate
 from ocnet.analysis.growth import grow, monotone, penalised
-from ocnet.analysis.pruning import (
-    at_random,
-    cost_changes,
-    flops,
-    last,
-    least_cost,
-    prune,
-    remove_blocks,
-    smallest_depth,
-)
+from ocnet.analysis.pruning import flops, prune, smallest_depth
+from ocnet.analysis.removal import remove_blocks
 from ocnet.networks import collect_statistics, Residual, ResNet, SquaredError, wrap
 from tests.support.networks import settled
 
@@ -147,7 +140,7 @@ def test_cost_changes_are_derivatives() -> None:
 def test_removing_blocks_inside_stages() -> None:
     network, sample = settled(depth=9)
     by_cost = remove_blocks(network, 3, least_cost(sample), sample)
-    first = cost_changes(network, sample)
+    first = cost_changes(network, sample, absolute=True)
     assert by_cost.order[0] == np.argmin(first)
     ends = remove_blocks(network, 4, last, sample, recalibration=[sample.x0])
     assert list(ends.order) == [8, 7, 6, 5]

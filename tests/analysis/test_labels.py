@@ -10,9 +10,10 @@ from torch.nn.functional import one_hot
 
 from ocnet import ResNet, resnet, Sample
 from ocnet.analysis.bounds import loss_bounds
+from ocnet.analysis.criteria import cost_changes
 from ocnet.analysis.depth import depth_profile
 from ocnet.analysis.early_exit import calibrate
-from ocnet.analysis.pruning import accuracy, cost_changes, prune
+from ocnet.analysis.pruning import accuracy, prune
 from ocnet.networks import collect_statistics
 
 

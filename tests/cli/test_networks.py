@@ -122,15 +122,36 @@ def test_prune_saves_an_ordinary_network(run: Path, tmp_path: Path) -> None:
     options = ["--tolerance", "100", "--tune", "1", "--inside", "2", "--out", str(out)]
     text = ocnet("prune", str(run / "without"), *options)
     assert "SubResNet-0 is within 100 points" in text and "fine-tuned" in text
-    assert "first order" in text
+    assert "validation data, --criterion try: 2 of 2 blocks removed" in text
     assert load_network(out / "pruned.safetensors").depth == 0
-    assert load_network(out / "pruned-inside.safetensors").depth == 2
+    left = load_network(out / "pruned-inside.safetensors").control.layers
+    assert sum(bool(list(layer.parameters())) for layer in left) == 2
     again = ocnet("prune", str(run / "with"), "--out", str(out), code=2)
     assert "not empty" in again
     tuned = TrainedNetwork(run / "without").network.subresnet(2)
     TrainedNetwork(run / "without").tune(tuned, 1)
     for network in (tuned, load_network(out / "pruned-inside.safetensors")):
         assert_collected(network)
+
+
+def test_blocks_go_only_within_the_tolerance(run: Path, tmp_path: Path) -> None:
+    """Every criterion in one table; what is saved is checked again on the validation data."""
+    out = tmp_path / "out"
+    options = ["--tolerance", "0", "--inside", "3", "--compare", "--criterion", "last"]
+    text = ocnet("prune", str(run / "with"), *options, "--out", str(out))
+    (head,) = (line for line in text.splitlines() if line.strip().startswith("removed"))
+    assert head.split() == [
+        "removed", "try", "costate", "distance", "angle", "readout", "last", "random",
+    ]  # fmt: skip
+    (verdict,) = (line for line in text.splitlines() if "--criterion last" in line)
+    data = Digits(4, widths=(4, 4)).data("validation")
+    left = load_network(out / "pruned-inside.safetensors")
+    whole = TrainedNetwork(run / "with").network
+    found, before = (pruning.accuracy(network, data) for network in (left, whole))
+    assert found >= before
+    assert f"becomes {100 * found:.2f}%" in verdict
+    wrong = ocnet("prune", str(run / "with"), "--criterion", "first", code=2)
+    assert "must be one of try, costate" in wrong
 
 
 def test_choices_are_made_on_the_validation_data(
