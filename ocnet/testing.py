@@ -191,7 +191,7 @@ def solved(problem: Problem, n_steps: int, rtol: float) -> Iterator[str]:
 
 def missed(problem: SolvedProblem, solution: Solution, rtol: float) -> Iterator[str]:
     """That the known optimum is not the cost found."""
-    known = problem.optimal_cost(solution.batch.x0)
+    known = problem.optimal_cost(solution.batch.x0.to(sampled(problem).x0))
     if known.shape != solution.cost.shape:
         message = f"must return shape (*batch,), but got {tuple(known.shape)} for one state."
         yield str(Finding("optimal_cost", place(problem, "optimal_cost"), message))

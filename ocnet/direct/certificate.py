@@ -1,6 +1,5 @@
 """The depth certificate of a solution: its control in the ODE, and the continuous optimum."""
 
-import copy
 import math
 
 import torch
@@ -19,6 +18,7 @@ from .transcription.autograd import Autograd
 from .transcription.check import own_value
 from .transcription.iterate import largest
 from .transcription.points import Points
+from .transcription.precision import computing_in, copied, tensors_of
 from .transcription.transcription import Transcription
 
 
@@ -36,6 +36,12 @@ def certify(solution: Solution) -> Certificate:
         solution: What `solve` returned.
     """
     check_kind("solution", solution, Solution)
+    with computing_in(solution.cost.dtype):
+        return certified(solution)
+
+
+def certified(solution: Solution) -> Certificate:
+    """`certify`, where the precision is that of the solution."""
     solver = solution.solver
     problem, control, sample, fine_steps = in_continuous_time(solution)
     measured = Measured.of(problem, control, sample, solver.n, fine_steps=fine_steps)
@@ -97,7 +103,7 @@ def in_continuous_time(solution: Solution) -> tuple[Problem, Control, Sample, in
         with torch.no_grad():
             control.path.copy_(u)
         return apart, control, Sample(apart.nlp.x0.detach()), FINE_STEPS_APART
-    problem = copy.deepcopy(problem)
+    problem = copied(problem, {id(v): v.detach().clone() for v in tensors_of(problem)})
     if problem.final_time_bounds is not None:
         problem.t1, problem.final_time_bounds = solution.control.t1, None
     with torch.no_grad():

@@ -14,13 +14,14 @@ from .answer.assembly import assembled, Computed
 from .answer.solution import Seconds, Solution
 from .answer.undefined import FailedGradient
 from .answer.warm import warm
-from .compiled import Formulas, kernel_of, reads_of, traced, Unsupported
+from .compiled import Formulas, kernel_of, traced, Unsupported
 from .constants import Code
 from .interior_point.interior_point import InteriorPoint
 from .method import Method, Outcome, replaced
 from .multistart import best_of, check_starts
 from .transcription.autograd import Autograd
-from .transcription.check import check_start
+from .transcription.check import check_start, known_copy
+from .transcription.precision import computing_in, in_precision
 from .transcription.start import COLD, cold, WARM
 from .transcription.transcription import Transcription
 
@@ -35,6 +36,7 @@ def solve(
     starts: int = 1,
     seed: int = 0,
     compile: bool | None = None,
+    dtype: torch.dtype | None = torch.float64,
     gradient_of_failed: FailedGradient = "nan",
 ) -> Solution:
     """The control that minimises the cost of a problem, and what proves it.
@@ -57,6 +59,9 @@ def solve(
             compiler: where that can be done by default, always or never. The first solution of
             a new problem waits for the compiler, later ones and later processes do not. What
             cannot be compiled (`ocnet.direct.compiled`) is computed by torch.
+        dtype: The precision to compute in: double by default, whatever torch's default is. A
+            problem with other tensors is copied, and `solution.batch` holds the copy. None takes
+            the precision of the initial states.
         gradient_of_failed: What the gradient through an instance is that did not converge: "nan",
             with a warning, or "raise" for a RuntimeError in the backward pass.
 
@@ -70,29 +75,32 @@ def solve(
     Nor is an instance given with NaN or infinite values: it is "invalid", what is found for it is
     NaN, and the others are as if it were not there.
     """
-    batch = problem if isinstance(problem, Batch) else single(problem)
-    check_kind("problem", batch.problem, Problem)
-    check_kind("parameters", batch.parameters, dict)
+    given = problem if isinstance(problem, Batch) else single(problem)
+    check_kind("problem", given.problem, Problem)
+    check_kind("parameters", given.parameters, dict)
     method = InteriorPoint() if method is None else method
-    solver = RK4(default_steps(batch.problem)) if solver is None else solver
+    solver = RK4(default_steps(given.problem)) if solver is None else solver
     check_ways(method, solver, compile, gradient_of_failed)
-    nlp = Transcription(batch, solver, Autograd(), reads_of)
-    if start is not None:
-        check_start(batch, start)
-    check_starts(starts, seed, start is not None)
-    began = time.perf_counter()
-    formulas = traced_if_possible(nlp)
-    tracing = time.perf_counter() - began
-    backend = compiled_if_possible(nlp, compile, formulas, method)
-    with differentiating(*batch[:3]):
-        if starts > 1:
-            outcome, notes = best_of(nlp, method, starts, seed)
-        else:
-            outcome, unused = improved(nlp, method, start)
-            notes = {i: f"started cold, as {line}" for i, line in unused.items()}
-    seconds = Seconds(tracing, time.perf_counter() - began - tracing, 0.0)
-    by = Computed(solver, method, backend, gradient_of_failed, seconds)
-    return assembled(nlp, batch, outcome, by, notes)
+    batch = in_precision(given, dtype)
+    with computing_in(batch.x0.dtype):
+        nlp = Transcription(known_copy(given, batch), solver, Autograd())
+        if start is not None:
+            check_start(batch, start)
+        check_starts(starts, seed, start is not None)
+        known_copy(given, batch)
+        began = time.perf_counter()
+        formulas = traced_if_possible(nlp)
+        tracing = time.perf_counter() - began
+        backend = compiled_if_possible(nlp, compile, formulas, method)
+        with differentiating(*batch[:3]):
+            if starts > 1:
+                outcome, notes = best_of(nlp, method, starts, seed)
+            else:
+                outcome, unused = improved(nlp, method, start)
+                notes = {i: f"started cold, as {line}" for i, line in unused.items()}
+        seconds = Seconds(tracing, time.perf_counter() - began - tracing, 0.0)
+        by = Computed(solver, method, backend, gradient_of_failed, seconds)
+        return assembled(nlp, batch, outcome, by, notes)
 
 
 def check_ways(method: Any, solver: Any, compile: Any, gradient_of_failed: Any) -> None:

@@ -361,7 +361,7 @@ def test_gradient_of_the_cost_is_the_costate() -> None:
 def test_single_precision_converges_to_its_own_tolerance() -> None:
     problem = BoundedVanDerPol()
     x0 = torch.tensor([0.0, 1.0], dtype=torch.float32)
-    solution = solve(problem.batch(x0), solver=Euler(50))
+    solution = solve(problem.batch(x0), solver=Euler(50), dtype=None)
     exact = solve(problem, solver=Euler(50))
     assert solution.status == "converged" and solution.u.dtype == torch.float32
     assert abs(float(solution.cost) - float(exact.cost)) < 1e-3

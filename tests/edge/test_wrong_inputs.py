@@ -91,15 +91,6 @@ INPUTS: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: variant(final_time_bounds=(1.0, 1.0)),
         r"final_time_bounds .* first before the second .* \(1.0, 1.0\)",
     ),
-    "wider numbers": (
-        lambda: Batch(
-            variant(dynamics=lambda self, t, x, u: x * torch.ones(2, dtype=torch.float64)),
-            torch.ones(2, dtype=torch.float32),
-            None,
-            {},
-        ),
-        rf"^dynamics {PLACE} must return torch.float32 .*but got torch.float64; .*to\(x\)",
-    ),
     "numpy": (
         lambda: variant(dynamics=lambda self, t, x, u: torch.as_tensor(np.sin(x))),
         rf"^dynamics {PLACE} fails: .*use torch's functions in place of numpy's",
@@ -167,6 +158,13 @@ def test_solve_tells_in_one_line(name: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message) as caught:
         solve(make(), solver=Euler(4))
     assert "\n" not in str(caught.value)
+
+
+def test_wider_numbers_where_the_precision_is_that_of_the_states() -> None:
+    wide = variant(dynamics=lambda self, t, x, u: x * torch.ones(2, dtype=torch.float64))
+    message = rf"^dynamics {PLACE} must return torch.float32 .*but got torch.float64; .*to\(x\)"
+    with pytest.raises(ValueError, match=message):
+        solve(Batch(wide, torch.ones(2, dtype=torch.float32), None, {}), dtype=None)
 
 
 def test_methods_and_starts() -> None:

@@ -12,6 +12,7 @@ from ..._arguments import check_kind
 from ...problem import Batch, Problem
 from ...solver import Euler, ExplicitRungeKutta, Heun, RK4, RK38, Tableau
 from ...trajectory import Trajectory
+from ..transcription.precision import in_precision
 from .optimality import Multipliers, Optimality
 from .solution import as_control, Seconds, Solution
 from .stall import Missed, Stall
@@ -84,7 +85,9 @@ def load_solution(path: str | Path, problem: Problem) -> Solution:
 
     t0, t1 = told["horizon"]
     return Solution(
-        batch=Batch(problem, tensors["x0"], tensors.get("target"), named("given.")),
+        batch=in_precision(
+            Batch(problem, tensors["x0"], tensors.get("target"), named("given.")), x.dtype
+        ),
         solver=runge_kutta(told["tableau"], len(u)),
         control=as_control(t0, t1, u),
         trajectory=Trajectory(
