@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import typer
 
+from ..init import parse_kind
 from ..run.checkpoint import PART
 from ..run.lock import LOCK, OWNER
 
@@ -38,8 +39,9 @@ def at_least(least: int) -> Callable[[Any], Any]:
     """Whole numbers that are not less."""
 
     def check(value: Any) -> Any:
-        if value is not None and value < least:
-            raise typer.BadParameter(f"must be at least {least}, but got {value}.")
+        for one in value if isinstance(value, list) else [value]:
+            if one is not None and one < least:
+                raise typer.BadParameter(f"must be at least {least}, but got {one}.")
         return value
 
     return check
@@ -159,6 +161,16 @@ def run(path: Path) -> Path:
 def problem_or_run(value: str) -> str:
     """What can name a problem, or the folder of a run."""
     return str(run(Path(value))) if Path(value).is_dir() else problem_spec(value)
+
+
+def kind(text: str | None) -> str | None:
+    """The words of an initialisation."""
+    if text is not None:
+        try:
+            parse_kind(text)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+    return text
 
 
 def runs(paths: list[Path] | None) -> list[Path] | None:

@@ -25,6 +25,7 @@ from .kinds import (
     Spline,
     Stationary,
 )
+from .words import parse_kind
 
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "Kind",
     "Matern",
     "OrnsteinUhlenbeck",
+    "parse_kind",
     "RBF",
     "Repeated",
     "repeated_",

@@ -1,23 +1,28 @@
 """In-place initialisations of stacked weights, the analogue of `torch.nn.init` over depth."""
 
 import math
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal, TypeVar
 
 import torch
-from torch import Tensor
+from torch import nn, Tensor
 
 from .._arguments import check_generator, check_kind, check_range, shown
 from .kernels import Covariance, RBF
 from .kinds import FractionalNoise, Iid, Kind, Repeated, SmoothIncrements, SmoothValues, Spline
 
 
+Stack = TypeVar("Stack", bound="Tensor | Sequence[Any] | nn.Module")
+"""Stacked weights, or a list of parameters or of layers."""
+
+
 def iid_(
-    path: Tensor,
+    path: Stack,
     std: float | None = None,
     *,
     distribution: Literal["uniform", "gaussian"] = "uniform",
     generator: torch.Generator | None = None,
-) -> Tensor:
+) -> Stack:
     """Fills `path` with independent entries, uniform on `(-sqrt(3) std, sqrt(3) std)` or Gaussian.
 
     Arguments:
@@ -30,13 +35,13 @@ def iid_(
 
 
 def smooth_(
-    path: Tensor,
+    path: Stack,
     kernel: Covariance | None = None,
     std: float | None = None,
     *,
     of: Literal["values", "increments"] = "values",
     generator: torch.Generator | None = None,
-) -> Tensor:
+) -> Stack:
     """Fills `path` with a Gaussian process over unit depth: its values at `k / L`, or its
     increments from `k / L` to `(k + 1) / L` brought to the same variance.
 
@@ -55,12 +60,12 @@ def smooth_(
 
 
 def fbm_(
-    path: Tensor,
+    path: Stack,
     H: float,
     std: float | None = None,
     *,
     generator: torch.Generator | None = None,
-) -> Tensor:
+) -> Stack:
     """Fills `path` with the increments of a fractional Brownian motion with Hurst index `H`.
 
     Arguments:
@@ -73,8 +78,8 @@ def fbm_(
 
 
 def repeated_(
-    path: Tensor, std: float | None = None, *, generator: torch.Generator | None = None
-) -> Tensor:
+    path: Stack, std: float | None = None, *, generator: torch.Generator | None = None
+) -> Stack:
     """Fills `path` with one Gaussian layer for all depths.
 
     Arguments:
@@ -86,12 +91,12 @@ def repeated_(
 
 
 def spline_(
-    path: Tensor,
+    path: Stack,
     n_knots: int = 8,
     std: float | None = None,
     *,
     generator: torch.Generator | None = None,
-) -> Tensor:
+) -> Stack:
     """Fills `path` with cubic splines over depth.
 
     Arguments:
@@ -105,46 +110,113 @@ def spline_(
 
 @torch.no_grad()
 def fill_(
-    path: Tensor,
+    path: Stack,
     kind: Kind,
     std: float | None = None,
     generator: torch.Generator | None = None,
-) -> Tensor:
-    """Fills stacked weights in place with a process over depth, entry by entry independent.
+) -> Stack:
+    """Fills the weights of equal layers in place with a process over depth, entry by entry
+    independent; returns them.
 
     Arguments:
-        path: The stacked weights, shape `(L, *layer_shape)`, of any floating point dtype and on
-            any device: linear `(L, out, in)`, convolution `(L, out, in, *kernel)`, bias `(L, out)`.
+        path: Stacked weights of shape `(L, *layer_shape)`: linear `(L, out, in)`, convolution
+            `(L, out, in, *kernel)`, bias `(L, out)`; or the parameters of `L` layers in a list; or
+            `L` equal layers, as an `nn.ModuleList`, an `nn.Sequential` (whose activations do not
+            count) or a list: of those the matrices and filters are filled, and biases and
+            scales left. Of any floating point dtype and on any device.
         kind: The process over depth.
         std: The standard deviation of every entry; `fan_in**-0.5` by default, where `fan_in`
             is `in * prod(kernel)`, and `out` for a bias.
-        generator: Makes the draw reproducible; on the device of `path`.
+        generator: Makes the draw reproducible, up to rounding the same in every dtype; on the
+            device of `path`.
 
     Raises:
         TypeError, ValueError: Naming the argument that is off.
     """
-    check_path(path)
-    if std is None:
-        std = 1 / math.sqrt(math.prod(path.shape[2:] or path.shape[1:]))
-    check_range("std", std, "0 <=", "< inf")
-    check_kind("kind", kind, Kind)
     check_generator(generator)
-    # Half precision is rounded to, not computed in: FFTs need the digits.
-    dtype = path.dtype if path.dtype == torch.float64 else torch.float32
-    n, *layer_shape = path.shape
-    unit = kind.draw(n, math.prod(layer_shape), generator, dtype, path.device)
-    return path.copy_(unit.mul_(std).reshape(path.shape))
+    check_kind("kind", kind, Kind)
+    if std is not None:
+        check_range("std", std, "0 <=", "< inf")
+    for stack in stacks(path):
+        check_stack(stack)
+        first = stack[0]
+        size = 1 / math.sqrt(math.prod(first.shape[1:] or first.shape)) if std is None else std
+        # Half precision is rounded to, not computed in: FFTs need the digits.
+        dtype = first.dtype if first.dtype == torch.float64 else torch.float32
+        unit = kind.draw(len(stack), first.numel(), generator, dtype, first.device).mul_(size)
+        if isinstance(stack, Tensor):
+            stack.copy_(unit.reshape(stack.shape))
+        else:
+            for layer, values in zip(stack, unit, strict=True):
+                layer.copy_(values.reshape(layer.shape))
+    return path
 
 
-def check_path(path: Tensor) -> None:
-    """Raises a TypeError or ValueError unless `path` is stacked weights."""
-    if not isinstance(path, Tensor) or not path.is_floating_point():
-        got = path.dtype if isinstance(path, Tensor) else shown(path)
-        raise TypeError(f"path must be a tensor of floating point numbers, but got {got}.")
-    if path.dim() < 2:
+def stacks(path: Any) -> list[Any]:
+    """The weights that vary over depth together: stacked tensors, or one tensor of each layer.
+
+    Raises:
+        TypeError, ValueError: Unless `path` is weights, or layers that are equal.
+    """
+    if isinstance(path, Tensor):
+        return [path]
+    if isinstance(path, nn.Module) and not isinstance(
+        path, (nn.ModuleList, nn.Sequential, nn.ParameterList)
+    ):
+        raise TypeError(
+            "path must be a tensor, or a list, an nn.ModuleList or an nn.Sequential of equal "
+            f"layers, but got a {type(path).__name__}."
+        )
+    if isinstance(path, (str, bytes)) or not isinstance(path, (Sequence, nn.Module)):
+        raise TypeError(f"path must be a tensor or a list of layers, but got {shown(path)}.")
+    layers = list(path)  # pyright: ignore[reportArgumentType]
+    for layer in layers:
+        if not isinstance(layer, (Tensor, nn.Module)):
+            raise TypeError(f"path must hold parameters or layers, but got {shown(path)}.")
+    if layers and all(isinstance(layer, Tensor) for layer in layers):
+        return [layers]
+    for layer in layers:
+        check_kind("Each of path", layer, nn.Module)
+    return of_modules([layer for layer in layers if any(True for _ in layer.parameters())])
+
+
+def of_modules(layers: Sequence[nn.Module]) -> list[list[Tensor]]:
+    """The matrices and filters of equal layers, a list over the layers for each name."""
+    if not layers:
+        raise ValueError("path must hold layers with weights, but got none.")
+    shapes = lambda layer: {name: tuple(p.shape) for name, p in layer.named_parameters()}
+    first = shapes(layers[0])
+    for k, layer in enumerate(layers):
+        if shapes(layer) != first:
+            raise ValueError(
+                f"path must hold equal layers, but layer {k} has the weights {shapes(layer)} and "
+                f"the first one {first}."
+            )
+    names = [name for name, shape in first.items() if len(shape) > 1]
+    if not names:
+        raise ValueError(f"path must hold layers with matrices or filters, but got {first}.")
+    return [[layer.get_parameter(name) for layer in layers] for name in names]
+
+
+def check_stack(stack: Any) -> None:
+    """Raises a TypeError or ValueError unless these are the weights of equal layers."""
+    for layer in stack if isinstance(stack, list) else [stack]:
+        if not layer.is_floating_point():
+            raise TypeError(
+                f"path must be a tensor of floating point numbers, but got {layer.dtype}."
+            )
+    if isinstance(stack, Tensor) and stack.dim() < 2:
         raise ValueError(
             "path must have a depth dimension and those of a layer, (L, *layer_shape), but got "
-            f"shape {tuple(path.shape)}."
+            f"shape {tuple(stack.shape)}."
         )
-    if path.shape[0] < 2:
-        raise ValueError(f"Must have a depth L >= 2, but got L={path.shape[0]}.")
+    if len(stack) < 2:
+        raise ValueError(f"Must have a depth L >= 2, but got L={len(stack)}.")
+    found = {tuple(layer.shape) for layer in stack}
+    if len(found) > 1:
+        raise ValueError(f"path must hold layers of one shape, but got {sorted(found)}.")
+    if stack[0].dim() == 0 or stack[0].numel() == 0:
+        raise ValueError(
+            f"path must hold weights in every layer, but got layers of shape "
+            f"{tuple(stack[0].shape)}."
+        )

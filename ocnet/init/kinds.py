@@ -10,13 +10,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .._arguments import check_count, check_range
+from .._arguments import check_count, check_range, shown
 from .circulant import colour, embed, square_root, toeplitz
 from .kernels import Covariance, RBF, smoothness
 
 
 BLOCK = 2**20
 """How many numbers are drawn at a time: few enough for the caches, enough for the call."""
+
+
+NOISE = torch.float32
+"""What white noise is drawn in, whatever is computed in: a seed means the same in every dtype."""
 
 
 class Kind(abc.ABC):
@@ -100,8 +104,8 @@ class Gaussian(Kind):
         synthesis = self.synthesis(n)
         paths = memory(n, count, dtype, device, out)
         for some in paths.split(max(1, BLOCK // synthesis.length), dim=1):
-            white = torch.empty(some.shape[1], synthesis.length, dtype=dtype, device=device)
-            some.copy_(synthesis.of(white.normal_(generator=generator)).mT)
+            white = torch.empty(some.shape[1], synthesis.length, dtype=NOISE, device=device)
+            some.copy_(synthesis.of(white.normal_(generator=generator).to(dtype)).mT)
         return paths
 
 
@@ -137,9 +141,12 @@ class Iid(Kind):
         out: Tensor | None = None,
     ) -> Float[Tensor, "layer path"]:
         paths = memory(n, count, dtype, device, out)
+        drawn = paths if dtype == NOISE else torch.empty(n, count, dtype=NOISE, device=device)
         if self.distribution == "gaussian":
-            return paths.normal_(generator=generator)
-        return paths.uniform_(-math.sqrt(3), math.sqrt(3), generator=generator)
+            drawn.normal_(generator=generator)
+        else:
+            drawn.uniform_(-math.sqrt(3), math.sqrt(3), generator=generator)
+        return paths if drawn is paths else paths.copy_(drawn)
 
 
 class Stationary(Gaussian):
@@ -326,8 +333,15 @@ def memory(
 
 def check_kernel(kernel: Covariance) -> None:
     """Raises a TypeError or ValueError unless `kernel` is a correlation at distance 0."""
-    if not callable(kernel):
-        raise TypeError(f"kernel must be a function of distance, but got {kernel!r}.")
-    at_zero = float(kernel(torch.zeros((), dtype=torch.float64)))
-    if not abs(at_zero - 1) < 1e-12:
-        raise ValueError(f"kernel must be 1 at distance 0, but got {at_zero}.")
+    if not callable(kernel) or isinstance(kernel, type):
+        hint = f": write {kernel.__name__}()" if isinstance(kernel, type) else ""
+        raise TypeError(f"kernel must be a function of distance, but got {kernel!r}{hint}.")
+    r = torch.cat([torch.zeros(1), torch.logspace(-6, 0, 25)]).double()
+    k = kernel(r)
+    if not isinstance(k, Tensor) or k.shape != r.shape:
+        raise TypeError(f"kernel must map distances to numbers of their shape, but got {shown(k)}.")
+    if not abs(k[0].item() - 1) < 1e-12:
+        raise ValueError(f"kernel must be 1 at distance 0, but got {k[0].item()}.")
+    if not torch.isfinite(k).all():
+        bad = r[~torch.isfinite(k)][0].item()
+        raise ValueError(f"kernel must be finite, but got {float(k[r == bad][0])} at r={bad:.3g}.")

@@ -118,6 +118,7 @@ def batch(problem: Any = None, x0: Any = X0.x0, target: Any = None, parameters: 
 Case = tuple[Callable[[], Any], str, str]
 
 INIT: list[Case] = [
+    (lambda: init.parse_kind("fbn:0.8"), "initialisation", "'fbn:0.8'"),
     (lambda: init.fbm_(PATH, 1.5), "H", "1.5"),
     (lambda: init.fbm_(PATH, "x"), "H", "'x'"),
     (lambda: init.fbm_(PATH, math.nan), "H", "nan"),
@@ -316,7 +317,7 @@ RUNS: list[Case] = [
 ]
 
 SCALING: list[Case] = [
-    (lambda: scaling.diagnose(3), "problem", "3"),
+    (lambda: scaling.diagnose(3), "subject", "3"),
     (lambda: scaling.diagnose(Costly(), "u"), "control", "'u'"),
     (lambda: scaling.diagnose(Costly(), depths=3), "depths", "3"),
     (lambda: scaling.diagnose(Costly(), depths=[1, 4]), "depths", "1"),

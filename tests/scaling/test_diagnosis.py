@@ -17,8 +17,7 @@ from ocnet import (
     SupervisedProblem,
 )
 from ocnet.scaling import diagnose, Diagnosis, regime, Res1, Res3
-from ocnet.scaling.diagnosis import at_depth, longest_stage, track
-from problems.digits import Digits
+from ocnet.scaling.tracks import at_depth, longest_stage, track
 
 
 @pytest.mark.parametrize(
@@ -39,12 +38,13 @@ from problems.digits import Digits
 def test_regime_of_the_models(
     kind: init.Kind, beta: float, given: bool, generator: torch.Generator
 ) -> None:
-    network = Res3(128, beta, kind, d=30, n_in=20, generator=generator)
+    network = Res3(128, beta, kind, d=24, n_in=20, generator=generator)
     control = network.initial_control(128, generator) if given else None
-    found = diagnose(network, control, generator=generator)
+    found = diagnose(network, control, samples=8, apply=False, generator=generator)
     assert found.regime == regime(network)
     assert found.beta == pytest.approx(beta)
-    assert found.hurst == pytest.approx(kind.hurst, abs=0.03)
+    assert found.hurst.value == pytest.approx(kind.hurst, abs=0.04)
+    assert found.hurst.error < 0.1
     assert found.depths == ((128,) if given else (16, 32, 64, 128))
     assert found.log_state.shape == found.log_costate.shape == (129,)
     assert found.text().startswith(f"regime: {found.regime}")
@@ -61,8 +61,10 @@ def test_regime_of_the_models(
 def test_exponents(
     kind: init.Kind, beta: float, exponent: float, generator: torch.Generator
 ) -> None:
-    found = diagnose(Res1(256, beta, kind, d=30, n_in=20), draws=8, generator=generator)
-    assert found.exponent == pytest.approx(exponent, abs=0.12)
+    found = diagnose(
+        Res1(128, beta, kind, d=30, n_in=20), draws=6, samples=8, apply=False, generator=generator
+    )
+    assert found.exponent.value == pytest.approx(exponent, abs=0.12)
 
 
 def test_networks_of_other_depths_keep_the_scaling() -> None:
@@ -121,15 +123,6 @@ class Blocks(SupervisedProblem):
         return Layers(self.t0, self.t1, layers)
 
 
-def test_a_standard_residual_network_explodes_and_the_advice_cures_it() -> None:
-    torch.manual_seed(0)
-    found = diagnose(Blocks(64))
-    assert found.regime == "explosion" and found.beta == 0
-    assert "beta = 0.5 instead of 0" in found.advice and "0.125 at depth 64" in found.advice
-    cured = diagnose(Blocks(64, scale=64**-0.5), beta=0.5)
-    assert cured.regime == "SDE" and "Nothing has to change" in cured.advice
-
-
 def test_a_stage_of_a_network_with_projections() -> None:
     torch.manual_seed(0)
     found = diagnose(Blocks(32, scale=0.05, widen=True))
@@ -154,17 +147,12 @@ def test_a_network_without_weights_is_told_so(generator: torch.Generator) -> Non
 
 
 def test_overflow_means_explosion(generator: torch.Generator) -> None:
-    network = Res3(1000, 0.05, init.Repeated(), d=10, n_in=5, generator=generator).float()
+    network = Res3(200, -0.5, init.Repeated(), d=10, n_in=5, generator=generator).float()
     found: Diagnosis = diagnose(
-        network, depths=[500, 1000], draws=1, samples=4, generator=generator
+        network, depths=[100, 200], draws=1, samples=4, apply=False, generator=generator
     )
     assert found.regime == "explosion" and found.overflow.forward == 1
     assert "overflow in 100.0% forward" in found.text()
-
-
-def test_a_problem_with_data(generator: torch.Generator) -> None:
-    found = diagnose(Digits(), samples=16, draws=2, generator=generator)
-    assert found.regime == "identity" and "init.smooth_" in found.advice
 
 
 def test_bad_input_is_named() -> None:
