@@ -316,7 +316,7 @@ def taken(subject: Any, control: Control | None) -> tuple[Problem, Control | Non
     return network.problem, network.control
 
 
-class Measurement:
+class DepthFit:
     """The tracks of networks of increasing depth, and what is fitted to them.
 
     Arguments:
@@ -383,7 +383,7 @@ def within(tracks: Sequence[Track], beta: float) -> tuple[Exponent, Exponent]:
 
 def conclude(bench: Bench, apply: bool) -> Diagnosis:
     """The diagnosis of what is on the bench; with `apply` the advice is measured again."""
-    found = Measurement([bench.tracks(L) for L in bench.depths], bench.beta)
+    found = DepthFit([bench.tracks(L) for L in bench.depths], bench.beta)
     first = [t for of_depth in found.tracks for t in of_depth]
     memory, neighbours = memory_of(found)
     verdict = Verdict(
@@ -437,7 +437,7 @@ def own_depth(bench: Bench) -> int:
     return min(range(len(bench.depths)), key=lambda i: abs(bench.depths[i] - bench.n))
 
 
-def title(bench: Bench, found: Measurement) -> str:
+def title(bench: Bench, found: DepthFit) -> str:
     """What was diagnosed, in a line."""
     how = "as it is" if bench.count == 1 and bench.control is not None else f"{bench.count} draws"
     stage = found.depths[-1]
@@ -445,7 +445,7 @@ def title(bench: Bench, found: Measurement) -> str:
     return f"{bench.name}, depth {bench.n}{where}, {how}"
 
 
-def memory_of(found: Measurement) -> tuple[Exponent, float]:
+def memory_of(found: DepthFit) -> tuple[Exponent, float]:
     """The Hurst index of the weights, and the correlation of neighbours."""
     if any(t.products is None for of_depth in found.tracks for t in of_depth):
         return UNKNOWN, math.nan
@@ -467,11 +467,11 @@ def cured(bench: Bench, verdict: Verdict) -> Cure:
     anchor = bench.n if verdict.right_as_it_is else 1
     start = worst_of(verdict.forward, verdict.backward)
     known = [(0.0, limited(start))] if math.isfinite(start.value) else []
-    best: tuple[float, Measurement] | None = None
+    best: tuple[float, DepthFit] | None = None
     shift = verdict.first_shift
     for _ in range(ATTEMPTS):
         multiplied = [bench.tracks(L, (anchor / L) ** shift) for L in bench.depths]
-        found = Measurement(multiplied, bench.beta + shift)
+        found = DepthFit(multiplied, bench.beta + shift)
         left = worst_of(found.forward, found.backward)
         if best is None or abs(limited(left)) < abs(limited(worst_of(*best[1].exponents))):
             best = shift, found

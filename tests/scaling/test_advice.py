@@ -141,7 +141,7 @@ def assert_cured(found: Diagnosis) -> None:
             Res1(256, 0.35, init.FractionalNoise(0.1), d=30), 0.2, 0.08, marks=pytest.mark.slow
         ),
         (Res1(64, 0.4, init.FractionalNoise(0.1), d=20), 0.2, 0.12),
-        (Res3(64, 0.2, d=30), 0.5, 0.1),
+        (Res3(64, 0.2, d=30), 0.5, 0.15),
         (Res1(64, 1.5, init.SmoothValues(), d=30), 1.0, 0.15),
         (Res3(64, 0.5, init.FractionalNoise(0.8), d=30), 0.8, 0.15),
     ],
