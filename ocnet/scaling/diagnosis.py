@@ -140,6 +140,7 @@ def diagnose(
         apply: Whether to apply the advice, measure again and correct it; without it the exponent
             that was measured is the advice, and is not checked.
         inputs: The inputs; drawn from the problem if None, or standard normal where it has none.
+            A network that is not a `ResNet` needs them.
         generator: Makes inputs and controls reproducible, those of modules too.
 
     Raises:
@@ -216,7 +217,7 @@ class Bench:
                 raise ValueError("A function of the depth needs depths, but got depths=None.")
             n = max(depths)
             subject = subject(n)
-        self.problem, self.control = taken(subject, control)
+        self.problem, self.control = taken(subject, control, inputs)
         self.name = type(self.problem if control or self.make else subject).__name__
         problem = self.problem
         if isinstance(problem, ScaledNetwork):
@@ -265,7 +266,7 @@ class Bench:
         """One draw of a network."""
         problem, control = self.problem, self.control
         if self.make is not None:
-            problem, control = taken(self.make(L), None)
+            problem, control = taken(self.make(L), None, self.inputs)
             network = at_depth(problem, L, L, 0.0, factor)
         else:
             network = at_depth(problem, self.n, L, self.beta, factor)
@@ -305,14 +306,23 @@ class Bench:
         return all(torch.equal(a, b) for a, b in pairs)
 
 
-def taken(subject: Any, control: Control | None) -> tuple[Problem, Control | None]:
+def taken(
+    subject: Any, control: Control | None, inputs: Sample | None
+) -> tuple[Problem, Control | None]:
     """The problem and the control of what is to be diagnosed; the control is None if drawn."""
     if isinstance(subject, Problem):
         return subject, control
     if control is not None:
         raise TypeError(f"control goes with a problem, but got a {type(subject).__name__}.")
     check_kind("subject", subject, nn.Module)
-    network = subject if isinstance(subject, ResNet) else wrap(subject)
+    if isinstance(subject, ResNet):
+        return subject.problem, subject.control
+    if inputs is None:
+        raise ValueError(
+            f"A {type(subject).__name__} needs inputs, a Sample to send through it, but got "
+            "inputs=None."
+        )
+    network = wrap(subject, inputs.x0)
     return network.problem, network.control
 
 

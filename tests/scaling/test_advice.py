@@ -331,13 +331,20 @@ def test_a_network_that_wrap_takes_is_diagnosed_as_it_is() -> None:
     torch.manual_seed(0)
     make = lambda scale: wrap(
         [Residual(Branch(12, scale)) for _ in range(32)],
-        nn.Flatten(),
-        nn.Linear(12, 3),
-        image_shape=(12,),
+        torch.randn(2, 12),
+        embedding=nn.Flatten(),
+        head=nn.Linear(12, 3),
     )
     large, small = (diagnose(make(scale), samples=8) for scale in (6.0, 0.02))
     assert large.regime == "explosion" and large.depths == (32,)
     assert small.regime == "identity" and "Multiply the branches by about" in small.advice
+    whole = nn.Sequential(
+        nn.Linear(8, 12), *[Residual(Branch(12, 6.0)) for _ in range(32)], nn.Linear(12, 3)
+    )
+    inputs = Sample(torch.randn(16, 8), torch.randint(3, (16,)))
+    with pytest.raises(ValueError, match="A Sequential needs inputs"):
+        diagnose(whole)
+    assert diagnose(whole, inputs=inputs).regime == "explosion"
     with pytest.raises(TypeError, match="subject must be a Module, but got 3"):
         diagnose(3)  # pyright: ignore[reportArgumentType]
 
