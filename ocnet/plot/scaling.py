@@ -57,7 +57,7 @@ def diagnosis(found: Diagnosis) -> Figure:
 
 
 def at_least_a_decade(ax: Axes) -> None:
-    """A vertical axis that is no shorter: on less, noise looks like a trend."""
+    """Lengthens a vertical axis to a decade: on less, noise looks like a trend."""
     bottom, top = ax.get_ylim()
     middle = (bottom * top) ** 0.5
     ax.set_ylim(min(bottom, middle / 10**0.5), max(top, middle * 10**0.5))

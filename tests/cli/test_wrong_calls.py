@@ -96,6 +96,8 @@ NUMBERS = {
         "--beta": ["nan", "inf", "x", "99"],
         "--draws": ["0", "-1", "x"],
         "--seed": ["-1"],
+        "--depths": ["1", "x"],
+        "--init": ["fbm", "fbm:2", "x"],
         "--set": ["x"],
     },
     "depth": {"--split": ["all", "Test"]},
