@@ -12,7 +12,7 @@ from torch import Tensor
 from .._arguments import check_count, check_kind
 from ..modes import mode
 from ..networks import accuracy, ResNet
-from ..networks.loss import as_labels
+from ..networks.loss import as_labels, CrossEntropy, SquaredError
 from ..problem import check_not_empty, Sample
 
 
@@ -40,7 +40,9 @@ class DepthProfile:
 
     Attributes:
         loss: The loss of the output `y^_k`, shape `(N + 1,)`.
-        accuracy: The share of samples that `y^_k` classifies correctly, shape `(N + 1,)`.
+        accuracy: The share of samples that `y^_k` classifies correctly (of positions, where each
+            has a label), shape `(N + 1,)`; NaN where targets do not say what is right, as in a
+            regression.
         change: `|y^_{k+1} - y^_k|`, shape `(N,)`.
         weights: `|w_{F,k}|`, the norm of a branch's parameters, shape `(N,)`.
         distance: `|S_{N-1}(... S_k(x_k)) - x_N| / |x_N|`, how far from the steady state a state
@@ -73,39 +75,46 @@ class DepthProfile:
 
     def table(self, tablefmt: str = "simple") -> str:
         """One row for each output."""
-        rows = itertools.zip_longest(
-            range(self.depth + 1), self.loss, 100 * self.accuracy, self.change, self.weights,
-            self.distance,
-        )  # fmt: skip
-        headers = ["k", "loss", "accuracy %", "|y_k+1 - y_k|", "|w_F,k|", "distance"]
-        formats = ("d", ".4g", ".2f", ".4g", ".4g", ".4g")
-        return tabulate(rows, headers, tablefmt=tablefmt, floatfmt=formats)
+        columns = {
+            "k": (range(self.depth + 1), "d"),
+            "loss": (self.loss, ".4g"),
+            "accuracy %": (100 * self.accuracy, ".2f"),
+            "|y_k+1 - y_k|": (self.change, ".4g"),
+            "|w_F,k|": (self.weights, ".4g"),
+            "distance": (self.distance, ".4g"),
+        }
+        if np.isnan(self.accuracy).all():
+            del columns["accuracy %"]
+        rows = itertools.zip_longest(*(values for values, _ in columns.values()))
+        formats = tuple(form for _, form in columns.values())
+        return tabulate(rows, list(columns), tablefmt=tablefmt, floatfmt=formats)
 
 
 @torch.no_grad()
-def depth_profile(network: ResNet, sample: Sample, batch_size: int = 500) -> DepthProfile:
+def depth_profile(network: ResNet, sample: Sample, batch_size: int | None = None) -> DepthProfile:
     """Measures a network along its depth, in evaluation mode.
 
     Arguments:
         network: The network; it must have statistics for its intermediate outputs.
         sample: Images and labels.
-        batch_size: How many of them at a time.
+        batch_size: How many of them at a time; if None, as many as have all their states in a
+            GiB, and 500 at most.
 
     Raises:
-        ValueError: If the read-outs have no statistics, or the sample no labels.
+        ValueError: If the read-outs have no statistics, or the sample no targets.
     """
     check_kind("network", network, ResNet)
     problem, n = network.problem, network.depth
-    pairs = batches(network, sample, batch_size)
+    pairs = batches(network, sample, fitting(network) if batch_size is None else batch_size)
     with mode(False, network):
         network.check_statistics()
         sums = torch.zeros(4, n + 1, dtype=torch.float64)
         for images, labels in pairs:
             states = network.trajectory(images).all_states[: n + 1]
             outputs = network.read(range(n + 1), states)
-            change = (outputs[1:] - outputs[:-1]).norm(dim=-1)
+            change = (outputs[1:] - outputs[:-1]).flatten(2).norm(dim=-1)
             sums[0] += problem.losses(outputs, labels).double().sum(1).cpu()
-            sums[1] += right(outputs, labels).double().sum(1).cpu()
+            sums[1] += scores(outputs, labels).double().sum(1).cpu()
             sums[2, :n] += change.double().sum(1).cpu()
             sums[3] += distances(network, states).double().sum(1).cpu()
     loss, accuracy, change, distance = (sums / len(sample.x0)).numpy()
@@ -129,13 +138,46 @@ def batches(network: ResNet, sample: Sample, batch_size: int) -> Iterator[tuple[
     if sample.target is None:
         raise ValueError("To measure a classifier takes labels: the sample has target=None.")
     network.problem.check(sample)
-    labels = as_labels(sample.target, network.problem.n_classes)
+    labels = sample.target
+    if isinstance(network.problem.loss, (CrossEntropy, SquaredError)) or not is_fraction(labels):
+        labels = as_labels(labels, network.problem.n_classes)
     if len(labels) != len(sample.x0):
         raise ValueError(
             f"The sample must have as many labels as images, but got {len(labels)} and "
             f"{len(sample.x0)}."
         )
     return zip(sample.x0.split(batch_size), labels.split(batch_size), strict=True)
+
+
+def fitting(network: ResNet, memory: int = 2**30) -> int:
+    """How many samples have all their states in some memory, in bytes; 1 at least, 500 at most."""
+    states = (network.problem.zero_state(k) for k in range(network.depth + 1))
+    one = sum(x.numel() * x.element_size() for x in states)
+    return max(1, min(500, memory // max(one, 1)))
+
+
+def is_fraction(target: Tensor) -> bool:
+    """Whether targets hold numbers that are not whole."""
+    return target.is_floating_point() and bool((target != target.round()).any())
+
+
+def scores(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Whether outputs are right, as `ocnet.networks.accuracy` says, shape `(state, batch)`.
+
+    NaN where the targets do not say what is right.
+
+    Arguments:
+        outputs: Predictions, shape `(state, batch, ...)`.
+        labels: The targets.
+    """
+    found = [accuracy(logits, labels) if says_right(logits, labels) else None for logits in outputs]
+    nothing = outputs.new_full(outputs.shape[:2], float("nan"))
+    return torch.stack([nothing[0] if score is None else score for score in found])
+
+
+def says_right(logits: Tensor, labels: Tensor) -> bool:
+    """Whether targets have a shape that labels of such predictions can have."""
+    return logits.dim() == 2 or not labels.is_floating_point()
 
 
 def right(outputs: Tensor, labels: Tensor) -> Tensor:

@@ -15,9 +15,10 @@ from ..learning import training
 from ..learning.armijo import Armijo
 from ..modes import mode
 from ..networks import Architecture, ResNet
-from ..networks.grouped import SharedReadOuts
+from ..networks.grouped import OwnReadOuts, SharedReadOuts
 from ..networks.network import assemble, layers
 from ..networks.problem import Parts
+from ..networks.readouts import Backbone, ReadOuts
 from ..problem import Sample
 from .bounds import check_bound
 
@@ -26,7 +27,7 @@ from .bounds import check_bound
 def grow(
     network: ResNet,
     blocks: int | Sequence[int],
-    gamma: float = 0.0,
+    gamma: float | None = None,
     generator: torch.Generator | None = None,
 ) -> ResNet:
     """A deeper network that computes the same: new blocks come last and start at `F_k = 0`.
@@ -35,13 +36,15 @@ def grow(
     All outputs after the shallow network's last block equal its output, in evaluation mode,
     where the read-outs take over its statistics: there `Jbar_N`, with the decay of the new
     weights added, is the objective at the start, and training that never increases the
-    objective, such as `monotone`, keeps it.
+    objective, such as `monotone`, keeps it. Read-outs with heads of their own keep them; the new
+    states begin with copies of the network's.
 
     Arguments:
         network: The shallow network with `M` blocks; it stays as it is.
         blocks: The number of blocks of each stage, of which the shallow network must have the
             first `M`; or the number `N >= M`, with all new blocks in the last stage that has any.
-        gamma: The weight of the stage cost of the deep network.
+        gamma: The weight of the stage cost of the deep network. If None, that of the shallow one,
+            whose last weight the new states have.
         generator: Makes the draws reproducible.
 
     Raises:
@@ -52,13 +55,14 @@ def grow(
     check_generator(generator)
     check_kind("blocks", blocks, int, tuple, list)
     m, shallow = network.depth, architecture_of(network)
+    lowest = min(network.problem.gamma, default=0.0) if gamma is None else gamma
     if isinstance(blocks, int):
-        check_bound(m, blocks, gamma)
+        check_bound(m, blocks, lowest)
         stage = max((i for i, n in enumerate(shallow.blocks) if n), default=0)
         more = blocks - m
         blocks = [n + more * (i == stage) for i, n in enumerate(shallow.blocks)]
     deep = replace(shallow, blocks=tuple(blocks))
-    check_bound(m, deep.depth, gamma)
+    check_bound(m, deep.depth, lowest)
     if deep.keep(range(m)) != shallow:
         raise ValueError(
             f"A network with blocks={deep.blocks} does not begin with blocks={shallow.blocks}."
@@ -69,8 +73,10 @@ def grow(
     # Skips that the shallow network's head crosses lie between blocks of the deep one.
     skips |= {k: moved.pop(0) for k in deep.skips() if k >= m}
     own.head.skips = nn.Sequential(*moved)
-    kept = Parts(own.embedding, skips, own.head, SharedReadOuts(deep))
-    grown = assemble(deep, kept, control, own.loss, gamma).to(next(network.parameters()))
+    backbone = Backbone(skips, own.head)
+    kept = Parts(own.embedding, *backbone, grown_readouts(network, deep, backbone))
+    weights = grown_gamma(network, deep.depth) if gamma is None else gamma
+    grown = assemble(deep, kept, control, own.loss, weights).to(next(network.parameters()))
     for k, layer in enumerate(control.layers):
         if k < m:
             layer.load_state_dict(network.control.layers[k].state_dict())
@@ -78,6 +84,23 @@ def grow(
             layer.conv2.weight.zero_()  # pyright: ignore
     take_statistics(grown, network)
     return grown.train(network.training)
+
+
+def grown_readouts(network: ResNet, deep: Architecture, backbone: Backbone) -> ReadOuts:
+    """The read-outs of the same variant for the deep network."""
+    shallow: Any = network.problem.readouts
+    if not isinstance(shallow, OwnReadOuts):
+        return SharedReadOuts(deep)
+    readouts: Any = OwnReadOuts(deep, backbone)
+    for mine, theirs in zip(readouts.own, shallow.own, strict=False):
+        mine.load_state_dict(theirs.state_dict())
+    return readouts
+
+
+def grown_gamma(network: ResNet, depth: int) -> tuple[float, ...]:
+    """The weights of the stage cost of a network of that depth: the new ones are as the last."""
+    gamma = network.problem.gamma
+    return (*gamma, *(gamma[-1:] or (0.0,)) * (depth - len(gamma)))
 
 
 def architecture_of(network: ResNet) -> Architecture:

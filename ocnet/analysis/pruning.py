@@ -106,6 +106,11 @@ def smallest_depth(profile: DepthProfile, tolerance: float) -> int:
     """
     check_kind("profile", profile, DepthProfile)
     check_range("tolerance", tolerance, "0 <=", "<= 100")
+    if np.isnan(profile.accuracy).any():
+        raise ValueError(
+            "A depth is chosen by accuracy, but the targets of this profile do not say what is "
+            "right."
+        )
     enough = profile.accuracy >= profile.accuracy[-1] - tolerance / 100 - 1e-12
     return int(np.argmax(enough))
 

@@ -84,11 +84,16 @@ def as_cell(path: Path, k: int, text: str) -> float:
 
 
 def table(runs: Sequence[RunRecord], tablefmt: str = "simple") -> str:
-    """One row a run: what is not the same in all of them, then what came out."""
+    """One row a run: what is not the same in all of them, then what came out.
+
+    A cost includes the stage cost; where its weight gamma is not the same in all runs, the heading
+    says that costs cannot be compared.
+    """
+    others = len({stage_weight(run) for run in runs}) > 1
     settings = [dataclasses.asdict(run.config) for run in runs]
     differing = [name for name in settings[0] if len({json.dumps(s[name]) for s in settings}) > 1]
     rows = [
-        {"run": run.name, **{name: shown(s[name]) for name in differing}, **outcome(run)}
+        {"run": run.name, **{name: shown(s[name]) for name in differing}, **outcome(run, others)}
         for run, s in zip(runs, settings, strict=True)
     ]
     headers = list(dict.fromkeys(name for row in rows for name in row))
@@ -96,13 +101,24 @@ def table(runs: Sequence[RunRecord], tablefmt: str = "simple") -> str:
     return tabulate(cells, headers=headers, tablefmt=tablefmt, floatfmt=".6g")
 
 
-def outcome(run: RunRecord) -> dict[str, Any]:
-    """The steps that a run did, and its best measures."""
+def stage_weight(run: RunRecord) -> tuple[str, ...]:
+    """The settings of a run that say how much the stage cost weighs."""
+    named = [text for text in run.config.settings if text.partition("=")[0] == "gamma"]
+    return (*named, run.config.gamma_schedule, str(run.config.gamma_warmup))
+
+
+def outcome(run: RunRecord, own_cost: bool = False) -> dict[str, Any]:
+    """The steps that a run did, and its best measures.
+
+    Arguments:
+        run: The run.
+        own_cost: Whether its cost is not that of other runs in the table.
+    """
     if run.result is None:
         done = int(run.metrics["step"][-1]) + 1 if run.metrics else 0
         return {"steps": f"{done}, not done"}
     measures = {
-        f"{split} {name}": value
+        f"{split} {name}{' with its own gamma' if own_cost and name == 'cost' else ''}": value
         for split in ("validation", "test")
         for name, value in run.result.get(split, {}).items()
     }

@@ -10,7 +10,7 @@ from .. import plot
 from ..analysis.depth import depth_profile
 from ..analysis.early_exit import calibrate
 from . import checks
-from .networks import TrainedNetwork
+from .networks import BatchSizeOption, TrainedNetwork
 from .options import new_folder, OutOption, reported, SplitOption
 from .trust import check_trust, TrustOption
 
@@ -29,6 +29,7 @@ def depth(
         typer.Argument(metavar="RUN...", callback=checks.runs, help="Runs of residual networks."),
     ],
     split: SplitOption = "test",
+    batch_size: BatchSizeOption = None,
     trust: TrustOption = False,
     out: OutOption = None,
 ) -> None:
@@ -44,7 +45,7 @@ def depth(
     profiles = {}
     for name, one in trained.items():
         sample = one.data(split)
-        profiles[name] = profile = depth_profile(one.network, sample)
+        profiles[name] = profile = depth_profile(one.network, sample, batch_size)
         typer.echo(f"{name}: {split} data\n{profile.table()}")
         typer.echo(f"{profile.turnpike or NO_RATE}\n")
         exits = calibrate(one.network, one.data("validation"))

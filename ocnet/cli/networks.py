@@ -26,6 +26,17 @@ NetworkRun = Annotated[
 ]
 
 
+BatchSizeOption = Annotated[
+    int | None,
+    typer.Option(
+        parser=checks.whole,
+        metavar="INTEGER",
+        callback=checks.at_least(1),
+        help="How many samples at a time; by default as many as have all states in a GiB.",
+    ),
+]
+
+
 NO_MATTER = ("epochs", "iterations", "compile", "sharded", "capture", "sync_norms")
 """The settings that may differ without a word where a model is not trained further."""
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from .._arguments import check_count, check_generator, check_kind, check_range, shown
 from ..control import Control
+from ..modes import mode
 from ..problem import Problem, Sample
 from ..solver import Solver
 from ..supervised import check_sample
@@ -38,6 +39,9 @@ def train(
     constraints: Constraints = "refuse",
 ) -> History:
     """Minimises the expected cost by gradient steps, and shows how it goes.
+
+    A problem or control that is in evaluation mode as a whole is in training mode meanwhile; parts
+    that are kept in evaluation mode, in one that trains, stay there.
 
     Arguments:
         problem: What to solve.
@@ -75,7 +79,8 @@ def train(
     records = []
     # Two a second at most: a bar must not slow down a step of a millisecond.
     bar = tqdm(total=n_steps, disable=None if progress else True, mininterval=0.5)
-    with closing(steps), bar:
+    at_rest = [part for part in (problem, control) if not part.training]
+    with mode(True, *at_rest), closing(steps), bar:
         for _ in range(n_steps):
             record = next(steps)
             records.append(record)

@@ -64,6 +64,9 @@ class ChainedReadOuts(ReadOuts):
     def own_parameters(self, k: int) -> list[nn.Parameter]:
         return list(self.chains[k].parameters()) if self.own else []
 
+    def shared(self, backbone: Backbone) -> ReadOuts:
+        return ChainedReadOuts(self.n, backbone)
+
     @torch.no_grad()
     def alone(self, backbone: Backbone, k: int) -> nn.Module:
         module = copy.deepcopy(self.chains[k])

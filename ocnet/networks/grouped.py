@@ -166,6 +166,9 @@ class GroupedReadOuts(ReadOuts):
         self.var[some].lerp_(var * (count / max(count - 1, 1)), self.momentum)
         self.batches[some] += 1
 
+    def shared(self, backbone: Backbone) -> ReadOuts:
+        return SharedReadOuts(self.architecture).to(self.mean)
+
     @torch.no_grad()
     def alone(self, backbone: Backbone, k: int) -> nn.Module:
         (chain,) = self.chains(backbone, range(k, k + 1))

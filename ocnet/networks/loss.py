@@ -20,6 +20,8 @@ NO_LABEL = -(2**63)
 class CrossEntropy:
     """`-sum_c q_c log softmax(y)_c`, with `q` the label, smoothed towards all classes.
 
+    Where there is a label for each position, as in segmentation and for texts, the mean over these.
+
     Arguments:
         smoothing: The share of `q` that is spread evenly over the classes.
 
@@ -33,6 +35,9 @@ class CrossEntropy:
         check_range("smoothing", self.smoothing, "0 <=", "< 1")
 
     def __call__(self, logits: Tensor, labels: Tensor | None) -> Tensor:
+        positions = by_position(logits, labels)
+        if positions is not None:
+            return self(*positions).unflatten(0, (len(logits), -1)).mean(1)
         labels = as_labels(*check_targets(logits, labels))
         with in_range(labels, logits.shape[-1]):
             return F.cross_entropy(
@@ -68,19 +73,25 @@ def accuracy(logits: Tensor, target: Tensor) -> Tensor | None:
 
     Of labels, whether the largest logit is the label's; of one row of probabilities for each
     sample, whether it is that of the largest; of several classes at once (rows of zeros and ones
-    that do not sum to 1), the share of classes for which the sign of the logit is right. None for
-    other targets, such as those of a regression.
+    that do not sum to 1), the share of classes for which the sign of the logit is right; of a label
+    for each position, the share of positions. None for other targets, such as those of a
+    regression.
 
     Arguments:
-        logits: The predictions, shape `(batch, classes)`.
+        logits: The predictions, shape `(batch, classes)`; `(batch, classes, *positions)` or
+            `(batch, *positions, classes)` with a label for each position.
         target: The labels, shape `(batch,)` or `(batch, 1)`, or a row for each sample, shape
-            `(batch, classes)`.
+            `(batch, classes)`; or `(batch, *positions)`.
 
     Raises:
         TypeError, ValueError: If a prediction has no target, or a label is out of range.
     """
     check_tensor("logits", logits)
     check_kind("target", target, Tensor)
+    positions = by_position(logits, target)
+    if positions is not None:
+        score = accuracy(*positions)
+        return None if score is None else score.unflatten(0, (len(logits), -1)).mean(1)
     if logits.dim() != 2 or target.shape[:1] != logits.shape[:1]:
         raise ValueError(
             "logits must have shape (batch, classes), and target a row for each, but got "
@@ -100,6 +111,32 @@ def accuracy(logits: Tensor, target: Tensor) -> Tensor | None:
     if bool(((target == 0) | (target == 1)).all()):
         return ((logits > 0) == (target > 0.5)).to(logits.dtype).mean(-1)
     return None
+
+
+def by_position(logits: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor] | None:
+    """Predictions and labels of all positions, one after the other; None if they have none.
+
+    The classes are the second dimension of the logits, as in segmentation, or the last, as in
+    language models.
+
+    Raises:
+        ValueError: If they may be either.
+    """
+    if not isinstance(logits, Tensor) or not isinstance(target, Tensor) or logits.dim() < 3:
+        return None
+    if target.is_floating_point() or target.dim() != logits.dim() - 1:
+        return None
+    second = target.shape == (logits.shape[0], *logits.shape[2:])
+    final = target.shape == logits.shape[:-1]
+    if second and final:
+        raise ValueError(
+            "The classes are the second or the last dimension of logits, but both fit: got "
+            f"{tuple(logits.shape)} and labels of shape {tuple(target.shape)}."
+        )
+    if not (second or final):
+        return None
+    rows = logits.movedim(1, -1) if second else logits
+    return rows.flatten(0, -2), target.flatten()
 
 
 def check_targets(logits: Tensor, target: Tensor | None) -> tuple[Tensor, int]:

@@ -140,20 +140,28 @@ class ResNet(nn.Module):
         return self.problem.parameter_groups(self.control, lr, weight_decay)
 
     @torch.no_grad()
-    def subresnet(self, m: int) -> "ResNet":
+    def subresnet(self, m: int, own_heads: bool = False) -> "ResNet":
         """The first `m` blocks, then the remaining skips and the head; its output is `y^_m`.
 
-        A network with parameters of its own. Own heads of later states are dropped.
+        A network with parameters of its own, and without stage cost.
+
+        Arguments:
+            m: The number of blocks that are kept.
+            own_heads: Whether read-outs of earlier states keep heads that they have of their own,
+                and the stage cost goes on; else they share the new network's head, and have no
+                statistics yet.
 
         Raises:
             TypeError, ValueError: Unless `0 <= m <= N`, or if `y^_m` has no statistics yet.
         """
         check_depth("m", m, self.depth)
         if m == self.depth:
-            return copy.deepcopy(self)
+            whole = copy.deepcopy(self)
+            return whole if own_heads else whole.without_own_heads()
         if self.problem.readouts.batches[m] == 0:
             raise ValueError(f"y^_{m} has no batch-norm statistics yet: {COLLECT}")
-        return self.cut(m)
+        few = self.cut(m)
+        return few if own_heads else few.without_own_heads()
 
     @torch.no_grad()
     def cut(self, m: int) -> "ResNet":
@@ -166,6 +174,19 @@ class ResNet(nn.Module):
             changed = [k for k in readouts.resting if readouts.own_parameters(k)]
             readouts.batches[changed] = 0
         return few
+
+    def without_own_heads(self) -> "ResNet":
+        """The network itself, whose read-outs share its head from now on.
+
+        Where they had heads of their own, there is no stage cost any more that trains them, and
+        their statistics are to be collected.
+        """
+        readouts = self.problem.readouts
+        if any(readouts.own_parameters(k) for k in range(self.depth)):
+            self.problem.readouts = readouts.shared(self.problem.backbone).train(self.training)
+            self.problem.gamma = 0.0
+            self.pruning = (*self.pruning, ("heads", None))
+        return self
 
     @torch.no_grad()
     def keep(self, ks: Sequence[int]) -> "ResNet":

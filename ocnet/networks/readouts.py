@@ -82,6 +82,10 @@ class ReadOuts(nn.Module, abc.ABC):
         return []
 
     @abc.abstractmethod
+    def shared(self, backbone: Backbone) -> "ReadOuts":
+        """Fresh read-outs of the same states that have the backbone's parameters."""
+
+    @abc.abstractmethod
     def alone(self, backbone: Backbone, k: int) -> nn.Module:
         """The read-out `E_k` as a module with parameters of its own, to end a network with."""
 

@@ -78,7 +78,8 @@ def load_network(path: Path | str, into: ResNet | None = None, loss: Loss | None
             "that was wrapped."
         )
     else:
-        if heads_of(into) != about["heads"]:
+        dropped = any(how == "heads" for how, _ in about["pruning"])
+        if heads_of(into) != about["heads"] and not dropped:
             raise ValueError(
                 f'The checkpoint is of another architecture: heads="{about["heads"]}" there and '
                 f'"{heads_of(into)}" here.'
@@ -119,6 +120,9 @@ def pruned(network: ResNet, pruning: list[tuple[str, Any]]) -> ResNet:
         ValueError: If it has too few blocks for that.
     """
     for how, which in pruning:
+        if how == "heads":
+            network = network.without_own_heads()
+            continue
         last = which if how == "cut" else max(which, default=0)
         if last >= network.depth:
             raise ValueError(

@@ -108,10 +108,10 @@ def test_save_and_load(heads: str, tmp_path: Path) -> None:
     pruned = network.keep([0, 1, 3, 5])
     networks = (
         network,
-        network.subresnet(4),
+        network.subresnet(4, own_heads=True),
         network.keep([0, 2, 3, 4]),
         pruned,
-        pruned.subresnet(3),
+        pruned.subresnet(3, own_heads=True),
     )
     for net in networks:
         path = tmp_path / f"{net.depth}{len(list(tmp_path.iterdir()))}.safetensors"
@@ -160,8 +160,8 @@ def test_wrapped_networks_load_into_others_of_their_kind(heads: str, tmp_path: P
     network, images = blocks_of_ones_own(heads, 0), torch.randn(4, 3, 8, 8)
     collect_statistics(network, [images])
     network.eval()
-    cut, bare = network.subresnet(2), network.keep([0, 2])
-    for i, net in enumerate((network, cut, bare, bare.subresnet(2))):
+    cut, bare = network.subresnet(2, own_heads=True), network.keep([0, 2])
+    for i, net in enumerate((network, cut, bare, bare.subresnet(2, own_heads=True))):
         path = tmp_path / str(i)
         save_network(net, path)
         into = blocks_of_ones_own(heads, 1)

@@ -250,7 +250,7 @@ def test_subresnet_gives_the_intermediate_output(net: dict, heads: str) -> None:
     evaluate(network.problem, network.control, network.solver, Sample(images, labels))
     outputs = network.eval().outputs(images)
     for m in range(network.depth + 1):
-        sub = network.subresnet(m)
+        sub = network.subresnet(m, own_heads=True)
         torch.testing.assert_close(sub(images), outputs[m])
         torch.testing.assert_close(sub.outputs(images), outputs[: m + 1])
         assert sub.depth == m
@@ -284,7 +284,7 @@ def test_heads_without_weight_rest(gamma: Any) -> None:
     y, z = own.outputs(images), shared.outputs(images)
     for k in range(6):
         assert torch.allclose(y[k], z[k], atol=1e-5) == (k in rest)
-        few = own.subresnet(k)
+        few = own.subresnet(k, own_heads=True)
         torch.testing.assert_close(few(images), y[k])
         if k in rest:
             torch.testing.assert_close(few.outputs(images), y[: k + 1])

@@ -78,7 +78,7 @@ def test_read_outs_of_a_wrapped_network(heads: Any) -> None:
             y = (y - mean) / (var + bn.eps).sqrt()
             x = (y * bn.weight[:, None, None] + bn.bias[:, None, None]).relu()
         torch.testing.assert_close(outputs[k], network.fc(x.mean((2, 3))))
-        sub = wrapped.subresnet(k)
+        sub = wrapped.subresnet(k, own_heads=True)
         torch.testing.assert_close(sub(images), outputs[k])
         torch.testing.assert_close(sub.outputs(images), outputs[: k + 1])
 
