@@ -7,6 +7,7 @@ import torch
 
 from .._arguments import check_kind
 from ..checks import differentiating, moving_the_start, naming, refuse, sampled
+from ..control import Control
 from ..problem import Batch, Problem
 from ..solver import ExplicitRungeKutta, RK4
 from ..supervised import default_steps
@@ -21,8 +22,9 @@ from .method import Method, Outcome, replaced
 from .multistart import best_of, check_starts
 from .transcription.autograd import Autograd
 from .transcription.check import check_start, known_copy
+from .transcription.guess import Guess, guessed, States
 from .transcription.precision import computing_in, in_precision
-from .transcription.start import COLD, cold, WARM
+from .transcription.start import COLD, cold, NOTHING, WARM
 from .transcription.transcription import Transcription
 
 
@@ -32,7 +34,7 @@ def solve(
     *,
     method: Method | None = None,
     solver: ExplicitRungeKutta | None = None,
-    start: Solution | None = None,
+    start: Solution | Control | States | tuple[States, Control] | None = None,
     starts: int = 1,
     seed: int = 0,
     compile: bool | None = None,
@@ -50,7 +52,10 @@ def solve(
             `problem.batch(x0, ...)`: many instances, each with a status of its own.
         method: How to solve it; `InteriorPoint()` by default.
         solver: The steps; `RK4(100)` by default.
-        start: A solution of a similar problem to start from, on any grid.
+        start: What to start from, on any grid: a solution of a similar problem; an open-loop
+            control; states at equal distances, shape `(nodes, *state_shape)` or `(nodes, *batch,
+            *state_shape)`; a function from a time to such a state; or a pair of states and control.
+            Where the final time is free, the horizon of a guess is `[t0, t1]`.
         starts: From how many starts each instance is solved, as one batch: the cold one, and
             others with random controls, final time and static parameters. The best is the
             answer, `reason` says how many agreed, and `iterations` counts all of them.
@@ -84,8 +89,11 @@ def solve(
     batch = in_precision(given, dtype)
     with computing_in(batch.x0.dtype):
         nlp = Transcription(known_copy(given, batch), solver, Autograd())
-        if start is not None:
+        guess = NOTHING
+        if isinstance(start, Solution):
             check_start(batch, start)
+        elif start is not None:
+            guess = guessed(nlp, start)
         check_starts(starts, seed, start is not None)
         known_copy(given, batch)
         began = time.perf_counter()
@@ -96,7 +104,8 @@ def solve(
             if starts > 1:
                 outcome, notes = best_of(nlp, method, starts, seed)
             else:
-                outcome, unused = improved(nlp, method, start)
+                before = start if isinstance(start, Solution) else None
+                outcome, unused = improved(nlp, method, before, guess)
                 notes = {i: f"started cold, as {line}" for i, line in unused.items()}
         seconds = Seconds(tracing, time.perf_counter() - began - tracing, 0.0)
         by = Computed(solver, method, backend, gradient_of_failed, seconds)
@@ -127,11 +136,17 @@ def check_ways(method: Any, solver: Any, compile: Any, gradient_of_failed: Any) 
 
 
 def improved(
-    nlp: Transcription, method: Method, start: Solution | None
+    nlp: Transcription, method: Method, start: Solution | None, guess: Guess
 ) -> tuple[Outcome, dict[int, str]]:
     """Where a method ends from a start, and why some instances could not make use of it.
 
     Invalid instances are left out, so that the others are as if there were none of them.
+
+    Arguments:
+        nlp: The discretised problem.
+        method: How to solve it.
+        start: A solution to start from, or None.
+        guess: What to start from where there is no solution.
     """
     valid = torch.ones_like(nlp.scale, dtype=torch.bool)
     valid[list(nlp.invalid)] = False
@@ -144,7 +159,7 @@ def improved(
         usable[list(unused)] = False
         groups.append((usable, it, nlp.scale, WARM))
     if bool((valid & ~usable).any()) or start is None:
-        it = cold(nlp)
+        it = cold(nlp, guess)
         groups.append((valid & ~usable, it, nlp.scale, COLD))
     for which, it, scale, mu in groups:
         if bool(which.all()):

@@ -188,7 +188,7 @@ def test_methods_and_starts() -> None:
         solve(shifted, solver=Euler(4), start=other)
     with pytest.raises(TypeError, match="compile must be True, False or None, but got .lbfgs."):
         solve(Good(), solver=Euler(4), compile=method)
-    with pytest.raises(TypeError, match="start must be an ocnet.Solution, but got str"):
+    with pytest.raises(TypeError, match="start must be a Solution, a Control, states .*but got"):
         solve(Good(), solver=Euler(4), start=method)
 
 

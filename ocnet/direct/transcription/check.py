@@ -103,8 +103,6 @@ def check_final_time(problem: Problem) -> None:
 
 def check_start(batch: Batch, start: Any) -> None:
     """Raises a TypeError or ValueError unless a start solves a problem of the same shapes."""
-    if not hasattr(start, "trajectory") or not hasattr(start, "batch"):
-        raise TypeError(f"start must be an ocnet.Solution, but got {type(start).__name__}.")
     problem, other = batch.problem, start.batch.problem
     for name in ("state_shape", "control_shape"):
         own, given = tuple(getattr(problem, name)), tuple(getattr(other, name))

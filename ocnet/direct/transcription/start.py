@@ -6,6 +6,7 @@ from torch import Tensor
 from ...control.base import OpenLoop
 from .backend import Linearisation
 from .bounds import inside
+from .guess import Guess
 from .iterate import linearise, slacks
 from .sizes import cost_scale, suggested
 from .transcription import Transcription
@@ -15,30 +16,40 @@ from .variables import Iterate
 COLD, WARM = 1e-1, 1e-4
 """The barrier parameter to start with."""
 
+NOTHING = Guess()
+"""No guess of a user's."""
+
 
 @torch.no_grad()
-def cold(nlp: Transcription) -> Iterate:
+def cold(nlp: Transcription, guess: Guess = NOTHING) -> Iterate:
     """The cold start.
 
-    Controls are the problem's `initial_control`, moved between the bounds. States are the
-    problem's `initial_states`, or those that the controls lead to while they stay within 1000
-    times the initial state's size and what its first step extrapolates to, or the initial state
-    held. Slacks are the constraints' room,
-    at least 1e-2; multipliers are `mu w / s`, and the costates solve the adjoint equation.
+    Controls are those of the guess or the problem's `initial_control`, moved between the bounds.
+    States are those of the guess, or the problem's `initial_states` where there is no guess, or
+    those that the controls lead to while they stay within 1000 times the initial state's size and
+    what its first step extrapolates to, or the initial state held. Slacks are the constraints'
+    room, at least 1e-2; multipliers are `mu w / s`, and the costates solve the adjoint equation.
+
+    Arguments:
+        nlp: The discretised problem.
+        guess: What a user gives to start from.
     """
     z, u = nlp.constant_start(nlp.n)
     problem, shape = nlp.problem, nlp.problem.state_shape
-    control = problem.initial_control(nlp.n).to(nlp.x0)
-    if not isinstance(control, OpenLoop):
-        raise TypeError(f"initial_control must be open-loop, but got {type(control).__name__}.")
-    values = control.values(nlp.s[:-1].tolist()).reshape(nlp.n, -1, nlp.nu)
-    u = inside(values.expand_as(u), *nlp.u_bounds)
-    guess = problem.initial_states(nlp.s, nlp.x0.reshape(*nlp.shape, *shape))
-    if guess is None:
+    states, controls = guess
+    if controls is None:
+        control = problem.initial_control(nlp.n).to(nlp.x0)
+        if not isinstance(control, OpenLoop):
+            raise TypeError(f"initial_control must be open-loop, but got {type(control).__name__}.")
+        controls = control.values(nlp.s[:-1].tolist()).reshape(nlp.n, -1, nlp.nu)
+    u = inside(controls.expand_as(u), *nlp.u_bounds)
+    if states is None and guess.controls is None:
+        states = problem.initial_states(nlp.s, nlp.x0.reshape(*nlp.shape, *shape))
+    if states is None:
         z = rolled_out(nlp, z, u)
     else:
-        guess = guess.reshape(nlp.n + 1, -1, nlp.nx).expand(-1, len(nlp.x0), -1)
-        z = torch.cat([torch.cat([nlp.x0[None], guess[1:]]), z[..., nlp.nx :]], -1)
+        states = states.reshape(nlp.n + 1, -1, nlp.nx).expand(-1, len(nlp.x0), -1)
+        z = torch.cat([torch.cat([nlp.x0[None], states[1:]]), z[..., nlp.nx :]], -1)
     return with_multipliers(nlp, z, u, COLD)
 
 
