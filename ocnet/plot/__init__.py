@@ -11,6 +11,7 @@ from .path import states_and_controls
 from .pruning import bounds, pruning_depths, removal_table, removals
 from .scaling import BACKWARD, diagnosis, FORWARD
 from .style import axes, COLORS, legend_below, look
+from .trained import training_effect
 
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "removals",
     "solution",
     "training",
+    "training_effect",
     "trajectories",
     "states_and_controls",
     "turnpike",

@@ -39,6 +39,7 @@ from .theory import (
     S_p,
     Theory,
 )
+from .trained import layer_weights, training_effect, TrainingEffect, weight_profile, WeightProfile
 from .training import bytes_per_network, networks_at_once, SideBySide, train_side_by_side, Trained
 
 
@@ -54,6 +55,7 @@ __all__ = [
     "displacement_limit",
     "Images",
     "load_images",
+    "layer_weights",
     "LimitComparison",
     "Linear",
     "log_norm_limit",
@@ -86,5 +88,9 @@ __all__ = [
     "Theory",
     "train_side_by_side",
     "Trained",
+    "training_effect",
+    "TrainingEffect",
     "TwoMatrices",
+    "weight_profile",
+    "WeightProfile",
 ]

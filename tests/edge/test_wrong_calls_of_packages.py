@@ -363,6 +363,9 @@ SCALING: list[Case] = [
     (lambda: scaling.regime(3), "network", "3"),
     (lambda: scaling.Res1(8, sigma="tanh"), "sigma", "'tanh'"),
     (lambda: scaling.OneMatrix("x"), "n_layers", "'x'"),
+    (lambda: scaling.layer_weights(3), "control", "3"),
+    (lambda: scaling.weight_profile(torch.zeros(3, 2)), "weights", r"\(3, 2\)"),
+    (lambda: scaling.training_effect(3, 4), "before", "3"),
     (lambda: scaling.TwoMatrices(8, d=0), "d", "0"),
     (lambda: scaling.load_images("cifar"), "data", "'cifar'"),
     (lambda: scaling.load_images("digits", count=0), "count", "0"),
@@ -477,6 +480,7 @@ SOLVING: list[Case] = [
 ]
 
 PLOT: list[Case] = [
+    (lambda: plot.training_effect(3), "effect", "3"),
     (lambda: plot.bounds(3), "found", "3"),
     (lambda: plot.controls("x"), "comparison", "'x'"),
     (lambda: plot.trajectories(3), "comparison", "3"),
