@@ -89,7 +89,7 @@ class TrainingEffect:
     """What training did to the weights of one network, or of several of different depths.
 
     Attributes:
-        depths: The depths.
+        depths: How many layers each network has.
         before, after: The profiles of each.
     """
 
