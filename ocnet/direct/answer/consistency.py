@@ -1,7 +1,13 @@
-"""Every converged answer is evaluated once more, step by step, by the ordinary solver's formula."""
+"""Every converged answer is evaluated once more with the problem's own functions.
 
+The first one step by step, by the ordinary solver's formula; later ones of the same problem and the
+same formulas at all points at once.
+"""
+
+import copy
 from collections.abc import Callable
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import Tensor
@@ -149,6 +155,36 @@ def checked_again(
     return words
 
 
+passed: WeakKeyDictionary[Problem, WeakSet[Any]] = WeakKeyDictionary()
+"""Problems, and the machine code of their formulas with which an answer passed step by step."""
+
+
+def repeated(nlp: Transcription, it: Iterate, believed: Values, room: Values) -> bool:
+    """Whether an answer holds that needs no pass step by step, as one of its kind passed before.
+
+    The formulas were traced anew, and are those of machine code whose values this very problem's
+    functions had, step by step. What is left to refute are the values: the functions are called
+    again, for all points at once, each with its own time.
+
+    Arguments:
+        nlp: The discretised problem.
+        it: The answer.
+        believed: What the solution believes its functions to be there.
+        room: By how much each may differ.
+    """
+    if nlp.way == "stepwise" or nlp.backend not in passed.get(nlp.problem, ()):
+        return False
+    part = copy.copy(nlp)
+    part.way = "apart"
+    try:
+        values = part.stages_of_problem(it.z[:-1], it.u, None)
+        found = Values(*values, *part.ends_of_problem(it.z[-1:], it.u[-1:]))
+    # The pass step by step says what is wrong.
+    except Exception:
+        return False
+    return not any(bool(differ.any()) for differ in differences(believed, found, room))
+
+
 @torch.no_grad()
 def inconsistencies(
     nlp: Transcription, solver: ExplicitRungeKutta, it: Iterate, lin: Linearisation,
@@ -172,6 +208,8 @@ def inconsistencies(
     tolerance = max(10 * tolerance, 1e-3 if single else 1e-7)
     believed = Values(it.z[1:, :, : nlp.nx], *lin.along.values[1:], *lin.end.values)
     room = allowed(nlp, it, believed, tolerance)
+    if repeated(nlp, it, believed, room):
+        return [None] * len(nlp.x0)
     # Where a function jumps at a stage's time, the rounding of that time must not matter.
     finest = 8 * torch.finfo(it.z.dtype).eps * max(abs(nlp.problem.t0), abs(nlp.problem.t1))
     try:
@@ -186,6 +224,8 @@ def inconsistencies(
         reason = named(error) or error
         return [f"evaluated step by step, a function fails: {reason}"] * len(nlp.x0)
     words: list[str | None] = [None] * len(nlp.x0)
+    if not nlp.backend.by_autograd and not any(bool(part.any()) for part in differ):
+        passed.setdefault(nlp.problem, WeakSet()).add(nlp.backend)
     wrong = torch.stack([part.any(0) for part in differ]).any(0)
     for i in wrong.nonzero()[:, 0].tolist():
         words[i] = told(nlp, it, believed, found, [part[:, i] for part in differ], i)

@@ -137,6 +137,17 @@ class Graph:
                 stack += self.arguments(node)
         return sorted(seen)
 
+    def replaced(self, outputs: Sequence[int], places: dict[int, int]) -> list[int]:
+        """Expressions with other nodes in the place of some."""
+        done = dict(places)
+        for node in self.needed(outputs):
+            if node not in done:
+                arguments = self.arguments(node)
+                changed = [done[a] for a in arguments]
+                same = not arguments or tuple(changed) == arguments
+                done[node] = node if same else self.apply(self.nodes[node][0], *changed)
+        return [done[node] for node in outputs]
+
     def arguments(self, node: int) -> tuple[int, ...]:
         """The expressions that one is made of."""
         name, *args = self.nodes[node]

@@ -14,6 +14,7 @@ from ..transcription.transcription import Transcription
 from ..transcription.units import Units
 from .expression import Graph
 from .formulas import Unsupported
+from .once import WrittenOnce
 from .symbol import entries, Symbol
 
 
@@ -165,6 +166,7 @@ def nodes(
     # The same formulas as everywhere, at one point whose parameters are symbols.
     one = copy.copy(nlp)
     one.points = points = copy.copy(nlp.points)
+    points.problem = WrittenOnce(nlp.problem, graph)  # pyright: ignore[reportAttributeAccessIssue]
     points.h, one.scale, one.anchor = values["h"][0], values["scale"], values["anchor"]
     one.n = values["n"][0]  # pyright: ignore[reportAttributeAccessIssue]
     one.weight = None if nlp.weight is None else values["weight"][0]  # pyright: ignore

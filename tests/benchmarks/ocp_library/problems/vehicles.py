@@ -135,7 +135,7 @@ DEGREE = math.pi / 180
 
 
 class SpaceShuttle(Library):
-    x0, t1, n_steps = (2.6, 0.0, 0.0, 2.56, -DEGREE, 90 * DEGREE), 2012.0, 200
+    x0, t1 = (2.6, 0.0, 0.0, 2.56, -DEGREE, 90 * DEGREE), 2012.0
     control_shape = (2,)
     control_bounds = DEGREE * doubles(-90.0, -89.0), DEGREE * doubles(90.0, 1.0)
     boxes = {
