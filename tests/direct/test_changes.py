@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ocnet import Euler, Problem, Sample
+from ocnet import Euler, Problem, RK4, Sample
 from ocnet.direct import solve
 from ocnet.direct.compiled import build, kernel
 
@@ -172,3 +172,20 @@ def test_derivatives_are_traced_once_for_the_same_formulas(
     monkeypatch.setattr(kernel, "written", lambda *args: pytest.fail("differentiated again"))
     again = solve(Limited(lambda: 7.0), solver=Euler(20), compile=True)
     assert torch.equal(first.cost, again.cost)
+
+
+@compiles
+def test_a_step_of_four_stages_is_written_down_by_one_call() -> None:
+    calls = []
+
+    class Counting(Limited):
+        def dynamics(self, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
+            calls.append(type(x) is not Tensor)
+            return super().dynamics(t, x, u)
+
+    problem = Counting(lambda: 7.0)
+    for _ in range(2):
+        calls.clear()
+        assert solve(problem, solver=RK4(5), compile=True).status == "converged"
+        # With symbols it is called for the formulas, and for what they read where there are rows.
+        assert 1 <= sum(calls) <= 2

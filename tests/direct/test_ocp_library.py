@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ocnet import Problem
+from ocnet.checks import misspelt
 from ocnet.control.base import OpenLoop
 from tests.benchmarks.ocp_library.formulas import ALL, Formulas, rk4
 from tests.benchmarks.ocp_library.judge import Answer, guess, judge, rollout
@@ -133,3 +134,8 @@ def test_the_step_of_the_judge_is_that_of_runge_kutta() -> None:
     x, cost = rk4(Growth(), np, 0.0, 0.1, [1.0], [2.0], [])
     assert x[0] == pytest.approx(1 + 0.2 + 0.02 + 0.008 / 6 + 0.0016 / 24, rel=1e-15)
     assert cost == pytest.approx(1e-3, rel=1e-14)
+
+
+@pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.name)
+def test_every_statement_is_accepted(kind: type[Formulas]) -> None:
+    assert not misspelt(stated(kind()))
