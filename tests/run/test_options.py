@@ -20,7 +20,7 @@ KINDS = {
     "ocp": ("tests.support.blobs:Drawn", [], {}),
     "ode": ("tests.support.blobs:Blobs", ["dropout=0.0"], {"solver": "midpoint"}),
     "resnet": (
-        "problems.images:Digits",
+        "tests.support.few_digits:FewDigits",
         ["depth=3", "widths=(8, 8, 12)", "gamma=.1", "heads=full"],
         {},
     ),
