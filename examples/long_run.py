@@ -23,7 +23,7 @@ from ocnet.learning import Average
 from ocnet.run import Config, Interrupted, Job, run_job, RunFolder
 
 
-CONFIG = Config(
+CONFIG = Config.of(
     "problems.digits:Digits",
     epochs=4,
     batch_size=64,

@@ -9,9 +9,11 @@ import torch
 from torch.optim import Optimizer
 
 from . import init
+from .control import Control
 from .direct import Adam, InteriorPoint, LBFGS, Method, SuccessiveApproximation
 from .learning import ConstantSchedule, CosineSchedule, Schedule, StepSchedule
 from .networks.loss import LOSSES
+from .problem import Problem
 from .solver import (
     Adjoint,
     Checkpoint,
@@ -26,6 +28,7 @@ from .solver import (
     TorchDiffEq,
 )
 from .solver.ode import ORDER
+from .supervised import parameter_groups
 
 
 __all__ = [
@@ -34,6 +37,7 @@ __all__ = [
     "INITIALISATIONS",
     "LOSSES",
     "METHODS",
+    "named_optimizer",
     "named_solver",
     "OptimizerWord",
     "OPTIMIZERS",
@@ -173,6 +177,35 @@ def named_solver(word: str, n: int, gradient: str = "backprop", **options: Any) 
         if value not in words:
             raise ValueError(f"{name} must be one of {', '.join(words)}, but got {value!r}.")
     return GRADIENTS[gradient](SOLVERS[word](n, **options))
+
+
+def named_optimizer(
+    word: str,
+    problem: Problem,
+    control: Control,
+    lr: float | None = None,
+    weight_decay: float = 0.0,
+) -> Optimizer:
+    """The optimiser of a word, of all parameters of a problem and a control that take a gradient.
+
+    Arguments:
+        word: One of `OPTIMIZERS`.
+        problem, control: What is trained, in the problem's own groups.
+        lr: The learning rate; the usual one of the optimiser if None.
+        weight_decay: That of the problem's parameter groups.
+
+    Raises:
+        ValueError: If the word is not known, or the optimiser has no weight decay.
+    """
+    if word not in OPTIMIZERS:
+        raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, but got {word!r}.")
+    kind = OPTIMIZERS[word]
+    if weight_decay and not kind.has_decay:
+        raise ValueError(f"L-BFGS has no weight decay, but got weight_decay={weight_decay}.")
+    lr = kind.lr if lr is None else lr
+    groups = parameter_groups(problem, control, lr, weight_decay)
+    some = [{**g, "params": [p for p in g["params"] if p.requires_grad]} for g in groups]
+    return kind.make([group for group in some if group["params"]], lr)
 
 
 def as_object(text: str) -> Any:

@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import nn, Tensor
 
 from ._arguments import check_range
 from .control import Control
@@ -16,6 +16,7 @@ __all__ = [
     "check_sample",
     "default_steps",
     "parameter_groups",
+    "resting_parameters",
     "samples",
     "scores",
     "Split",
@@ -66,6 +67,10 @@ class SupervisedProblem(Problem):
             ValueError: Unless the rate is positive and the decay is not negative.
         """
         return one_group(self, control, lr, weight_decay)
+
+    def resting_parameters(self) -> list[nn.Parameter]:
+        """Parameters that no cost reads as the problem is now; they take no gradient."""
+        return []
 
     def augment(self, sample: Sample, generator: torch.Generator | None = None) -> Sample:
         """A training batch made harder at random, on its device; unchanged by default."""
@@ -121,6 +126,11 @@ def parameter_groups(
     if isinstance(problem, SupervisedProblem):
         return problem.parameter_groups(control, lr, weight_decay)
     return one_group(problem, control, lr, weight_decay)
+
+
+def resting_parameters(problem: Problem) -> list[nn.Parameter]:
+    """Parameters of a supervised problem that no cost reads as it is now."""
+    return problem.resting_parameters() if isinstance(problem, SupervisedProblem) else []
 
 
 def one_group(

@@ -18,8 +18,9 @@ from ..run import Job
 from ..solver import Solver
 
 
-OPTIMIZER_COPIES = {"sgd": 1, "adam": 2, "adamw": 2, "lbfgs": 205}
-"""How many numbers an optimiser keeps for each parameter; L-BFGS keeps 100 pairs."""
+SEARCH = 9
+"""How many copies of the parameters a strong Wolfe line search holds: where it starts, and
+gradients on both sides of what it brackets."""
 
 
 SAVING = ("checkpoint", "reversible", "adjoint")
@@ -32,9 +33,10 @@ class Memory:
 
     Attributes:
         parameters: Parameters, the copy to go back to, and the moving average if there is one.
-        optimizer: What the optimiser keeps.
+        optimizer: What the optimiser keeps, and what its line search holds if it has one.
         gradients: The gradients, which a step holds besides the activations.
-        activations: What the forward and backward pass of a part of a batch hold at most.
+        activations: What the forward and backward pass of a part of a batch hold at most; or the
+            gradients once more, of which the norm is taken, if that is more.
         batch_size: How many samples such a part has, in one process.
         available: What the device has free, or None if that is not known.
     """
@@ -94,14 +96,35 @@ def expected_memory(job: Job, solver: Solver | None = None) -> Memory:
         n = first(min(n, max(2, batch_size)), device)
         held = first(peak(job, solver, n), device)
         activations = max(0, held - parameters) * batch_size // n
+    copies = kept_copies(job.optimizer)
     return Memory(
         parameters=parameters * (2 if job.average is None else 3),
-        optimizer=parameters * OPTIMIZER_COPIES[job.config.optimizer],
+        optimizer=parameters * copies,
         gradients=parameters,
-        activations=activations,
+        activations=max(activations, parameters),
         batch_size=batch_size,
         available=free,
     )
+
+
+def kept_copies(optimizer: torch.optim.Optimizer) -> int:
+    """How many numbers an optimiser holds for each parameter while it evaluates a cost.
+
+    L-BFGS keeps `history_size` pairs of steps and changes of the gradient, its direction and the
+    last gradient.
+
+    Raises:
+        TypeError: If the optimiser is not one of those that are known.
+    """
+    (options, *_) = optimizer.param_groups
+    if isinstance(optimizer, torch.optim.LBFGS):
+        searches = options["line_search_fn"] is not None
+        return 2 * options["history_size"] + 2 + SEARCH * searches
+    if isinstance(optimizer, torch.optim.Adam):  # AdamW is one, too.
+        return 3 if options["amsgrad"] else 2
+    if isinstance(optimizer, torch.optim.SGD):
+        return 1 if options["momentum"] else 0
+    raise TypeError(f"What {type(optimizer).__name__} keeps is not known.")
 
 
 def advice(job: Job, memory: Memory) -> list[str]:

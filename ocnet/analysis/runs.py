@@ -1,7 +1,6 @@
 """What runs left in their folders: curves to draw, and a table to compare them by."""
 
 import csv
-import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -90,7 +89,7 @@ def table(runs: Sequence[RunRecord], tablefmt: str = "simple") -> str:
     says that costs cannot be compared.
     """
     others = len({stage_weight(run) for run in runs}) > 1
-    settings = [dataclasses.asdict(run.config) for run in runs]
+    settings = [run.config.options() for run in runs]
     differing = [name for name in settings[0] if len({json.dumps(s[name]) for s in settings}) > 1]
     rows = [
         {"run": run.name, **{name: shown(s[name]) for name in differing}, **outcome(run, others)}

@@ -57,7 +57,7 @@ def bounds(
         trained.network,
         trained.data(split),
         gamma,
-        trained.config.weight_decay,
+        trained.config.descent.weight_decay,
         {network.depth: network for network in others} or None,
     )
     new_folder(out)

@@ -129,9 +129,7 @@ def compare_command(
             if out is not None:
                 new_folder(out)
 
-        fit = lambda problem, generator: Fit(
-            spec, problem, iterations, lr, batch_size, generator, target
-        )
+        fit = lambda problem, generator: Fit(problem, iterations, lr, batch_size, generator, target)
         subject = subject_of_spec(spec, settings or [], dtype, steps, fit, seed, target, check)
     solvers = solvers_from(methods, subject.n if steps is None else steps, rtol)
     out = None if out is None else new_folder(out)

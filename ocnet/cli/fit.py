@@ -10,7 +10,7 @@ from ..evaluation import evaluate
 from ..learning import Batches, History, train, training
 from ..learning.history import Record
 from ..problem import Problem, Sample
-from ..run.config import Config
+from ..registry import named_optimizer
 from ..solver import Backprop, Costate, Euler
 from ..supervised import samples
 
@@ -44,7 +44,6 @@ class Fit:
     """How a control is trained for a comparison.
 
     Attributes:
-        spec: What names the problem.
         problem: What is trained.
         iterations: Training steps; a default that suits the kind of problem if None.
         lr: The learning rate of Adam.
@@ -54,7 +53,6 @@ class Fit:
         histories: What training measured so far.
     """
 
-    spec: str
     problem: Problem
     iterations: int | None
     lr: float
@@ -67,8 +65,7 @@ class Fit:
         """Trains a control under `n` Euler steps: L-BFGS on one cost, Adam on many."""
         if is_classical(self.problem):
             return self.minimise(control, n)
-        config = Config(self.spec, optimizer="adam", lr=self.lr, batch_size=self.batch_size)
-        optimizer = config.make_optimizer(self.problem, control)
+        optimizer = named_optimizer("adam", self.problem, control, self.lr)
         typer.echo(f"training {n} steps with Adam", err=True)
         history = train(
             self.problem,
@@ -84,9 +81,7 @@ class Fit:
 
     def minimise(self, control: Control, n: int) -> History:
         """Minimises the one cost that there is, until a step changes nothing any more."""
-        optimizer = Config(self.spec, optimizer="lbfgs", batch_size=1).make_optimizer(
-            self.problem, control
-        )
+        optimizer = named_optimizer("lbfgs", self.problem, control)
         is_fast = has_costates(self.problem, control, n, self.device)
         solver = Euler(n, gradient=Costate()) if is_fast else Euler(n)
         how = "the costate recursion" if is_fast else "backpropagation"
@@ -94,7 +89,7 @@ class Fit:
         batches = Batches(self.problem, 1, self.generator)
         records = list[Record]()
         for record in training(self.problem, control, solver, optimizer, batches):
-            stands = bool(records) and record[1:] == records[-1][1:]
+            stands = bool(records) and record[1:3] == records[-1][1:3]
             records.append(record)
             if len(records) == (self.iterations or MOST_STEPS) or (stands and not self.iterations):
                 break

@@ -105,7 +105,7 @@ class TrainedNetwork:
         """
         problem, batches = network.problem, self.job.batches
         count = epochs * (batches.per_epoch or 1)
-        groups = network.parameter_groups(0.01, self.config.weight_decay)
+        groups = network.parameter_groups(0.01, self.config.descent.weight_decay)
         optimizer, schedule = torch.optim.SGD(groups, momentum=0.9), CosineSchedule(count)
         with mode(True, network), unstaged(problem):
             steps = training(

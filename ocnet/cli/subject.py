@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -56,17 +56,17 @@ def subject_of_run(path: Path, seed: int, device: torch.device) -> Subject:
     """
     folder = RunFolder(path)
     # One process compares, and nothing is recorded or compiled.
-    config = replace(
-        folder.config(), device=str(device), compile=False, sharded=False, capture=False,
-        sync_norms=False,
-    )  # fmt: skip
+    config = folder.config().changed(
+        device=str(device), compile=False, sharded=False, capture=False, sync_norms=False
+    )
     job = Job(config)
     state = load_checkpoint(folder.best) if folder.best.exists() else folder.latest()
     if state is None:
         raise FileNotFoundError(f"{path} has no checkpoint yet: `ocnet resume {path}` first.")
     job.load_model(state.get("job", state))
     tell_changes(path, state, job)
-    n = default_steps(job.problem) if config.steps is None else config.steps
+    asked = config.discretisation.steps
+    n = default_steps(job.problem) if asked is None else asked
     sample = held_out(job.problem, seed, device)
     return Subject(job.problem, job.control, sample, n, (), {"the run": history(folder.metrics)})
 

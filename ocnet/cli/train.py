@@ -1,6 +1,5 @@
 """`ocnet train`, `ocnet resume`, `ocnet report`: runs that are folders."""
 
-import dataclasses
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +14,7 @@ from ..learning import NonFiniteCost
 from ..learning.processes import rank
 from ..report import Section, write_report
 from ..run import Config, ConfigError, execute, Interrupted, Job, RunFolder
+from ..run.config import PLACES
 from . import checks, training_options as options
 from .options import (
     DeviceOption,
@@ -85,10 +85,10 @@ def train(
     processes: torchrun --nproc-per-node K -m ocnet train ...
     """
     given = dict(locals())
-    asked = {f.name: given[f.name] for f in dataclasses.fields(Config) if f.name in given}
-    asked["settings"] = [*(settings or ()), *shortcuts(depth=depth, gamma=gamma, data=data)]
+    asked = {name: value for name, value in given.items() if name in PLACES}
+    arguments = [*(settings or ()), *shortcuts(depth=depth, gamma=gamma, data=data)]
     try:
-        config = Config(problem=lasting(spec), **asked)
+        config = Config.of(lasting(spec), arguments, **asked)
     except (ValueError, TypeError) as error:
         raise typer.BadParameter(one_line(error)) from None
     try:
@@ -160,7 +160,7 @@ def write_pages(folder: Path, records: list[RunRecord]) -> Path:
             caption = captions[name]
             sections.append(Section(name.capitalize(), figure=figure, caption=caption))
     first = records[0]
-    settings = [[name, value] for name, value in dataclasses.asdict(first.config).items()]
+    settings = [[name, value] for name, value in first.config.options().items()]
     heading = "What was asked for" if len(records) == 1 else f"What was asked for in {first.name}"
     sections.append(Section(heading, table=tabulate(settings, tablefmt="html")))
     footer = {**first.provenance, "command": " ".join(first.provenance.get("command", []))}

@@ -8,6 +8,7 @@ from .checkpoint import (
 )
 from .config import Config, ConfigError
 from .folder import RunFolder
+from .groups import Course, Descent, Discretisation, Execution, Keeping, Length, Validation
 from .job import Job
 from .lock import FolderInUse
 from .loop import execute, run_job
@@ -20,13 +21,20 @@ __all__ = [
     "CheckpointError",
     "Config",
     "ConfigError",
+    "Course",
+    "Descent",
+    "Discretisation",
     "execute",
+    "Execution",
     "FolderInUse",
     "Interrupted",
     "Job",
+    "Keeping",
+    "Length",
     "load_checkpoint",
     "run_job",
     "RunFolder",
     "RunWarning",
     "save_checkpoint",
+    "Validation",
 ]

@@ -1,6 +1,5 @@
 """What has changed since a checkpoint was written, and whether a run may go on all the same."""
 
-import dataclasses
 import json
 import zlib
 from collections.abc import Collection
@@ -35,7 +34,7 @@ def origin(
         device: Where to compute.
     """
     found = {
-        "config": {k: v for k, v in dataclasses.asdict(config).items() if k not in SAME_RESULT},
+        "config": {k: v for k, v in config.options().items() if k not in SAME_RESULT},
         "sources": sources(type(problem)),
         "data": None if data is None else sum_of(data),
         "processes": world_size(),

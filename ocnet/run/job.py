@@ -12,10 +12,9 @@ from ..cost import ControlEnergy
 from ..learning import Average, Batches, Engine, GammaSchedule, measure, Schedule, Stopping
 from ..learning.capture import on_host
 from ..learning.processes import is_shard, rank, whole
-from ..networks import ResidualProblem
 from ..problem import Problem, Sample
 from ..solver import Checkpoint, Solver
-from ..supervised import check_sample, default_steps, samples
+from ..supervised import check_sample, default_steps, resting_parameters, samples
 from .changes import origin
 from .checkpoint import CheckpointError
 from .config import Config
@@ -51,55 +50,49 @@ class Job:
         self.config = config
         seed_everything(config.seed)
         self.problem = problem = config.make_problem() if problem is None else problem
-        self.engine: Engine = Engine(
-            config.device,
-            precision=config.precision,
-            compile=config.compile,
-            accumulate=config.accumulate,
-            sync_norms=config.sync_norms,
-            sharded=config.sharded,
-            capture=config.capture,
-            channels_last=config.channels_last,
-        )
-        self.solver: Solver = config.make_solver(default_steps(problem))
-        n = default_steps(problem) if config.steps is None else config.steps
+        self.engine: Engine = config.execution.make()
+        self.solver: Solver = config.discretisation.make(default_steps(problem))
+        asked = config.discretisation.steps
+        n = default_steps(problem) if asked is None else asked
         self.control: Control = problem.initial_control(
             n, torch.Generator().manual_seed(config.seed)
         )
         saves = isinstance(self.solver.gradient, Checkpoint)
-        if config.sharded and saves and isinstance(self.control, Layers):
+        if config.execution.sharded and saves and isinstance(self.control, Layers):
             check_energy(problem)
-        if isinstance(problem, ResidualProblem):
-            # Processes wait for the gradient of every parameter that takes one.
-            for parameter in problem.resting_parameters():
-                parameter.requires_grad_(False)
+        # Processes wait for the gradient of every parameter that takes one.
+        for parameter in resting_parameters(problem):
+            parameter.requires_grad_(False)
         self.engine.place(problem, self.control)
         self.parameters: list[nn.Parameter] = [
             p for p in (*self.control.parameters(), *problem.parameters()) if p.requires_grad
         ]
-        self.optimizer: torch.optim.Optimizer = config.make_optimizer(problem, self.control)
+        self.optimizer: torch.optim.Optimizer = config.descent.make(problem, self.control)
 
         self.obstacle: str | None = None
-        if config.capture:
+        if config.execution.capture:
             self.obstacle = self.engine.obstacle(self.control, self.solver, self.optimizer)
             self.engine.capture = self.obstacle is None
 
         generator = torch.Generator().manual_seed(config.seed)
-        self.batches: Batches = Batches(problem, config.batch_size, generator, self.engine.device)
+        size = config.length.batch_size
+        self.batches: Batches = Batches(problem, size, generator, self.engine.device)
         self.iterations: int = iterations(config, self.batches.per_epoch)
-        self.schedule: Schedule = config.make_schedule(self.iterations)
+        self.schedule: Schedule = config.descent.course.over(self.iterations)
         self.gamma_schedule: GammaSchedule | None = None
-        if config.changes_gamma:
-            share = config.make_gamma_schedule(self.iterations)
+        if not config.gamma.is_flat:
+            share = config.gamma.over(self.iterations, "gamma_")
             self.gamma_schedule = GammaSchedule(problem, share)
         every = self.batches.per_epoch or max(self.iterations // 20, 1)
-        self.evaluate_every: int = config.evaluate_every or every
+        self.evaluate_every: int = config.validation.evaluate_every or every
         self.validation: Sample | None = self.validation_sample()
-        self.stopping: Stopping = Stopping(config.patience)
-        if self.validation is None and config.patience is not None:
+        self.stopping: Stopping = Stopping(config.validation.patience)
+        if self.validation is None and config.validation.patience is not None:
             raise ValueError("patience needs validation data, but the problem has none.")
         tensors = [*self.parameters, *self.control.buffers(), *problem.buffers()]
-        self.average = None if config.ema is None else Average(tensors, config.ema)
+        self.average: Average | None = None
+        if config.validation.ema is not None:
+            self.average = Average(tensors, config.validation.ema)
         self.origin: dict[str, Any] = origin(config, problem, self.batches.data, self.engine.device)
         self.randomness: Randomness = Randomness(problem, self.control, device=self.engine.device)
         # What a problem draws by numpy or Python is the same batch in all processes.
@@ -181,7 +174,7 @@ class Job:
         """All it takes to go on bit by bit as if nothing had happened; every process calls it."""
         return {
             **self.model(),
-            "kind": self.config.optimizer,
+            "kind": self.config.descent.optimizer,
             "optimizer": on_host(whole(self.optimizer.state_dict())),
             "batches": self.batches.state_dict(),
             "engine": self.engine.state_dict(),
@@ -209,7 +202,7 @@ class Job:
     def take_up(self, state: dict[str, Any]) -> None:
         """Puts a state in place, part by part."""
         self.load_model(state)
-        if state["kind"] == self.config.optimizer:
+        if state["kind"] == self.config.descent.optimizer:
             self.load_optimizer(state["optimizer"])
         self.batches.load_state_dict(state["batches"])
         self.engine.load_state_dict(state["engine"])
@@ -240,14 +233,15 @@ def iterations(config: Config, per_epoch: int | None) -> int:
     Raises:
         ValueError: If epochs are asked for where there is no data set.
     """
-    if config.epochs is None:
-        return config.iterations or 1000
+    epochs = config.length.epochs
+    if epochs is None:
+        return config.length.iterations or 1000
     if per_epoch is None:
         raise ValueError(
             "A problem that draws its samples has no epochs: give iterations in place of "
-            f"epochs={config.epochs}."
+            f"{epochs=}."
         )
-    return config.epochs * per_epoch
+    return epochs * per_epoch
 
 
 def check_energy(problem: Problem) -> None:

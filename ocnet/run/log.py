@@ -30,7 +30,7 @@ class Log:
             sizes = (0, 0) if state is None else state["tables"]
             self.tables = [Table(folder.metrics, sizes[0]), Table(folder.validation, sizes[1])]
         self.board: Any = None
-        if self.tables and job.config.tensorboard:
+        if self.tables and job.config.keeping.tensorboard:
             self.board = board(folder.path / "tensorboard", job.step)
 
     def record(self, record: Record) -> None:
@@ -67,7 +67,7 @@ class Log:
 
     def is_due(self) -> bool:
         """Whether it is time for a checkpoint."""
-        return time.monotonic() - self.saved_at >= self.job.config.checkpoint_every
+        return time.monotonic() - self.saved_at >= self.job.config.keeping.checkpoint_every
 
     def save(self) -> None:
         """Writes a checkpoint; all processes take part."""

@@ -1,6 +1,5 @@
 """The loop of a run: training with schedule, average, validation, metrics and checkpoints."""
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from typing import Any
@@ -59,8 +58,8 @@ def execute(
     is_new = config is not None
     config = folder.config() if config is None else config
     if epochs is not None or iterations is not None:
-        config = dataclasses.replace(config, epochs=epochs, iterations=iterations)
-    device = choose_device(config.device)
+        config = config.changed(epochs=epochs, iterations=iterations)
+    device = choose_device(config.execution.device)
     with processes(device):
         # What does not fit is told before there is a folder.
         job = prepared(config)
@@ -206,7 +205,7 @@ def iterate(job: Job, log: "Log", received: list[int], progress: bool) -> None:
         job.optimizer,
         job.batches,
         engine=job.engine,
-        clip=job.config.clip,
+        clip=job.config.descent.clip,
         start=job.step,
     )
     shows = None if progress and rank() == 0 else True

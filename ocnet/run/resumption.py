@@ -62,9 +62,10 @@ def take_up(
         note(f"{folder.path} will not be the same bit by bit: {'; '.join(small)}.")
     job.load_state_dict(saved)
     if job.step > job.iterations:
+        length = job.config.length
         raise ValueError(
             f"{folder.path} has done {job.step} iterations, more than the {job.iterations} that "
-            f"are asked for by epochs={job.config.epochs}, iterations={job.config.iterations}."
+            f"are asked for by epochs={length.epochs}, iterations={length.iterations}."
         )
     if asked:
         job.stopping.failures = 0

@@ -132,7 +132,7 @@ def summary(times: list[float], base: list[float]) -> str:
 
 def checkpoint_seconds() -> list[float]:
     """The times that it takes to save the state of this job."""
-    config = Config("", steps=DEPTH, batch_size=BATCH, device="cpu")
+    config = Config.of("", steps=DEPTH, batch_size=BATCH, device="cpu")
     with tempfile.TemporaryDirectory() as folder:
         log = Log(Job(config, problem()), RunFolder(Path(folder)), None)
         times = [timed(log.save) for _ in range(10)]

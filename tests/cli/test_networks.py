@@ -107,7 +107,7 @@ def test_a_job_trains_what_its_cost_reads() -> None:
     """Several processes wait for the gradient of all the rest: heads without weight take none."""
     torch.set_default_dtype(torch.float32)
     settings = ["depth=2", "widths=(4, 4)", "heads=full", "gamma=(0.0, 0.1)"]
-    job = Job(Config("problems.images:Digits", settings, device="cpu", iterations=1))
+    job = Job(Config.of("problems.images:Digits", settings, device="cpu", iterations=1))
     problem: Any = job.problem
     run = training(problem, job.control, job.solver, job.optimizer, job.batches)
     next(run)

@@ -169,7 +169,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A file with problems, a run that has not begun, a folder with a file in it."""
     root = tmp_path_factory.mktemp("wrong")
     (root / "own.py").write_text(OWN)
-    RunFolder(root / "run").create(Config("problems.images:Digits", ["depth=2"]), {})
+    RunFolder(root / "run").create(Config.of("problems.images:Digits", ["depth=2"]), {})
     (root / "full").mkdir()
     (root / "full" / "something").write_text("")
     return {name: str(root / name) for name in ("run", "full", "new")} | {

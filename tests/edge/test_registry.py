@@ -33,8 +33,8 @@ ROOT = Path(__file__).parents[2]
 def test_a_word_means_an_object(word: str, gradient: str, expected: str) -> None:
     found = named_solver(word, 4, gradient)
     assert repr(found) == expected and found.n == 4
-    saved = Config("problems.nonlinear:VanDerPol", solver=word, gradient=gradient, steps=4)
-    assert repr(Config.from_json(saved.to_json()).make_solver(9)) == expected
+    saved = Config.of("problems.nonlinear:VanDerPol", solver=word, gradient=gradient, steps=4)
+    assert repr(Config.from_json(saved.to_json()).discretisation.make(9)) == expected
 
 
 def test_objects_read_as_they_are_written() -> None:
@@ -54,7 +54,7 @@ def test_a_configuration_of_an_earlier_version_still_loads() -> None:
     """One that named every word, as files on disk do."""
     for gradient in ("backprop", "checkpoint", "costate", "reversible"):
         text = json.dumps({"problem": "a:B", "solver": "euler", "gradient": gradient})
-        found = Config.from_json(text).make_solver(3)
+        found = Config.from_json(text).discretisation.make(3)
         assert found.n == 3
         assert {"reversible": "Reversible"}.get(gradient, gradient.title()) in repr(
             found

@@ -86,7 +86,7 @@ def compared(problem: Any = None, u: Any = None, solvers: Any = SOLVERS, **optio
 
 def config(**options: Any) -> Any:
     """A configuration in which one thing is wrong."""
-    return runs.Config(**{"problem": "problems.lqr:LQR", **options})
+    return runs.Config.of(**{"problem": "problems.lqr:LQR", **options})
 
 
 def limits(
@@ -300,7 +300,7 @@ RUNS: list[Case] = [
     (lambda: config(channels_last=1), "channels_last", "1"),
     (lambda: config(solver="rk5"), "solver", "'rk5'"),
     (lambda: config(gradient="x"), "gradient", "'x'"),
-    (lambda: config(warmup=9).make_schedule(9), "warmup", "9"),
+    (lambda: config(warmup=9).descent.course.over(9), "warmup", "9"),
     (lambda: config(problem="nosuch:B").make_problem(), "nosuch", "module"),
     (lambda: runs.RunFolder(3), "path", "3"),
     (lambda: runs.RunFolder(HERE).config(), "tests", "config.json"),

@@ -33,7 +33,7 @@ def trained(
     problem = Blobs(dropout=0.0)
     control = problem.initial_control(3)
     parameters = [*control.parameters(), *problem.parameters()]
-    made = Config("", optimizer=optimizer, lr=0.1).make_optimizer(problem, control)
+    made = Config.of("", optimizer=optimizer, lr=0.1).descent.make(problem, control)
     engine = Engine("cpu", capture=monkeypatch is not None, accumulate=2)
 
     def live() -> list[Tensor]:
@@ -119,7 +119,7 @@ def test_what_forbids_it_is_said(
 ) -> None:
     problem = Blobs()
     control = problem.initial_control(2)
-    made = Config("", optimizer=optimizer).make_optimizer(problem, control)
+    made = Config.of("", optimizer=optimizer).descent.make(problem, control)
     found = obstacle(device, precision, processes, control, solver, made)
     assert (found is None) == (reason is None)
     if reason is not None:
@@ -155,7 +155,7 @@ def test_without_a_gpu_training_goes_on_and_says_so() -> None:
 
 def test_a_checkpoint_knows_nothing_of_it() -> None:
     """A recorded run's rate lies on the device; its checkpoint goes on anywhere."""
-    job = Job(Config("", iterations=1, device="cpu", lr=0.5, capture=True), Blobs())
+    job = Job(Config.of("", iterations=1, device="cpu", lr=0.5, capture=True), Blobs())
     assert job.obstacle is not None and not job.engine.capture
     plain = copy.deepcopy(job.optimizer.state_dict())
     job.optimizer.param_groups[0].update(lr=torch.tensor(0.5), capturable=True)

@@ -104,7 +104,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short run with stage cost."""
     torch.set_default_dtype(torch.float32)
     settings = ["depth=2", "widths=(4, 4)", "gamma=0.1"]
-    config = Config(
+    config = Config.of(
         "problems.images:Digits", settings, device="cpu", iterations=1, weight_decay=1e-3
     )
     folder = tmp_path_factory.mktemp("runs") / "run"

@@ -1,6 +1,5 @@
 """The weight of the stage cost as a function of the step: costs, own heads, exact resume."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ N = 8
 SCHEDULES = [CosineSchedule(N), StepSchedule([3, 5]), ConstantSchedule(warmup=4)]
 GAMMA = (0.5, 0.0, 0.25)
 
-RUN = Config(
+RUN = Config.of(
     "problems.images:Digits",
     ["depth=2", "widths=(4,)", "heads=full", "gamma=0.5"],
     iterations=N,
@@ -101,7 +100,7 @@ def test_a_run_resumes_bit_by_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
 ) -> None:
     torch.set_default_dtype(torch.float32)
-    config = dataclasses.replace(RUN, optimizer=optimizer)
+    config = RUN.changed(optimizer=optimizer)
     whole, broken, other = (RunFolder(tmp_path / name) for name in ("whole", "broken", "other"))
     execute(whole, config, progress=False)
 
@@ -119,5 +118,5 @@ def test_a_run_resumes_bit_by_bit(
     for name in ("metrics.csv", "validation.csv", "best.safetensors", "result.json"):
         assert (broken.path / name).read_bytes() == (whole.path / name).read_bytes(), name
     assert broken.saved()[-1].read_bytes() == whole.saved()[-1].read_bytes()
-    execute(other, dataclasses.replace(config, gamma_schedule="step"), progress=False)
+    execute(other, config.changed(gamma_schedule="step"), progress=False)
     assert other.metrics.read_bytes() != whole.metrics.read_bytes()

@@ -59,12 +59,12 @@ def test_weight_decay_and_rate(value: float) -> None:
     with pytest.raises(ValueError, match=f"lr={value}"):
         parameter_groups(Plain(), control, value)
     with pytest.raises(ValueError, match=f"weight_decay={value}"):
-        Config("problems.digits:Digits", weight_decay=value)
+        Config.of("problems.digits:Digits", weight_decay=value)
 
 
 def test_warm_up_and_gamma() -> None:
-    config = Config("problems.digits:Digits", warmup=50)
+    config = Config.of("problems.digits:Digits", warmup=50)
     with pytest.raises(ValueError, match="warmup=50 and iterations=20"):
-        config.make_schedule(20)
+        config.descent.course.over(20)
     with pytest.raises(ValueError, match="gamma=inf"):
         objective_bound([1.0], [0.0], 1.0, math.inf, 3)

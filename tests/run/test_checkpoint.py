@@ -115,7 +115,7 @@ def test_a_file_of_another_program_or_version_is_refused(tmp_path: Path) -> None
 
 
 def test_another_architecture_is_refused() -> None:
-    config = Config("", iterations=1, device="cpu")
+    config = Config.of("", iterations=1, device="cpu")
     state = Job(config, Blobs(width=4)).state_dict()
     with pytest.raises(CheckpointError, match=r"layers.0.0.bias of the control has shape \(4,\)"):
         Job(config, Blobs(width=5)).load_state_dict(state)
@@ -196,7 +196,7 @@ def test_a_disk_that_fills_up_while_a_run_goes_on(
         return genuine(table)
 
     monkeypatch.setattr(Table, "size", full)
-    config = Config(
+    config = Config.of(
         "tests.support.blobs:Blobs", iterations=5, batch_size=8, device="cpu", checkpoint_every=0
     )
     line = "could not be written: No space left on device. The last good checkpoint is of step 2."

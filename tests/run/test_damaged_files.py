@@ -19,7 +19,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of two steps."""
     path = tmp_path_factory.mktemp("damaged") / "run"
     torch.set_default_dtype(torch.float32)
-    config = Config(SPEC, iterations=2, batch_size=4, steps=4, device="cpu")
+    config = Config.of(SPEC, iterations=2, batch_size=4, steps=4, device="cpu")
     execute(RunFolder(path), config, progress=False)
     return path
 

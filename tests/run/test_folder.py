@@ -25,7 +25,7 @@ def test_a_folder_with_something_in_it_is_refused_and_left_as_it_is(
     else:
         (path / name).write_text("mine")
     with pytest.raises(FileExistsError, match=f"{path} is not empty"):
-        RunFolder(path).create(Config("", device="cpu"), {})
+        RunFolder(path).create(Config.of("", device="cpu"), {})
     assert [other.name for other in path.iterdir()] == [name.rstrip("/")]
     if not name.endswith("/"):
         assert (path / name).read_text() == "mine"
@@ -33,10 +33,10 @@ def test_a_folder_with_something_in_it_is_refused_and_left_as_it_is(
 
 def test_what_a_write_left_unfinished_is_nothing(tmp_path: Path) -> None:
     (tmp_path / f"config.json{PART}").write_text("{")
-    RunFolder(tmp_path).create(Config("", device="cpu"), {})
-    assert RunFolder(tmp_path).config() == Config("", device="cpu")
+    RunFolder(tmp_path).create(Config.of("", device="cpu"), {})
+    assert RunFolder(tmp_path).config() == Config.of("", device="cpu")
     with pytest.raises(FileExistsError, match="is not empty"):
-        RunFolder(tmp_path).create(Config("", device="cpu"), {})
+        RunFolder(tmp_path).create(Config.of("", device="cpu"), {})
 
 
 def test_the_last_two_checkpoints_are_kept(tmp_path: Path) -> None:
@@ -65,15 +65,15 @@ def test_what_the_library_was_is_noted_in_sixteen_digits() -> None:
 @pytest.mark.parametrize("there", [True, False])
 def test_a_run_without_a_checkpoint_starts_over(tmp_path: Path, there: bool) -> None:
     folder = RunFolder(tmp_path)
-    folder.create(Config("", device="cpu"), {"was": 1})
+    folder.create(Config.of("", device="cpu"), {"was": 1})
     if there:
         folder.best.write_bytes(b"of the last attempt")
-    folder.start_over(Config("", device="cpu", seed=1), {"was": 2})
+    folder.start_over(Config.of("", device="cpu", seed=1), {"was": 2})
     assert not folder.best.exists() and folder.config().seed == 1
     assert folder.read_json("provenance.json") == {"was": 2}
 
 
 def test_a_run_that_is_asked_for_no_length_has_a_thousand_iterations() -> None:
-    assert iterations(Config("a:B"), None) == iterations(Config("a:B"), 7) == 1000
-    assert iterations(Config("a:B", epochs=3), 7) == 21
-    assert iterations(Config("a:B", iterations=5), 7) == 5
+    assert iterations(Config.of("a:B"), None) == iterations(Config.of("a:B"), 7) == 1000
+    assert iterations(Config.of("a:B", epochs=3), 7) == 21
+    assert iterations(Config.of("a:B", iterations=5), 7) == 5

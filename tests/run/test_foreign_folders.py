@@ -30,7 +30,7 @@ def test_foreign_code_is_refused(
     if way == "link":
         (work / "link.py").symlink_to(code)
         spec = "link.py:X"
-    RunFolder(run).create(Config(spec), {})
+    RunFolder(run).create(Config.of(spec), {})
     code.write_text(EVIL.format(mark=str(mark)))
     done = CliRunner().invoke(build(), [command, str(run)])
     told = " ".join(done.output.split())
@@ -42,7 +42,7 @@ def test_foreign_code_is_refused(
 
 def test_code_of_ones_own_is_named_and_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    RunFolder(tmp_path / "run").create(Config("mine.py:X"), {})
+    RunFolder(tmp_path / "run").create(Config.of("mine.py:X"), {})
     (tmp_path / "mine.py").write_text(EVIL.format(mark=str(tmp_path / "mark")))
     done = CliRunner().invoke(build(), ["resume", "run"])
     assert f"executes {tmp_path / 'mine.py'}" in done.output and (tmp_path / "mark").exists()

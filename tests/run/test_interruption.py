@@ -1,6 +1,5 @@
 """A run that is killed ends bit by bit like one that is not."""
 
-import dataclasses
 import multiprocessing
 import os
 import random
@@ -29,7 +28,7 @@ SERVER.set_forkserver_preload(["ocnet.run", "tests.support.blobs", "torch._dynam
 
 FILES = ("metrics.csv", "validation.csv", "best.safetensors", "result.json")
 
-NETWORK = Config(
+NETWORK = Config.of(
     problem="tests.support.blobs:Blobs",
     iterations=300,
     batch_size=8,
@@ -45,7 +44,7 @@ NETWORK = Config(
     device="cpu",
 )
 
-SHORT = dataclasses.replace(NETWORK, iterations=30)
+SHORT = NETWORK.changed(iterations=30)
 
 
 def carry_on(path: Path, config: Config, before: Callable[[], None] | None = None) -> None:
@@ -154,7 +153,7 @@ def die_at(name: str, call: int) -> None:
 
 
 def test_ctrl_c_saves_and_exits_with_130(tmp_path: Path, unbroken: Path) -> None:
-    config = dataclasses.replace(SHORT, checkpoint_every=1000.0)
+    config = SHORT.changed(checkpoint_every=1000.0)
     process = start(tmp_path, config, ctrl_c_at_step_20)
     process.join()
     assert process.exitcode == 130

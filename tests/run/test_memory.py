@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import itertools
 import json
 import os
 import subprocess
@@ -12,13 +13,14 @@ import pytest
 import torch
 
 from ocnet import TorchDiffEq
-from ocnet.analysis.memory import advice, expected_memory, Memory, peak, size
+from ocnet.analysis.memory import advice, expected_memory, LiveMemory, Memory, peak, size
+from ocnet.learning import training
 from ocnet.run import Config, execute, Job, run_job, RunFolder
 from tests.support.blobs import Blobs
 
 
 def job(depth: int, gradient: str = "backprop", width: int = 32) -> Job:
-    config = Config("", steps=depth, batch_size=64, gradient=gradient, device="cpu")
+    config = Config.of("", steps=depth, batch_size=64, gradient=gradient, device="cpu")
     return Job(config, Blobs(n=64, width=width, dropout=0.0, norm=False))
 
 
@@ -42,10 +44,37 @@ def test_recomputing_takes_the_square_root() -> None:
 
 def test_what_cannot_be_had_is_no_advice() -> None:
     """Dropout draws random numbers, which the reversible scheme could not repeat."""
-    config = Config("", steps=30, batch_size=64, device="cpu")
+    config = Config.of("", steps=30, batch_size=64, device="cpu")
     built = Job(config, Blobs(n=64, width=32, dropout=0.5))
     plenty = dataclasses.replace(expected_memory(built), available=10**9)
     assert not any("reversible" in way for way in advice(built, plenty))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "lbfgs"])
+def test_what_an_optimizer_holds_is_counted(optimizer: str) -> None:
+    """Against all tensors that live at a time during steps, of a batch that takes little."""
+    lr = 0.3 if optimizer == "lbfgs" else None
+    config = Config.of("", steps=3, batch_size=8, optimizer=optimizer, lr=lr, device="cpu")
+    built = Job(config, Blobs(n=64, width=128, dropout=0.0, norm=False, noise=0.0))
+    memory = expected_memory(built)
+    for group in built.optimizer.param_groups:
+        # It must not stop before it has all the pairs that it keeps.
+        group.update({name: 0 for name in ("tolerance_grad", "tolerance_change") if name in group})
+    steps = training(built.problem, built.control, built.solver, built.optimizer, built.batches)
+    with LiveMemory() as live:
+        list(itertools.islice(steps, 4))
+    held = live.peak + sum(p.nbytes for p in built.parameters)
+    assert memory.total == pytest.approx(held, rel=0.02)
+
+
+def test_the_history_of_lbfgs_is_its_own() -> None:
+    built = job(3)
+    found = []
+    for history in (5, 30):
+        built.optimizer = torch.optim.LBFGS(built.parameters, history_size=history)
+        found.append(expected_memory(built).optimizer)
+    one = sum(p.nbytes for p in built.parameters)
+    assert found == [12 * one, 62 * one]
 
 
 @pytest.mark.slow
@@ -67,7 +96,7 @@ def test_advice_is_what_fits() -> None:
 
 
 def test_looking_changes_nothing(tmp_path: Path) -> None:
-    config = Config("tests.support.blobs:Blobs", epochs=2, batch_size=8, device="cpu")
+    config = Config.of("tests.support.blobs:Blobs", epochs=2, batch_size=8, device="cpu")
     for name, before in (("a", None), ("b", lambda job: advice(job, expected_memory(job)))):
         execute(RunFolder(tmp_path / name), config, progress=False, before=before)
     assert (tmp_path / "a/metrics.csv").read_bytes() == (tmp_path / "b/metrics.csv").read_bytes()
@@ -120,7 +149,7 @@ def test_memory_stays_flat_over_a_thousand_epochs(tmp_path: Path) -> None:
                 counts.append((tensors, len(os.listdir("/proc/self/fd"))))
             return sample
 
-    config = Config(
+    config = Config.of(
         "", epochs=1000, batch_size=4, evaluate_every=10, checkpoint_every=0.2, device="cpu"
     )
     folder = RunFolder(tmp_path)

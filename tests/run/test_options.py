@@ -75,7 +75,7 @@ def test_an_option_works_for_every_kind_of_problem(tmp_path: Path, kind: str, op
     options = {"iterations": 6, "batch_size": 8, "evaluate_every": 2, "device": "cpu", **solver}
     options.update(OPTIONS[option])
     python, shell = tmp_path / "python", tmp_path / "shell"
-    result = execute(RunFolder(python), Config(spec, settings, **options), progress=False)
+    result = execute(RunFolder(python), Config.of(spec, settings, **options), progress=False)
     # A second run in one process would use versions that the first had compiled for other batches.
     torch.compiler.reset()
     words = [word for setting in settings for word in ("--set", setting)]

@@ -82,7 +82,7 @@ def single(
     """A run in this process."""
     torch.set_default_dtype(torch.float32)
     options = {"epochs": 5, "batch_size": 8, "device": "cpu", **options}
-    config = Config(spec, settings, **options)
+    config = Config.of(spec, settings, **options)
     result = execute(RunFolder(path), config, progress=False)
     assert result is not None
     return result
@@ -235,7 +235,7 @@ def test_a_sharded_run_goes_on_in_another_number_of_processes(tmp_path: Path, fi
     """Interrupted in its 10th step, with momentum, average and best model to carry over."""
     single(tmp_path / "whole", SAME, ema=0.9, optimizer="adamw", evaluate_every=3)
     folder = RunFolder(tmp_path / "broken")
-    config = Config(
+    config = Config.of(
         "tests.support.blobs:Pausing", SAME, epochs=5, batch_size=8, device="cpu", ema=0.9,
         optimizer="adamw", evaluate_every=3, sharded=True,
     )  # fmt: skip

@@ -1,6 +1,5 @@
 """A run goes on to the same end bit by bit, longer if asked, or says why it does not."""
 
-import dataclasses
 import json
 import os
 import random
@@ -34,9 +33,11 @@ from tests.support.blobs import Blobs, Drawn
 
 
 FILES = ("metrics.csv", "validation.csv", "best.safetensors", "result.json")
-BASE = Config("", iterations=6, batch_size=8, device="cpu", evaluate_every=2, checkpoint_every=0.0)
+BASE = Config.of(
+    "", iterations=6, batch_size=8, device="cpu", evaluate_every=2, checkpoint_every=0.0
+)
 
-DRAWN = dataclasses.replace(BASE, problem="tests.support.blobs:Drawn", batch_size=200)
+DRAWN = BASE.changed(problem="tests.support.blobs:Drawn", batch_size=200)
 
 
 @pytest.fixture(autouse=True)
@@ -110,8 +111,8 @@ def same(one: Path, two: Path) -> None:
 def test_lbfgs_goes_on_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """Its dot products are rounded by where the tensors lie."""
     settings = ["width=7", "dropout=0.0", "norm=False"]
-    config = dataclasses.replace(
-        BASE, problem="tests.support.blobs:Blobs", settings=settings, optimizer="lbfgs", lr=0.3
+    config = BASE.changed(
+        problem="tests.support.blobs:Blobs", settings=settings, optimizer="lbfgs", lr=0.3
     )
     execute(RunFolder(tmp_path / "whole"), config, progress=False)
     paused(tmp_path / "broken", config, step, monkeypatch)
@@ -123,7 +124,7 @@ def test_lbfgs_goes_on_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 def test_every_generator_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type
 ) -> None:
-    config = dataclasses.replace(DRAWN, problem=f"{__name__}:{kind.__name__}", seed=3)
+    config = DRAWN.changed(problem=f"{__name__}:{kind.__name__}", seed=3)
     start = PHILOX.bit_generator.state
     execute(RunFolder(tmp_path / "whole"), config, progress=False)
     PHILOX.bit_generator.state = start
@@ -175,7 +176,7 @@ def test_the_lock_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
     code = (
         "import os; from ocnet.run import *; from ocnet.run import log\n"
         f"log.Log.record = lambda self, record: os.kill(os.getpid(), 9)\n"
-        f"execute(RunFolder({str(tmp_path / 'run')!r}), Config(**{dataclasses.asdict(config)!r}))"
+        f"execute(RunFolder({str(tmp_path / 'run')!r}), Config.of(**{config.options()!r}))"
     )
     dead = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
     assert dead.returncode == -signal.SIGKILL
@@ -211,7 +212,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By a flipped bit, by lost bytes, and by zeros as a crash of the machine may leave them."""
-    config = dataclasses.replace(BASE, problem="tests.support.blobs:Blobs")
+    config = BASE.changed(problem="tests.support.blobs:Blobs")
     execute(RunFolder(tmp_path / "whole"), config, progress=False)
     for name, damage in {
         "bit": lambda content: content[:-5] + bytes([content[-5] ^ 1]) + content[-4:],
@@ -271,9 +272,7 @@ def test_what_changed_is_refused_or_told(tmp_path: Path) -> None:
     for path, text in texts.items():
         path.write_text(text)
     run = tmp_path / "run"
-    config = dataclasses.replace(
-        BASE, problem=f"{own}:Own", batch_size=2, epochs=3, iterations=None
-    )
+    config = BASE.changed(problem=f"{own}:Own", batch_size=2, epochs=3, iterations=None)
     RunFolder(run).create(config, {})
     assert resumed(run, tmp_path)[0] == 0
     config_json = (run / "config.json").read_text()
@@ -330,13 +329,13 @@ def test_a_run_that_is_done_goes_on(tmp_path: Path, kind: str) -> None:
     longer: dict[str, Any] = {"epochs": 4} if kind == "Blobs" else {"iterations": 10}
     # A run validates at its end, too.
     every = 2 if kind == "Blobs" else 5
-    config = dataclasses.replace(
-        BASE, problem=f"tests.support.blobs:{kind}", evaluate_every=every, batch_size=20, **length
+    config = BASE.changed(
+        problem=f"tests.support.blobs:{kind}", evaluate_every=every, batch_size=20, **length
     )
     run = RunFolder(tmp_path / "run")
     execute(run, config, progress=False)
     execute(run, progress=False, **longer)
-    execute(RunFolder(tmp_path / "whole"), dataclasses.replace(config, **longer), progress=False)
+    execute(RunFolder(tmp_path / "whole"), config.changed(**longer), progress=False)
     same(tmp_path / "run", tmp_path / "whole")
     assert run.config() == RunFolder(tmp_path / "whole").config()
     with pytest.raises(ValueError, match="more than the 2 that are asked for"):
@@ -348,15 +347,15 @@ def test_a_longer_run_follows_the_longer_schedule(
 ) -> None:
     """Cosine and steps, also where the longer run is interrupted; patience begins anew."""
     for schedule in ("cosine", "step"):
-        config = dataclasses.replace(DRAWN, schedule=schedule)
+        config = DRAWN.changed(schedule=schedule)
         short, long = RunFolder(tmp_path / schedule), RunFolder(tmp_path / f"{schedule}-long")
         execute(short, config, progress=False)
-        execute(long, dataclasses.replace(config, iterations=12), progress=False)
+        execute(long, config.changed(iterations=12), progress=False)
         execute(short, iterations=12, progress=False)
         here, there = (f.metrics.read_text().splitlines()[7:] for f in (short, long))
         assert len(here) == 6
         assert [row.split(",")[2] for row in here] == [row.split(",")[2] for row in there]
-    config = dataclasses.replace(DRAWN, patience=1, lr=1e-30)
+    config = DRAWN.changed(patience=1, lr=1e-30)
     run = RunFolder(tmp_path / "patient")
     first = execute(run, config, progress=False)
     again = execute(run, iterations=20, progress=False)
@@ -387,7 +386,7 @@ class Kink(Drawn):
 def test_a_gradient_that_is_not_finite_saves_nothing(tmp_path: Path) -> None:
     from ocnet import NonFiniteCost
 
-    config = dataclasses.replace(DRAWN, problem=f"{__name__}:Kink")
+    config = DRAWN.changed(problem=f"{__name__}:Kink")
     run = RunFolder(tmp_path / "run")
     with pytest.raises(NonFiniteCost, match="Non-finite gradient of 1 of 1 parameters at step 1"):
         execute(run, config, progress=False)

@@ -38,7 +38,7 @@ class Struck(Problem):
 def broken_off(path: Path, *numbers: int) -> RunFolder:
     """The folder of a run that such signals end."""
     folder = RunFolder(path)
-    config = Config("tests.run.test_signals:Struck", iterations=9, batch_size=3, steps=2)
+    config = Config.of("tests.run.test_signals:Struck", iterations=9, batch_size=3, steps=2)
     folder.create(config, {})
     run_job(Job(config, Struck(numbers)), folder, progress=False)
     return folder

@@ -18,7 +18,7 @@ def status(name: str) -> int:
 
 def one_step(path: Path) -> None:
     """Writes what was predicted for a step, and by how much the process grew in it."""
-    config = Config("", steps=60, batch_size=2000, device="cpu")
+    config = Config.of("", steps=60, batch_size=2000, device="cpu")
     built = Job(config, Blobs(n=2000, width=128))
     peak(built, built.solver, 2)
     gc.collect()
