@@ -103,7 +103,7 @@ def table(runs: Sequence[RunRecord], tablefmt: str = "simple") -> str:
 def stage_weight(run: RunRecord) -> tuple[str, ...]:
     """The settings of a run that say how much the stage cost weighs."""
     named = [text for text in run.config.settings if text.partition("=")[0] == "gamma"]
-    return (*named, run.config.gamma_schedule, str(run.config.gamma_warmup))
+    return (*named, run.config.gamma.schedule, str(run.config.gamma.warmup))
 
 
 def outcome(run: RunRecord, own_cost: bool = False) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from .batches import Batches, endless
 from .devices import choose_device
 from .engine import Engine
 from .failure import NonFiniteCost
-from .history import History, Record
+from .history import History, Record, Validated
 from .loop import train, training
 from .penalty import Penalty
 from .schedule import (
@@ -38,4 +38,5 @@ __all__ = [
     "Stopping",
     "train",
     "training",
+    "Validated",
 ]

@@ -136,7 +136,7 @@ def repeated(data: Iterable[Any], check: Callable[[Sample], None] | None) -> Ite
     for epoch in itertools.count():
         before = given
         for batch in data:
-            sample = as_sample(batch, given)
+            sample = as_sample(batch, f"data, batch {given}")
             if check is not None and epoch == 0:
                 check(sample)
             given += 1
@@ -150,19 +150,19 @@ def repeated(data: Iterable[Any], check: Callable[[Sample], None] | None) -> Ite
             )
 
 
-def as_sample(batch: Any, number: int = 0) -> Sample:
+def as_sample(batch: Any, name: str) -> Sample:
     """A batch of data as a sample.
 
     Arguments:
         batch: A Sample, a pair (x0, target), x0 alone or in a tuple of one, or a dictionary with
             "x0" and perhaps "target".
-        number: The number of the batch, for the message.
+        name: What the batch is, for the message.
 
     Raises:
         TypeError, ValueError: If it is something else.
     """
     expected = 'a batch must be x0, (x0, target) or {"x0": ..., "target": ...}, but'
-    where = f"data, batch {number}: "
+    where = f"{name}: "
     if isinstance(batch, dict):
         if "x0" not in batch or not set(batch) <= {"x0", "target"}:
             raise ValueError(f"{where}{expected} it has the keys {', '.join(map(repr, batch))}.")

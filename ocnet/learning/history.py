@@ -24,15 +24,34 @@ class Record(NamedTuple):
     costs: tuple[float, ...] = ()
 
 
+class Validated(NamedTuple):
+    """What a validation measured.
+
+    Attributes:
+        step: After how many steps.
+        measures: The mean cost, under "cost", and the mean scores.
+    """
+
+    step: int
+    measures: dict[str, float]
+
+
 @dataclass(frozen=True)
 class History:
     """What training measured, one record a step; `ocnet.plot.histories` draws it.
+
+    Attributes:
+        records: The steps.
+        validations: The validations between them, if there were any.
+        best_step: After how many steps the validation cost was least, or None.
 
     Raises:
         TypeError: If they are not records.
     """
 
     records: Sequence[Record]
+    validations: Sequence[Validated] = ()
+    best_step: int | None = None
 
     def __post_init__(self) -> None:
         check_sequence("records", self.records, "records")

@@ -2,27 +2,38 @@
 
 import itertools
 import warnings
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from functools import partial
 from typing import Any
 
 import torch
 from torch import nn, Tensor
+from torch.optim.lr_scheduler import LRScheduler
 from tqdm import tqdm
 
-from .._arguments import check_count, check_generator, check_kind, check_range, shown
+from .._arguments import (
+    check_count,
+    check_function,
+    check_generator,
+    check_kind,
+    check_range,
+    shown,
+)
 from ..control import Control
 from ..modes import mode
 from ..problem import Problem, Sample
 from ..solver import Solver
 from ..supervised import check_sample
 from .batches import Batches, endless
+from .best import BestModel, validation_sample, validation_steps
 from .descent import descent
 from .engine import Engine
 from .expected import ExpectedCost
 from .history import History, Record
 from .penalty import Constraints, unconstrained
+from .rates import Rates
+from .schedule import Schedule
 
 
 def train(
@@ -37,11 +48,20 @@ def train(
     generator: torch.Generator | None = None,
     progress: bool = True,
     constraints: Constraints = "refuse",
+    scheduler: LRScheduler | Schedule | None = None,
+    clip: float | None = None,
+    validation: Any = None,
+    evaluate_every: int | None = None,
+    patience: int | None = None,
+    after_step: Callable[[Record], object] | None = None,
 ) -> History:
     """Minimises the expected cost by gradient steps, and shows how it goes.
 
     A problem or control that is in evaluation mode as a whole is in training mode meanwhile; parts
     that are kept in evaluation mode, in one that trains, stay there.
+
+    With validation data the model is validated before the first step, every so many steps and
+    after the last one. In the end control and problem have the values that did best.
 
     Arguments:
         problem: What to solve.
@@ -58,6 +78,13 @@ def train(
         progress: Whether to show a progress bar on a terminal.
         constraints: What to do about constraints, which gradient steps do not keep: "refuse" them,
             "ignore" them, or `Penalty(weight)`, which adds their squared violation to the cost.
+        scheduler: One of torch.optim.lr_scheduler for this optimiser, which goes on after each
+            step, or a `Schedule`.
+        clip: The norm that a longer gradient is scaled to.
+        validation: A sample, or batches as in `data`, to validate the model on.
+        evaluate_every: The steps between validations; an epoch, or a twentieth of all, if None.
+        patience: How many validations in a row may fail to improve before training ends.
+        after_step: Called with the record of each step; training ends where it returns True.
 
     Raises:
         NonFiniteCost: As soon as the cost or its gradient is not finite.
@@ -70,23 +97,69 @@ def train(
     check_count("n_steps", n_steps)
     check_training(problem, control, solver, optimizer)
     check_generator(generator)
+    if after_step is not None:
+        check_function("after_step", after_step)
     say_untrained(problem, control, optimizer)
+    rates = Rates(scheduler, optimizer, validation is not None)
     if data is None:
         batches = Batches(problem, batch_size, generator)
     else:
         batches = endless(data, partial(check_sample, problem))
-    steps = training(problem, control, solver, optimizer, batches, constraints=constraints)
-    records = []
+    steps = training(
+        problem, control, solver, optimizer, batches, clip=clip, constraints=constraints
+    )
+    per_epoch = batches.per_epoch if isinstance(batches, Batches) else None
+    every = validation_steps(evaluate_every, per_epoch, n_steps)
+    best = None
+    if validation is not None:
+        sample = validation_sample(problem, validation)
+        trained, at_once = unconstrained(problem, constraints), max(batch_size, 100)
+        best = BestModel(trained, control, solver, sample, every, patience, at_once)
+    elif evaluate_every is not None or patience is not None:
+        raise ValueError("evaluate_every and patience need validation=..., data to validate on.")
+    at_rest = [part for part in (problem, control) if not part.training]
+    with mode(True, *at_rest):
+        return followed(steps, n_steps, rates, best, after_step, progress)
+
+
+def followed(
+    steps: Generator[Record],
+    n_steps: int,
+    rates: Rates,
+    best: BestModel | None,
+    after_step: Callable[[Record], object] | None,
+    progress: bool,
+) -> History:
+    """Takes the steps of `train`, with what happens between them.
+
+    Arguments:
+        steps: The steps.
+        n_steps: How many to take at most.
+        rates: What schedules the learning rate.
+        best: What validates, or None.
+        after_step, progress: Those of `train`.
+    """
+    records: list[Record] = []
     # Two a second at most: a bar must not slow down a step of a millisecond.
     bar = tqdm(total=n_steps, disable=None if progress else True, mininterval=0.5)
-    at_rest = [part for part in (problem, control) if not part.training]
-    with mode(True, *at_rest), closing(steps), bar:
-        for _ in range(n_steps):
+    with closing(steps), bar:
+        for step in range(n_steps):
+            rates.before(step)
+            if step == 0 and best is not None:
+                best.after(0)
             record = next(steps)
             records.append(record)
+            asked = after_step is not None and after_step(record) is True
+            last = asked or step + 1 == n_steps
+            rates.after(None if best is None else best.after(step + 1, last))
             bar.set_postfix_str(f"cost {record.cost:.4g}", refresh=False)
             bar.update()
-    return History(records)
+            if last or (best is not None and best.is_over):
+                break
+    if best is None:
+        return History(records)
+    best.restore()
+    return History(records, best.validations, best.best_step)
 
 
 def training(

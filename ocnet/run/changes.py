@@ -34,6 +34,7 @@ def origin(
         device: Where to compute.
     """
     found = {
+        "attributes": {} if config.problem else attributes(problem),
         "config": {k: v for k, v in config.options().items() if k not in SAME_RESULT},
         "sources": sources(type(problem)),
         "data": None if data is None else sum_of(data),
@@ -42,6 +43,31 @@ def origin(
     }
     # As it comes back from a file.
     return json.loads(json.dumps(found))
+
+
+def attributes(problem: Problem) -> dict[str, Any]:
+    """The plain values that the modules of a problem hold, by their names; of tensors the CRC-32.
+
+    Parameters and buffers are not among them: a checkpoint has those.
+    """
+    found: dict[str, Any] = {}
+    for prefix, module in problem.named_modules():
+        for name, value in sorted(vars(module).items()):
+            if name.startswith("_") or name == "training":
+                continue
+            key = f"{prefix}.{name}".lstrip(".")
+            if isinstance(value, torch.Tensor):
+                found[key] = sum_of(Sample(value))
+            elif is_plain(value):
+                found[key] = value
+    return found
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value is a number, a text, a switch, None, or several of them."""
+    if isinstance(value, (list, tuple)):
+        return all(map(is_plain, value))
+    return value is None or isinstance(value, (bool, int, float, str))
 
 
 def sum_of(sample: Sample) -> int:
@@ -73,6 +99,11 @@ def differing(
     for name in sorted({*then["sources"]} & {*now["sources"]}):
         if then["sources"][name] != now["sources"][name]:
             found.append(f"the source of {name} is not what it was")
+    # Checkpoints of older versions do not have them.
+    was, held = then.get("attributes", {}), now["attributes"]
+    for name in sorted({*was} & {*held}):
+        if was[name] != held[name]:
+            found.append(f"problem.{name} is {held[name]!r} and was {was[name]!r}")
     if then["data"] != now["data"]:
         found.append("the training data are not what they were")
     return found

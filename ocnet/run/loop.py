@@ -8,9 +8,11 @@ from torch.utils.checkpoint import CheckpointError
 from tqdm import tqdm
 
 from .._arguments import check_kind
+from ..catalogue import trainable
 from ..learning import choose_device, NonFiniteCost, training
 from ..learning.processes import agree, is_lost_process, processes, rank, wait, world_size
 from ..origin import provenance
+from ..problem import Problem
 from ..supervised import samples
 from .checkpoint import load_checkpoint
 from .config import Config, ConfigError
@@ -26,6 +28,7 @@ def execute(
     folder: RunFolder,
     config: Config | None = None,
     *,
+    problem: Problem | None = None,
     epochs: int | None = None,
     iterations: int | None = None,
     accept_changes: bool = False,
@@ -38,6 +41,9 @@ def execute(
     Arguments:
         folder: An empty or new folder for a new run, or the folder of a run to go on with.
         config: What to do in a new run; None goes on.
+        problem: A problem as an object, in place of one that the configuration names. The run
+            starts from its parameters as they are, and trains it in place. To go on with such a
+            run, hand over the same problem: made in the same way, its values come from the folder.
         epochs, iterations: How long the run is to be from now on, counted from its beginning; a run
             that is done goes on. Schedules are from its present step on those of a run of the new
             length from the start, and the patience begins anew.
@@ -62,7 +68,7 @@ def execute(
     device = choose_device(config.execution.device)
     with processes(device):
         # What does not fit is told before there is a folder.
-        job = prepared(config)
+        job = prepared(config, problem)
         with told_of_shards(job):
             done = None if is_new else folder.result(job.iterations)
             if done is not None:
@@ -85,14 +91,20 @@ def execute(
         return result if rank() == 0 else None
 
 
-def prepared(config: Config) -> Job:
-    """The job of a configuration.
+def prepared(config: Config, problem: Problem | None = None) -> Job:
+    """The job of a configuration, and of a problem that is handed over.
 
     Raises:
         ConfigError: If the configuration does not fit the problem.
     """
+    check_kind("problem", problem, Problem, type(None))
+    if problem is not None and config.problem:
+        raise ConfigError(
+            f"The configuration names the problem {config.problem!r}, but another one was handed "
+            'over: make it by Config.of("", ...).'
+        )
     try:
-        return Job(config)
+        return Job(config, None if problem is None else trainable(type(problem).__name__, problem))
     except (ValueError, TypeError) as error:
         raise ConfigError(str(error)) from error
 

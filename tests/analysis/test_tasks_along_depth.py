@@ -181,7 +181,7 @@ def test_the_batch_of_a_profile_fits_into_memory() -> None:
 def test_a_table_of_runs_says_where_costs_hold_different_stage_costs() -> None:
     def record(name: str, *settings: str) -> RunRecord:
         result = {"steps": 3, "best_step": 2, "test": {"cost": 1.0, "accuracy": 0.5}}
-        config = Config("problems.images:Digits", list(settings), device="cpu", iterations=3)
+        config = Config.of("problems.images:Digits", list(settings), device="cpu", iterations=3)
         return RunRecord(name, config, {}, {}, result, {})
 
     same = table([record("a", "gamma=0.1"), record("b", "gamma=0.1", "depth=3")])
