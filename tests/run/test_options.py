@@ -4,7 +4,6 @@ From Python and from the shell, which leave the same metrics behind.
 """
 
 import csv
-import json
 import math
 from pathlib import Path
 
@@ -85,7 +84,7 @@ def test_an_option_works_for_every_kind_of_problem(tmp_path: Path, kind: str, op
     assert done.exit_code == 0, done.output
     for name in ("metrics.csv", "validation.csv", "best.safetensors", "result.json"):
         assert (python / name).read_bytes() == (shell / name).read_bytes()
-    assert json.loads((shell / "config.json").read_text())[option_name(option)] is not None
+    assert RunFolder(shell).config().options()[option_name(option)] is not None
 
     metrics, validation = rows(python / "metrics.csv"), rows(python / "validation.csv")
     assert result is not None and len(metrics) == result["steps"]
