@@ -3,10 +3,10 @@
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 from typer.testing import CliRunner
 
 from ocnet import Sample
@@ -53,7 +53,7 @@ def made(**options: float) -> Struck:
     return Struck(**options)
 
 
-def config(**options: object) -> Config:
+def config(**options: Any) -> Config:
     return Config.of(
         "", iterations=7, batch_size=8, device="cpu", evaluate_every=2, schedule="cosine",
         ema=0.9, **options,
@@ -136,14 +136,11 @@ def test_the_shell_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert found.exit_code == 1 and "go on from Python" in " ".join(found.output.split())
 
 
-def test_a_problem_without_data_goes_on_too(tmp_path: Path) -> None:
-    class Plain(Drawn):
-        def stage_cost(self, t: Tensor, x: Tensor, u: Tensor, target: Tensor | None) -> Tensor:
-            return super().stage_cost(t, x, u, target)
-
+def test_a_problem_without_data_is_made_longer(tmp_path: Path) -> None:
     options = Config.of("", iterations=3, batch_size=8, device="cpu", steps=4)
-    whole = execute(RunFolder(tmp_path / "a"), options.changed(iterations=5), problem=Plain(),
-                    progress=False)  # fmt: skip
+    whole = execute(
+        RunFolder(tmp_path / "a"), options.changed(iterations=5), problem=Drawn(), progress=False
+    )
     folder = RunFolder(tmp_path / "b")
-    execute(folder, options, problem=Plain(), progress=False)
-    assert execute(folder, problem=Plain(), iterations=5, progress=False) == whole
+    execute(folder, options, problem=Drawn(), progress=False)
+    assert execute(folder, problem=Drawn(), iterations=5, progress=False) == whole
