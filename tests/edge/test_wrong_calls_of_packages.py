@@ -302,6 +302,15 @@ RUNS: list[Case] = [
     (lambda: config(gradient="x"), "gradient", "'x'"),
     (lambda: config(warmup=9).descent.course.over(9), "warmup", "9"),
     (lambda: config(problem="nosuch:B").make_problem(), "nosuch", "module"),
+    (lambda: runs.Course(warmup=9).over(9), "warmup", "9"),
+    (lambda: runs.Config("a:B", gamma=3), "gamma", "3"),
+    (lambda: runs.Descent(lr=0), "lr", "0"),
+    (lambda: runs.Descent(course=3), "course", "3"),
+    (lambda: runs.Discretisation(steps=0), "steps", "0"),
+    (lambda: runs.Execution(capture=3), "capture", "3"),
+    (lambda: runs.Keeping(tensorboard=3), "tensorboard", "3"),
+    (lambda: runs.Length(batch_size=0), "batch_size", "0"),
+    (lambda: runs.Validation(ema=2), "ema", "2"),
     (lambda: runs.RunFolder(3), "path", "3"),
     (lambda: runs.RunFolder(HERE).config(), "tests", "config.json"),
     (lambda: runs.execute(3), "folder", "3"),
@@ -524,7 +533,7 @@ RESULTS = {
     "ResidualProblem", "Row", "RunRecord", "RunWarning", "ScaledNetwork", "Schedule", "Size",
     "Solution", "SolverError", "Split", "Stationary", "Study", "SupervisedProblem",
     "Trained", "Trajectory", "WorkPoint",
-    "Turnpike", "UnsafeCache", "Unsupported",
+    "Turnpike", "UnsafeCache", "Unsupported", "Validated",
 }  # fmt: skip
 """What nobody calls: errors, results, base classes, and what takes nothing or any module."""
 
