@@ -27,7 +27,7 @@ def check_switches(**switches: bool) -> None:
 
 
 def check_counts(**counts: int | None) -> None:
-    """Raises a TypeError or ValueError for the first value that is neither a positive number nor None."""
+    """Raises a TypeError or ValueError unless each value is a positive number or None."""
     for name, value in counts.items():
         if value is not None:
             check_count(name, value)
