@@ -47,6 +47,8 @@ class DepthProfile:
         weights: `|w_{F,k}|`, the norm of a branch's parameters, shape `(N,)`.
         distance: `|S_{N-1}(... S_k(x_k)) - x_N| / |x_N|`, how far from the steady state a state
             still is, shape `(N + 1,)`.
+        statistics: Whose batch-norm statistics the outputs use: "own", collected for each state, or
+            "network", those of the network's last state.
     """
 
     loss: np.ndarray
@@ -54,6 +56,7 @@ class DepthProfile:
     change: np.ndarray
     weights: np.ndarray
     distance: np.ndarray
+    statistics: str = "own"
 
     @property
     def depth(self) -> int:
@@ -119,7 +122,9 @@ def depth_profile(network: ResNet, sample: Sample, batch_size: int | None = None
             sums[3] += distances(network, states).double().sum(1).cpu()
     loss, accuracy, change, distance = (sums / len(sample.x0)).numpy()
     weights = [parameter_norm(layer) for layer in network.control.layers[:n]]
-    return DepthProfile(loss, accuracy, change[:n], np.array(weights), distance)
+    return DepthProfile(
+        loss, accuracy, change[:n], np.array(weights), distance, problem.readouts.statistics
+    )
 
 
 def batches(network: ResNet, sample: Sample, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:

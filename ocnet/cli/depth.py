@@ -9,6 +9,7 @@ import typer
 from .. import plot
 from ..analysis.depth import depth_profile
 from ..analysis.early_exit import calibrate
+from ..networks import borrow_statistics
 from . import checks
 from .networks import BatchSizeOption, TrainedNetwork
 from .options import new_folder, OutOption, reported, SplitOption
@@ -16,6 +17,13 @@ from .trust import check_trust, TrustOption
 
 
 NO_RATE = "No rate is fitted to the distance: that takes two states that differ from the last."
+
+
+STATISTICS = {
+    "own": "each state with statistics of its own",
+    "network": "all states with the network's statistics",
+}
+"""Whose batch-norm statistics the intermediate outputs use, in words."""
 
 
 def register(app: typer.Typer) -> None:
@@ -30,6 +38,14 @@ def depth(
     ],
     split: SplitOption = "test",
     batch_size: BatchSizeOption = None,
+    statistics: Annotated[
+        str,
+        typer.Option(
+            callback=checks.one_of(*STATISTICS),
+            help="Whose batch-norm statistics the intermediate outputs use: own, which each state "
+            "has for itself, or network, those of the last state.",
+        ),
+    ] = "own",
     trust: TrustOption = False,
     out: OutOption = None,
 ) -> None:
@@ -45,8 +61,10 @@ def depth(
     profiles = {}
     for name, one in trained.items():
         sample = one.data(split)
+        if statistics == "network":
+            borrow_statistics(one.network)
         profiles[name] = profile = depth_profile(one.network, sample, batch_size)
-        typer.echo(f"{name}: {split} data\n{profile.table()}")
+        typer.echo(f"{name}: {split} data, {STATISTICS[profile.statistics]}\n{profile.table()}")
         typer.echo(f"{profile.turnpike or NO_RATE}\n")
         exits = calibrate(one.network, one.data("validation"))
         typer.echo(f"{name}: predictions that leave early\n{exits.table(sample)}\n")

@@ -8,10 +8,11 @@ from .loss import (
     SquaredError,
 )
 from .network import Heads, homogeneous, layers, parts, ResNet, resnet
+from .probes import attach_probes
 from .problem import Classifier, Gamma, ResidualProblem
 from .residual import Residual
 from .saving import load_network, save_network
-from .statistics import collect_statistics
+from .statistics import borrow_statistics, collect_statistics
 from .template import original
 from .wrapping import wrap
 
@@ -19,6 +20,8 @@ from .wrapping import wrap
 __all__ = [
     "accuracy",
     "Architecture",
+    "attach_probes",
+    "borrow_statistics",
     "Classifier",
     "collect_statistics",
     "CrossEntropy",

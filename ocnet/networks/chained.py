@@ -68,6 +68,14 @@ class ChainedReadOuts(ReadOuts):
         return ChainedReadOuts(self.n, backbone)
 
     @torch.no_grad()
+    def take_statistics(self, backbone: Backbone) -> None:
+        for k, mine in enumerate(self.chains):
+            theirs = chain(backbone, k).buffers()
+            for here, there in zip(mine.buffers(), theirs, strict=True):
+                here.copy_(there)
+        self.batches.fill_(1)
+
+    @torch.no_grad()
     def alone(self, backbone: Backbone, k: int) -> nn.Module:
         module = copy.deepcopy(self.chains[k])
         if self.rests(k):

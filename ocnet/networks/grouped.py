@@ -170,6 +170,13 @@ class GroupedReadOuts(ReadOuts):
         return SharedReadOuts(self.architecture).to(self.mean)
 
     @torch.no_grad()
+    def take_statistics(self, backbone: Backbone) -> None:
+        head: Any = backbone.head
+        self.mean.copy_(head.bn.running_mean.expand_as(self.mean))
+        self.var.copy_(head.bn.running_var.expand_as(self.var))
+        self.batches.fill_(1)
+
+    @torch.no_grad()
     def alone(self, backbone: Backbone, k: int) -> nn.Module:
         (chain,) = self.chains(backbone, range(k, k + 1))
         a, skips = self.architecture, copy.deepcopy(chain.skips)

@@ -41,6 +41,8 @@ class ReadOuts(nn.Module, abc.ABC):
         momentum: The weight of a new batch in the running statistics.
         track_running_stats: Whether training mode follows the statistics, as in `nn.BatchNorm2d`.
         batches: How many batches each state's statistics have seen, shape `(n,)`.
+        statistics: Whose statistics evaluation mode uses: "own", which each state has for itself,
+            or "network", those that the network has of its last state.
     """
 
     batches: Tensor
@@ -51,6 +53,7 @@ class ReadOuts(nn.Module, abc.ABC):
         self.resting: frozenset[int] = frozenset()
         self.momentum: float = 0.1
         self.track_running_stats = True
+        self.statistics: str = "own"
         self.register_buffer("batches", torch.zeros(n, dtype=torch.long))
 
     def forward(
@@ -84,6 +87,10 @@ class ReadOuts(nn.Module, abc.ABC):
     @abc.abstractmethod
     def shared(self, backbone: Backbone) -> "ReadOuts":
         """Fresh read-outs of the same states that have the backbone's parameters."""
+
+    @abc.abstractmethod
+    def take_statistics(self, backbone: Backbone) -> None:
+        """Takes the statistics of the network's own skips and head for every state."""
 
     @abc.abstractmethod
     def alone(self, backbone: Backbone, k: int) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Batch-norm statistics for the read-outs of a network that was trained without stage cost."""
+"""Batch-norm statistics for the read-outs: of each state, or those of the network."""
 
 from collections.abc import Iterable
 
@@ -38,5 +38,23 @@ def collect_statistics(network: ResNet, batches: Iterable[Tensor]) -> None:
                     readouts(network.problem.backbone, range(network.depth), states)
     finally:
         readouts.momentum = momentum
+    readouts.statistics = "own"
     if not seen:
         raise ValueError("collect_statistics needs at least one batch of images.")
+
+
+def borrow_statistics(network: ResNet) -> None:
+    """Lets every intermediate output use the statistics that the network has of its last state.
+
+    Of a network trained without stage cost these may tell something quite different from
+    `collect_statistics`: states before the last are larger or smaller than the last.
+
+    Arguments:
+        network: Any network, changed in place.
+
+    Raises:
+        ValueError: If probes of one's own read it out.
+    """
+    check_kind("network", network, ResNet)
+    network.problem.readouts.take_statistics(network.problem.backbone)
+    network.problem.readouts.statistics = "network"
