@@ -3,11 +3,15 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from ocnet import Euler, PiecewiseConstant, PiecewiseLinear, Problem, RK4, Sample, solve
+from ocnet.direct.transcription.autograd import Autograd
+from ocnet.direct.transcription.guess import guessed
+from ocnet.direct.transcription.transcription import Transcription
 from problems.constrained import PendulumSwingUp
 from problems.free_time import MinTime
 
@@ -96,6 +100,21 @@ def test_a_guess_stretches_with_a_free_final_time() -> None:
     longer = control_of(cold.u.detach(), 2 * float(cold.final_time))
     found = solve(MinTime(), solver=Euler(20), start=longer)
     torch.testing.assert_close(found.final_time, cold.final_time, rtol=1e-7, atol=0)
+
+
+def test_states_are_interpolated_as_numpy_does() -> None:
+    nlp = Transcription(Still().batch(torch.ones(3, 2)), Euler(7), Autograd())
+    states = torch.randn(5, 3, 2, generator=torch.Generator().manual_seed(0))
+    found = guessed(nlp, states).states
+    assert found is not None
+    at, nodes = np.linspace(0, 1, 8), np.linspace(0, 1, 5)
+    for i in range(3):
+        for j in range(2):
+            expected = np.interp(at, nodes, states[:, i, j].numpy())
+            np.testing.assert_allclose(found[:, i, j].numpy(), expected, rtol=1e-12)
+    by_function = guessed(nlp, lambda t: torch.stack([t, 2 * t])).states
+    assert by_function is not None
+    np.testing.assert_allclose(by_function[:, 0, 1].numpy(), 2 * at, rtol=1e-12)
 
 
 def nothing(t: Tensor) -> Tensor:

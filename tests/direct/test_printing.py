@@ -38,10 +38,10 @@ class Slide(Problem):
 
 
 class Redundant(Slide):
-    """Its end wants `x = p` and `2 x = p`, and something that nothing moves."""
+    """Its end wants `x = p` and `0.7 x = p`, and something that nothing moves."""
 
     def terminal_constraint(self, x: Tensor, target: Tensor | None) -> Tensor:
-        return torch.stack([x[..., 0] - self.p, 2 * x[..., 0] - self.p, 0 * x[..., 1] + 1e-3], -1)
+        return torch.stack([x[..., 0] - self.p, 0.7 * x[..., 0] - self.p, 0 * x[..., 1] + 1e-3], -1)
 
 
 def test_one_solution_in_about_ten_lines() -> None:
