@@ -17,8 +17,10 @@ from ocnet.scaling import (
     Images,
     load_images,
     networks_at_once,
+    Res1,
     SideBySide,
     Study,
+    Theory,
     train_side_by_side,
     Trained,
 )
@@ -85,7 +87,11 @@ class WeightStudy(Study):
             rf"{names[type(kind)]}, $\beta = {beta:g}$"
             for kind, beta in zip(self.kinds, self.betas, strict=True)
         ]
-        return {"labels": np.array(labels)}
+        title = (
+            f"res-1 with biases, $d = {self.d}$, $L = {self.depth}$, Adam, learning rate "
+            f"{self.lr:g}, {self.epochs} epochs, one network each"
+        )
+        return {"title": np.array(title), "labels": np.array(labels)}
 
 
 @dataclass(frozen=True)
@@ -163,7 +169,15 @@ class GridStudy(Study):
         )
 
     def axes(self) -> Arrays:
+        theory = lambda H: Theory(Res1(self.depth, 0.5, FractionalNoise(H), d=self.d))
+        title = (
+            f"res-1 with biases, fractional noise, $d = {self.d}$, $L = {self.depth}$, Adam, "
+            f"{self.epochs} epochs, one network per cell and rate"
+        )
         return {
+            "title": np.array(title),
+            "contour": np.array([theory(H).contour() for H in self.hurst]),
+            "limit": np.array([theory(H).critical_exponent for H in self.hurst]),
             "hurst": np.array(self.hurst),
             "betas": np.array(self.betas),
             "rates": np.array(self.rates),

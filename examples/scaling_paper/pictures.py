@@ -1,7 +1,8 @@
 """Pictures of the studies."""
 
 import math
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -50,6 +51,7 @@ def depth_ratios(arrays: Arrays, direction: str) -> Figure:
         bottom, top = ax.get_ylim()
         ax.set_ylim(min(bottom, middle / 10), max(top, middle * 10))
     figure.axes[0].set_ylabel(FORWARD if direction == "forward" else BACKWARD)
+    figure.suptitle(str(arrays["title"]), fontsize=10)
     legend_below(figure, columns=4)
     return figure
 
@@ -81,12 +83,11 @@ def histograms(arrays: Arrays) -> Figure:
         ax.axvline(rms, lw=1.2, label=f"root mean square {rms:.3f}", **look(2))
         ax.set_xlabel(label)
         ax.legend(frameon=False, fontsize=8)
+    one_range(figure.axes)
     figure.axes[0].set_ylabel("density")
     limit = math.sqrt(1 + displacement_limit(depth, 0.5))
     figure.suptitle(
-        rf"$d = {d}$, $L = {depth}$, $\beta = 1/2$; "
-        rf"root mean square as $L \to \infty$: {limit:.3f}",
-        fontsize=10,
+        f"{arrays['title']}\n" rf"root mean square as $L \to \infty$: {limit:.3f}", fontsize=10
     )
     return figure
 
@@ -106,9 +107,12 @@ def paths(arrays: Arrays) -> Figure:
         top.plot(np.r_[0, t], np.r_[0, motion], lw=1.0, color=COLORS[1])
         top.set_title(rf"$H = {H:g}$")
         bottom.plot(t, noise, lw=0.5, color=COLORS[0])
-        bottom.set(xlabel="depth $k / L$", ylim=(-4.2, 4.2))
+        bottom.set(xlabel="layer $k / L$")
+    one_range(figure.axes[::2])
+    one_range(figure.axes[1::2])
     figure.axes[0].set_ylabel("motion $B^H$")
     figure.axes[1].set_ylabel("increments, variance 1")
+    figure.suptitle(str(arrays["title"]), fontsize=10)
     return figure
 
 
@@ -122,8 +126,13 @@ def regime_map(arrays: Arrays) -> Figure:
     H, betas = arrays["hurst"], arrays["betas"]
     images = []
     panels = (
-        ("log10_forward", FORWARD, lambda h: h, r"$\beta = \max(1/2, H)$"),
-        ("log10_backward", BACKWARD, lambda h: 2 * h - 1, r"$\beta = \max(1/2, 2H - 1)$"),
+        ("log10_forward", FORWARD, lambda h: h, r"limit $L \to \infty$: $\beta = \max(1/2, H)$"),
+        (
+            "log10_backward",
+            BACKWARD,
+            lambda h: 2 * h - 1,
+            r"limit $L \to \infty$: $\beta = \max(1/2, 2H - 1)$",
+        ),
     )
     # Finer than the map, so that the corner is one.
     fine = np.linspace(H[0], H[-1], 1000)
@@ -138,10 +147,20 @@ def regime_map(arrays: Arrays) -> Figure:
         ax.set(title=label, xlabel=r"scaling $\beta$", xlim=(betas[0], betas[-1]))
         ax.legend(fontsize=8, loc="upper left")
     figure.axes[0].set_ylabel("Hurst index $H$")
+    figure.suptitle(str(arrays["title"]), fontsize=10)
     figure.colorbar(
         images[0], ax=figure.axes, extend="both", label=r"mean $\log_{10}$ of the ratio"
     )
     return figure
+
+
+def one_range(some: Sequence[Axes]) -> None:
+    """The same range on both axes of panels that are compared."""
+    for get, put in (("get_xlim", "set_xlim"), ("get_ylim", "set_ylim")):
+        ends = [getattr(ax, get)() for ax in some]
+        low, high = min(low for low, _ in ends), max(high for _, high in ends)
+        for ax in some:
+            getattr(ax, put)(low, high)
 
 
 def heat(ax: Axes, x: np.ndarray, y: np.ndarray, values: np.ndarray) -> QuadMesh:
@@ -168,7 +187,9 @@ def trained_weights(arrays: Arrays, data: str) -> Figure:
         accuracy = f"test accuracy {arrays['accuracy'][j]:.1%} on {DATA_NAMES[data]}"
         ax.set(title=f"{label}\n{accuracy}", xlabel="layer $k$")
         ax.title.set_fontsize(9)
+    one_range(figure.axes)
     figure.axes[0].set_ylabel("an entry of $V_k$")
+    figure.suptitle(str(arrays["title"]), fontsize=10)
     legend_below(figure)
     return figure
 
@@ -186,24 +207,25 @@ def accuracy_map(arrays: Arrays, data: str) -> Figure:
     image = ax.pcolormesh(
         betas, H, arrays["accuracy"], cmap="viridis", shading="nearest", vmin=0, vmax=1
     )
-    fine = np.linspace(H[0], H[-1], 1000)
-    (line,) = ax.plot(
-        np.maximum(0.5, fine), fine, lw=1.4, label=r"$\beta = \max(1/2, H)$", **look(0)
+    lines = (
+        ("contour", r"theory: $\|h_L - h_0\| = \|h_0\|$ at this depth"),
+        ("limit", r"limit $L \to \infty$: $\beta = \max(1/4, H)$"),
     )
-    # Seen on the dark end of the colours too.
-    line.set_path_effects([withStroke(linewidth=3, foreground="white")])
-    width, height = ((v[-1] - v[0]) / max(1, len(v) - 1) for v in (betas, H))
+    for i, (name, label) in enumerate(lines):
+        (line,) = ax.plot(arrays[name], H, lw=1.4, label=label, **look(i))
+        # Seen on the dark end of the colours too.
+        line.set_path_effects([withStroke(linewidth=3, foreground="white")])
     for row, h in enumerate(H):
         for column, beta in enumerate(betas):
             value = arrays["accuracy"][row, column]
             text = "div." if np.isnan(value) else f"{100 * value:.0f}"
-            color = "black" if value > 0.6 else "0.85"
-            # To the lower right of the middle, where the line does not pass.
-            x, y = beta + width / 5, h - height / 4
-            place = {"x": x, "y": y, "ha": "center", "va": "center"}
-            ax.text(**place, s=text, fontsize=7, color=color)
+            color = "0.85" if value <= 0.6 else "black"
+            place = {"x": beta, "y": h, "ha": "center", "va": "center"}
+            # Above the lines.
+            ax.text(**place, s=text, fontsize=7, color=color, zorder=5)
     ax.set(xlabel=r"scaling $\beta$", ylabel="Hurst index $H$")
-    legend_below(figure)
+    figure.suptitle(textwrap.fill(str(arrays["title"]), 60), fontsize=9)
+    legend_below(figure, columns=1)
     bar = figure.colorbar(image, ax=ax, label=f"test accuracy on {DATA_NAMES[data]}, %")
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=""))
     return figure
@@ -216,6 +238,12 @@ def limit(comparisons: Mapping[str, LimitComparison]) -> Figure:
     for i, (label, comparison) in enumerate(comparisons.items()):
         name = f"{label}: slope {comparison.slope:.2f}"
         ax.plot(comparison.depths, comparison.errors, marker="o", ms=4, label=name, **look(i))
-    ax.set(xscale="log", yscale="log", xlabel="layers $L$", ylabel=r"$\max_k \|h_k - H(k/L)\|$")
+        for slope, dashes in ((-1.0, ":"), (-0.5, "--")):
+            # Through the first point: what a network that falls like this would do.
+            depths = np.array(comparison.depths, dtype=float)
+            guide = comparison.errors[0] * (depths / depths[0]) ** slope
+            label = None if i else f"slope {slope:g}"
+            ax.plot(depths, guide, lw=0.8, color="0.6", ls=dashes, label=label)
+    ax.set(xscale="log", yscale="log", xlabel="depth $L$", ylabel=r"$\max_k \|h_k - H(k/L)\|$")
     ax.legend(frameon=False, fontsize=8)
     return figure

@@ -57,7 +57,9 @@ class DepthStudy(Study):
         root_mean_square = lambda name: np.array(
             [[getattr(p, name) if p.valid else math.nan for p in row] for row in theory]
         )
+        title = f"res-3, {described(self.kind)}, $d = {self.d}$, {self.repeats} networks per point"
         return {
+            "title": np.array(title),
             "depths": np.array(self.depths),
             "betas": np.array(self.betas),
             "predicted_forward": root_mean_square("forward"),
@@ -94,7 +96,15 @@ class HistogramStudy(Study):
         return {name: value[:, 0, 0].float().numpy() for name, value in values.items()}
 
     def axes(self) -> Arrays:
-        return {"depth": np.array(self.depth), "d": np.array(self.d)}
+        title = (
+            rf"res-3, {described(Iid())}, $\beta = 0.5$, $d = {self.d}$, $L = {self.depth}$, "
+            f"{self.repeats:,} networks"
+        )
+        return {
+            "title": np.array(title),
+            "depth": np.array(self.depth),
+            "d": np.array(self.d),
+        }
 
 
 @dataclass(frozen=True)
@@ -119,7 +129,8 @@ class PathStudy(Study):
         return {"motion": motion.numpy()[None], "noise": noise.numpy()[None]}
 
     def axes(self) -> Arrays:
-        return {"hurst": np.array(self.hurst)}
+        title = f"fractional noise, depth $L = {self.depth}$, one path of the same white noise each"
+        return {"title": np.array(title), "hurst": np.array(self.hurst)}
 
 
 @dataclass(frozen=True)
@@ -160,7 +171,24 @@ class MapStudy(Study):
         }
 
     def axes(self) -> Arrays:
-        return {"hurst": np.array(self.hurst), "betas": np.array(self.betas)}
+        title = (
+            f"res-3, fractional noise, $d = {self.d}$, $L = {self.depth}$, {self.draws} draws of "
+            f"{self.inputs} inputs per cell"
+        )
+        return {
+            "title": np.array(title),
+            "hurst": np.array(self.hurst),
+            "betas": np.array(self.betas),
+        }
+
+
+def described(kind: Kind) -> str:
+    """An initialisation as a picture names it."""
+    if isinstance(kind, Iid):
+        return f"i.i.d. {kind.distribution} weights"
+    if isinstance(kind, SmoothValues):
+        return "smooth weights"
+    return str(kind)
 
 
 def log10(log: Tensor) -> np.ndarray:

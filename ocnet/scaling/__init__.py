@@ -2,6 +2,7 @@
 
 from .datasets import DATA, Images, load_images
 from .diagnosis import diagnose, Diagnosis
+from .laws import compare_laws, LawComparison, sample_network, sample_sde
 from .limits import (
     LimitComparison,
     ode_limit,
@@ -47,6 +48,7 @@ __all__ = [
     "Arrays",
     "backward_critical_exponent",
     "bytes_per_network",
+    "compare_laws",
     "costates",
     "critical_exponent",
     "DATA",
@@ -55,6 +57,7 @@ __all__ = [
     "displacement_limit",
     "Images",
     "load_images",
+    "LawComparison",
     "layer_weights",
     "LimitComparison",
     "Linear",
@@ -78,6 +81,8 @@ __all__ = [
     "run_study",
     "S_h",
     "S_p",
+    "sample_network",
+    "sample_sde",
     "save_arrays",
     "ScaledNetwork",
     "sde_limit",

@@ -1,7 +1,7 @@
 """Deep networks against their limits: an ODE for smooth weights, an SDE for independent ones."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .._arguments import (
     check_count,
+    check_function,
     check_generator,
     check_kind,
     check_range,
@@ -22,7 +23,7 @@ from ..init import RBF, smooth_
 from ..problem import Problem
 from ..solver import Euler, TorchDiffEq
 from ..solver.base import Solver
-from .models import OneMatrix, Res1, Res3
+from .models import OneMatrix, Res1, Res3, ScaledNetwork
 
 
 @dataclass(frozen=True)
@@ -191,12 +192,26 @@ def check_depths(depths: Sequence[int]) -> int:
     return finest
 
 
-def ode_limit_of_smooth_weights(deepest: int = 1024, seed: int = 0, d: int = 10) -> LimitComparison:
-    """`ode_limit` of res-3 along one smooth path, from 16 layers to `deepest`, a power of two."""
+def ode_limit_of_smooth_weights(
+    deepest: int = 1024,
+    seed: int = 0,
+    d: int = 10,
+    model: Callable[..., ScaledNetwork] = Res3,
+) -> LimitComparison:
+    """`ode_limit` along one smooth path, from 16 layers to `deepest`.
+
+    Arguments:
+        deepest: The largest depth, a power of two.
+        seed: Of the path and the initial states.
+        d: The width.
+        model: The class, or a function like one, such as `partial(Res1, sigma=torch.tanh)`.
+    """
+    check_function("model", model)
     check_count("deepest", deepest, least=32)
     check_count("d", d)
     generator = seeded(seed)
-    network = Res3(beta=1.0, d=d, generator=generator).double()
+    network = model(beta=1.0, d=d, generator=generator).double()
+    check_kind("model", network, ScaledNetwork)
     control = CubicSpline(0, 1, 64, network.weight_shape(d), dtype=torch.float64)
     smooth_(control.path, RBF(0.1), std=1 / math.sqrt(d), generator=generator)
     x0 = torch.randn(8, d, dtype=torch.float64, generator=generator)
