@@ -58,6 +58,7 @@ from .networks import (
     save_network as save_network,
     wrap as wrap,
 )
+from .observation import Observation as Observation
 from .problem import (
     Batch as Batch,
     Problem as Problem,
@@ -118,6 +119,7 @@ __all__ = [
     "loss_bounds",
     "NonFiniteCost",
     "objective",
+    "Observation",
     "OcnetError",
     "OpenLoop",
     "Penalty",

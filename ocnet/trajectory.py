@@ -25,8 +25,9 @@ class Trajectory:
         evaluations: How often the vector field was evaluated.
         kept: The indices in `t` of the states that are kept, the first and the last among them: all
             of them, but with `Checkpoint` and `Reversible`, which save memory.
-        t_eval: The times that were asked for besides, shape `(eval,)`, or None.
-        states_eval: The states at those times.
+        t_eval: The times that were asked for besides, shape `(eval,)`, or those of each sample,
+            shape `(*batch, eval)`; None if there are none.
+        states_eval: The states at those times, each `(*batch, *state_shape)`.
 
     Raises:
         ValueError: If the numbers of times, states and controls do not fit together.
@@ -38,7 +39,7 @@ class Trajectory:
     running_cost: Cost
     evaluations: int
     kept: tuple[int, ...] = ()
-    t_eval: Float[Tensor, " eval"] | None = None
+    t_eval: Float[Tensor, "*batch eval"] | None = None
     states_eval: tuple[State, ...] = ()
 
     def __post_init__(self) -> None:

@@ -11,9 +11,11 @@ from ..certificate import certificate_of, FINE_STEPS, Measured, Optima
 from ..certificate.terms import extrapolated
 from ..checks import misspelt, mixing_in_training, refuse
 from ..control import Control, OpenLoop
+from ..control.absent import NoControl
 from ..origin import provenance
 from ..problem import check_not_empty, Problem, Sample
 from ..solver import Euler, Solver
+from ..solver.base import acting
 from ..supervised import samples
 from .comparison import Comparison
 from .effort import Effort
@@ -22,7 +24,7 @@ from .rows import Measurement, without_states
 
 def compare(
     problem: Problem,
-    control: Control,
+    control: Control | None,
     solvers: Sequence[Solver],
     *,
     sample: Sample | None = None,
@@ -42,7 +44,8 @@ def compare(
     step of training needs it.
 
     Arguments:
-        problem, control: What to solve; parameters are left as they are.
+        problem, control: What to solve, without a control if that is None; parameters are left as
+            they are.
         solvers: The solvers, at least one.
         sample: The inputs; the problem's test data or 256 samples if None.
         generator: Makes the draws reproducible.
@@ -60,7 +63,7 @@ def compare(
         ProblemError: If a function of the problem mixes the samples of a batch.
     """
     check_kind("problem", problem, Problem)
-    check_kind("control", control, Control)
+    control = acting(problem, control)
     check_sequence("solvers", solvers, "solvers")
     if not solvers:
         raise ValueError("solvers must hold at least one solver, but got none.")
@@ -143,7 +146,7 @@ def between_depths(network: Solver, measured: Measured, coarse_costs: Sequence[f
 @torch.no_grad()
 def control_curve(control: Control) -> tuple[list[float], list[list[float]]]:
     """The control at 400 times, its first eight components; nothing for layers and policies."""
-    if not isinstance(control, OpenLoop):
+    if not isinstance(control, OpenLoop) or isinstance(control, NoControl):
         return [], []
     t = torch.linspace(control.t0, control.t1, 400, dtype=torch.float64).tolist()
     return t, control.values(t).flatten(1)[:, :8].tolist()

@@ -5,6 +5,7 @@ import torch
 from ..control import Control
 from ..problem import Problem, Sample
 from ..solver import Solver
+from ..solver.base import acting
 from .advice import advised
 from .judgement import judged, order_of
 from .measured import Measured
@@ -96,7 +97,7 @@ def worst_place(measured: Measured, path: Path) -> tuple[float, int]:
 
 def depth_certificate(
     problem: Problem,
-    control: Control,
+    control: Control | None,
     solver: Solver,
     sample: Sample,
     *,
@@ -106,12 +107,13 @@ def depth_certificate(
     """Whether a network behaves like its ODE, in double precision.
 
     Arguments:
-        problem, control: The problem and the trained control.
+        problem, control: The problem and the trained control, None if it has none.
         solver: The network, usually `Euler(n)`.
         sample: The inputs to compare on.
         reference: The first reference; Dormand and Prince at rtol 1e-9 if None.
         fine_steps: At least how many steps the second reference takes over the horizon.
     """
+    control = acting(problem, control)
     return certificate_of(
         Measured.of(problem, control, sample, solver.n, reference, fine_steps), solver
     )

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from ..control import Control
 from ..control.base import Law
-from ..evaluation import evaluate, objective
+from ..evaluation import evaluate, objective, observation_times
 from ..problem import Problem, Sample
 from ..solver import RK38, Solver, TorchDiffEq
 from ..solver.base import Grid, uniform_grid
+from ..solver.dense import evaluation_times, with_states_at
 from ..solver.ode import snapped
 from ..trajectory import Trajectory
 from ..types import ControlValue
@@ -121,6 +122,11 @@ def fine(
     running = cost + x.new_zeros(problem.batch_shape(x))
     t = x.new_tensor(grid.times)
     trajectory = Trajectory(t, tuple(states), tuple(controls), running, evaluations)
+    if len(problem.observations):
+        times = observation_times(problem, sample.target, states[0])
+        asked = evaluation_times(problem, times, states[0])
+        assert asked is not None, "there are observations"
+        trajectory = with_states_at(trajectory, asked, method.order, problem, control)
     return as_path(problem, grid, trajectory, objective(problem, trajectory, sample.target))
 
 

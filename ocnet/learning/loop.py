@@ -24,6 +24,7 @@ from ..control import Control
 from ..modes import mode
 from ..problem import Problem, Sample
 from ..solver import Solver
+from ..solver.base import acting
 from ..supervised import check_sample
 from .batches import Batches, endless
 from .best import BestModel, validation_sample, validation_steps
@@ -38,7 +39,7 @@ from .schedule import Schedule
 
 def train(
     problem: Problem,
-    control: Control,
+    control: Control | None,
     solver: Solver,
     optimizer: torch.optim.Optimizer,
     *,
@@ -65,7 +66,7 @@ def train(
 
     Arguments:
         problem: What to solve.
-        control: The control to train, in place.
+        control: The control to train, in place; None if the problem has none, but parameters.
         solver: How to discretise.
         optimizer: Any of torch.optim, L-BFGS included; it holds the parameters to train,
             usually `control.parameters()`, and `problem.parameters()` where there are any.
@@ -95,6 +96,7 @@ def train(
             norm, which does so by design), or a member of the problem is misspelt.
     """
     check_count("n_steps", n_steps)
+    control = acting(problem, control)
     check_training(problem, control, solver, optimizer)
     check_generator(generator)
     if after_step is not None:
@@ -164,7 +166,7 @@ def followed(
 
 def training(
     problem: Problem,
-    control: Control,
+    control: Control | None,
     solver: Solver,
     optimizer: torch.optim.Optimizer,
     batches: Iterable[Sample],
@@ -195,6 +197,7 @@ def training(
 
     Raises: As `train`.
     """
+    control = acting(problem, control)
     check_training(problem, control, solver, optimizer)
     if clip is not None:
         check_range("clip", clip, "0 <", "< inf")

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .._arguments import check_range
 from ..cost import CostTerm, StageCost
+from ..observation import Observation
 from ..problem import Problem, Projection, Sample
 from ..supervised import scores, SupervisedProblem
 from ..types import Cost, State, Time
@@ -62,6 +63,7 @@ class Penalised(SupervisedProblem):
         self.state_shape: tuple[int, ...] = inner.state_shape
         self.control_shape: tuple[int, ...] | None = inner.control_shape
         self.projections: Sequence[Projection] = inner.projections
+        self.observations: Sequence[Observation] = inner.observations
         self.is_along: bool = bool({"path_constraint", "control_bounds"} & set(inner.constraints))
         # A cost object may observe states, which a method would hide.
         if isinstance(inner.stage_cost, CostTerm):

@@ -10,6 +10,7 @@ from ..control import Control
 from ..modes import mode
 from ..problem import check_not_empty, Problem, Sample
 from ..solver import Solver
+from ..solver.base import acting
 from ..solver.recompute import statistics, tracking
 from .engine import Engine
 from .processes import rank, share_first, total, world_size
@@ -18,7 +19,7 @@ from .processes import rank, share_first, total, world_size
 @torch.no_grad()
 def measure(
     problem: Problem,
-    control: Control,
+    control: Control | None,
     solver: Solver,
     sample: Sample,
     *,
@@ -40,7 +41,7 @@ def measure(
         TypeError, ValueError: Naming the argument that is off.
     """
     check_kind("problem", problem, Problem)
-    check_kind("control", control, Control)
+    control = acting(problem, control)
     check_kind("solver", solver, Solver)
     check_kind("sample", sample, Sample)
     check_count("batch_size", batch_size)

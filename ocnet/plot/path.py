@@ -28,7 +28,7 @@ def states_and_controls(
     check_kind("trajectory", trajectory, Trajectory)
     t, at = trajectory.t.cpu(), trajectory.t_kept.cpu()
     x = trajectory.x.detach().cpu().flatten(1, -2)[:, 0] if trajectory.x.dim() > 2 else trajectory.x
-    values = [u.detach().cpu() for u in trajectory.controls if isinstance(u, Tensor)]
+    values = [u.detach().cpu() for u in trajectory.controls if isinstance(u, Tensor) and u.numel()]
     figure = Figure(figsize=(6.4, 4.4 if values else 2.6), layout="constrained")
     ax = axes(figure, (2 if values else 1, 1, 1))
     names = state_names or [rf"$x_{{{i + 1}}}$" for i in range(x.shape[-1])]

@@ -9,6 +9,7 @@ import torch
 from torch import nn, Tensor
 
 from ..control import Control, PiecewiseConstant
+from ..observation import Observation
 from ..types import Cost, State, Time
 from .projection import Projection
 from .sample import Sample
@@ -31,10 +32,15 @@ class Batch(NamedTuple):
     parameters: dict[str, Tensor]
 
 
+HIDDEN = ("stage_cost", "terminal_cost", "projections", "observations")
+"""The members with defaults that a module may take the place of."""
+
+
 class Problem(nn.Module, abc.ABC):
     r"""A continuous-time optimal control problem in Bolza form,
 
-    $$ \min_u \; \mathbb{E} \Big[ \int_{t_0}^{t_1} l(t, x, u) \, dt + \phi(x(t_1)) \Big] $$
+    $$ \min_u \; \mathbb{E} \Big[ \int_{t_0}^{t_1} l(t, x, u) \, dt + \phi(x(t_1))
+       + \sum_i c_i(x(t_{i1}), x(t_{i2}), \dots) \Big] $$
 
     $$ \text{subject to} \quad \dot{x} = f(t, x, u), \quad x(t_0) = E(x_0), \quad
        g(t, x, u) \le 0, \quad u_{\min} \le u \le u_{\max}, \quad
@@ -56,6 +62,7 @@ class Problem(nn.Module, abc.ABC):
         projections: The maps `S_k` from one state space to the next, in order of time.
         jumps: Times at which `f` or `l` jumps or has a kink by itself, such as the two ends of a
             pulse. Steps end there: an adaptive method may miss a pulse narrower than its steps.
+        observations: The costs `c_i` of the states at given times.
         control_bounds: Lower and upper bounds of `u`, or None.
         final_time_bounds: Lower and upper bound of a final time that is free, with `t1` the
             guess; None if it is fixed.
@@ -72,6 +79,7 @@ class Problem(nn.Module, abc.ABC):
     control_shape: tuple[int, ...] | None = None
     projections: Sequence[Projection] = ()
     jumps: Sequence[float] = ()
+    observations: Sequence[Observation] = ()
     control_bounds: tuple[float | Tensor, float | Tensor] | None = None
     final_time_bounds: tuple[float, float] | None = None
     static_parameters: Mapping[str, tuple[float, float]] = {}
@@ -174,7 +182,7 @@ class Problem(nn.Module, abc.ABC):
         return x.shape[: x.dim() - len(self.state_shape)]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "projections":
+        if name in ("projections", "observations"):
             value = nn.ModuleList(value)
         if name in ("t0", "t1") and isinstance(value, nn.Parameter):
             # The defaults below make PyTorch take the name for one that is taken.
@@ -184,5 +192,5 @@ class Problem(nn.Module, abc.ABC):
         super().__setattr__(name, value)
         # A module that is assigned lies in `_modules`, where Python looks only after the class:
         # the defaults above would hide it.
-        if name in ("stage_cost", "terminal_cost", "projections") and isinstance(value, nn.Module):
+        if name in HIDDEN and isinstance(value, nn.Module):
             object.__setattr__(self, name, value)

@@ -8,8 +8,9 @@ from typing import ClassVar, NamedTuple, Self
 import torch
 from torch import nn, Tensor
 
-from .._arguments import as_number, check_count
+from .._arguments import as_number, check_count, check_kind
 from .._blame import blame, called, EXPLAINED
+from ..control.absent import NoControl
 from ..control.base import check_resolved, Control, equal_times, time_slack
 from ..errors import OcnetError
 from ..problem import check_state, Problem, Projection
@@ -62,7 +63,7 @@ class Solver(abc.ABC):
     def solve(
         self,
         problem: Problem,
-        control: Control,
+        control: Control | None,
         x0: State,
         target: Tensor | None = None,
         t_eval: Times | None = None,
@@ -71,12 +72,13 @@ class Solver(abc.ABC):
 
         Arguments:
             problem: What is integrated; its projections, if any, lie on steps.
-            control: The control, on the problem's horizon.
+            control: The control, on the problem's horizon; None if nothing acts, so that the `u` of
+                the formulas is a tensor without entries, of shape `(0,)`.
             x0: The initial states, shape `(*batch, *problem.state_shape)`.
             target: What the stage cost compares with.
-            t_eval: Further times at which states are wanted, in order, shape `(eval,)`. They change
-                none of the steps: a method of fixed steps interpolates between these with its own
-                order, at most four; one of torchdiffeq puts its output there.
+            t_eval: Further times at which states are wanted, in order, shape `(eval,)`, or those of
+                each sample, shape `(*batch, eval)`. A method of fixed steps interpolates between
+                its own, with its order, at most four; one of torchdiffeq puts its output there.
 
         Raises:
             TypeError, ValueError: If the arguments do not fit together.
@@ -84,7 +86,7 @@ class Solver(abc.ABC):
         """
 
     def first_non_finite(
-        self, problem: Problem, control: Control, x0: State, target: Tensor | None = None
+        self, problem: Problem, control: Control | None, x0: State, target: Tensor | None = None
     ) -> tuple[int, float] | None:
         """The index and the time of the first state that is not finite, or None if all are.
 
@@ -92,7 +94,8 @@ class Solver(abc.ABC):
 
         Arguments:
             problem: What is integrated from `problem.t0` to `problem.t1`.
-            control: The control, on the problem's horizon.
+            control: The control, on the problem's horizon; None if nothing acts, so that the `u` of
+                the formulas is a tensor without entries, of shape `(0,)`.
             x0: The initial states, shape `(*batch, *problem.state_shape)`.
             target: What the stage cost compares with, or None.
         """
@@ -238,11 +241,30 @@ def check_solve(problem: Problem, control: Control, x0: State) -> None:
         )
 
 
+def acting(problem: Problem, control: Control | None) -> Control:
+    """The control, or what takes its place where there is none.
+
+    Raises:
+        TypeError, ValueError: If there is none, but the problem has one.
+    """
+    check_kind("problem", problem, Problem)
+    check_kind("control", control, Control, type(None))
+    if control is not None:
+        return control
+    shape = problem.control_shape
+    if shape is not None and tuple(shape) != (0,):
+        raise ValueError(
+            f"control=None is for problems without a control, but {type(problem).__name__} has "
+            f"control_shape={tuple(shape)}."
+        )
+    return NoControl(as_number("t0", problem.t0), as_number("t1", problem.t1))
+
+
 def check_control_value(problem: Problem, u: ControlValue) -> None:
     """Raises a TypeError or ValueError unless `u` is a control value of the problem."""
     shape = problem.control_shape
     if shape is None:
-        if not isinstance(u, nn.Module):
+        if not isinstance(u, nn.Module) and tuple(u.shape) != (0,):
             raise TypeError(
                 f"{type(problem).__name__} takes layers as control, but got a {type(u).__name__}; "
                 "set control_shape if its control is a tensor."

@@ -17,24 +17,52 @@ from ..trajectory import Trajectory
 from ..types import State
 from .base import vector_field
 from .recompute import frozen, tracking
+from .tableau import moved
 
 
-def evaluation_times(problem: Problem, t_eval: Any) -> list[float]:
-    """The times of `t_eval`, which increase and lie in the problem's horizon.
+Moments = list[float] | Tensor
+"""Times that all samples share, in order; or those of each sample, shape `(*batch, eval)`."""
+
+
+def evaluation_times(problem: Problem, t_eval: Any, x0: State) -> Moments | None:
+    """The times of `t_eval`, which lie in the problem's horizon; shared ones increase.
+
+    Arguments:
+        problem: The problem.
+        t_eval: What the user gave, or None.
+        x0: The initial states, shape `(*batch, *state_shape)`.
 
     Raises:
         TypeError, ValueError: Naming the time that is off.
     """
+    if t_eval is None:
+        return None
     if isinstance(t_eval, Tensor):
+        batch = problem.batch_shape(x0)
         if t_eval.requires_grad:
             raise ValueError("t_eval requires a gradient, which is not followed: detach it.")
-        if t_eval.dim() != 1:
-            raise ValueError(f"t_eval must have shape (time,), but got {tuple(t_eval.shape)}.")
-        t_eval = t_eval.tolist()
+        own = t_eval.dim() > 1 and t_eval.shape[:-1] == batch
+        if t_eval.dim() != 1 and not own:
+            shapes = f"(eval,) or ({', '.join([*map(str, batch), 'eval'])})"
+            raise ValueError(f"t_eval must have shape {shapes}, but got {tuple(t_eval.shape)}.")
+        if own and t_eval.shape[-1] > 0:
+            check_times(problem, t_eval.double().unique().tolist())
+            t0, t1 = as_number("t0", problem.t0), as_number("t1", problem.t1)
+            return t_eval.double().clamp(t0, t1)
+        t_eval = t_eval.tolist() if not own else []
     check_sequence("t_eval", t_eval, "times")
     times = [as_number("Each of t_eval", t) for t in t_eval]
     if not times:
         raise ValueError("t_eval must hold a time, but got none.")
+    return check_times(problem, times)
+
+
+def check_times(problem: Problem, times: Sequence[float]) -> list[float]:
+    """The times, moved into the horizon by what rounding takes them out of it.
+
+    Raises:
+        ValueError: If they do not increase or do not lie in it, or inside of a projection.
+    """
     for name in ("t0", "t1"):
         end = getattr(problem, name)
         if isinstance(end, Tensor) and end.requires_grad:
@@ -86,7 +114,7 @@ def neighbours(nodes: Sequence[float], times: Sequence[float]) -> set[int]:
 
 
 def with_states_at(
-    trajectory: Trajectory, times: Sequence[float], order: int, problem: Problem, control: Control
+    trajectory: Trajectory, times: Moments, order: int, problem: Problem, control: Control
 ) -> Trajectory:
     r"""A trajectory with its states at further times, interpolated between the ends of its steps.
 
@@ -95,7 +123,7 @@ def with_states_at(
 
     Arguments:
         trajectory: It keeps the states next to the times.
-        times: The times, in order.
+        times: The times.
         order: The order of the method that made it.
         problem, control: What was solved.
 
@@ -104,7 +132,7 @@ def with_states_at(
     """
     nodes = trajectory.t.tolist()
     states = dict(zip(trajectory.kept, trajectory.states, strict=True))
-    missing = neighbours(nodes, times) - {*states}
+    missing = neighbours(nodes, flat(times)) - {*states}
     if missing:
         k = min(missing)
         raise ValueError(
@@ -112,6 +140,10 @@ def with_states_at(
             "another one than Reversible, or times at which it has a state."
         )
     slopes = Slopes(nodes, states, problem, control)
+    if isinstance(times, Tensor):
+        own = of_samples(times, nodes, states, slopes if order > 1 else None)
+        count = trajectory.evaluations + slopes.evaluations
+        return replace(trajectory, t_eval=times, states_eval=own, evaluations=count)
     found: list[State] = []
     for k, share in places(nodes, times):
         if share == 0:
@@ -130,8 +162,83 @@ def with_states_at(
     )
 
 
+def flat(times: Moments) -> list[float]:
+    """All times in order, each once."""
+    return times.unique().tolist() if isinstance(times, Tensor) else times
+
+
+def of_samples(
+    times: Tensor, nodes: Sequence[float], states: dict[int, State], slopes: "Slopes | None"
+) -> tuple[State, ...]:
+    """The states of each sample at times of its own, each of shape `(*batch, *state_shape)`.
+
+    Arguments:
+        times: Shape `(*batch, eval)`.
+        nodes: The ends of the steps.
+        states: The states there, by index.
+        slopes: The vector field there; None for straight lines.
+
+    Raises:
+        ValueError: If the states have several shapes.
+    """
+    unique = flat(times)
+    where = places(nodes, unique)
+    used = sorted({k for k, _ in where} | {k + 1 for k, share in where if share > 0})
+    position = {k: i for i, k in enumerate(used)}
+    shapes = {tuple(states[k].shape) for k in used}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"t_eval with times of its own for each sample needs states of one shape, but got "
+            f"{sorted(shapes)}."
+        )
+    like = states[used[0]]
+    # For each time in order: the node before, the one after, the share between and the width.
+    left = [position[k] for k, _ in where]
+    right = [position[k + 1] if share > 0 else position[k] for k, share in where]
+    shares = [share for _, share in where]
+    widths = [nodes[k + 1] - nodes[k] if share > 0 else 0.0 for k, share in where]
+    at = torch.searchsorted(torch.tensor(unique, dtype=torch.float64, device=times.device), times)
+    at = at.movedim(-1, 0).reshape(times.shape[-1], -1)
+    device, batch = like.device, times.shape[:-1]
+    sample = torch.arange(at.shape[1], device=device)
+
+    def gather(values: Sequence[State], index: list[int]) -> Tensor:
+        """The values of each sample at its own nodes, shape `(eval, batch, size)`."""
+        stacked = torch.stack(list(values)).reshape(len(values), at.shape[1], -1)
+        return stacked[torch.tensor(index, device=device)[at], sample]
+
+    def number(values: list[float]) -> Tensor:
+        """A number for each sample and time."""
+        return torch.tensor(values, dtype=torch.float64, device=device)[at][..., None].to(like)
+
+    share = number(shares)
+    nodal = [states[k] for k in used]
+    if slopes is None or not any(shares):
+        x = torch.lerp(gather(nodal, left), gather(nodal, right), share)
+    else:
+        # One pair for each step that holds a time.
+        steps = sorted({k for k, s in where if s > 0})
+        pairs = [slopes.between(k) for k in steps]
+        index = [steps.index(k) if s > 0 else 0 for k, s in where]
+        starts, ends = zip(*pairs, strict=True)
+        x = hermite(
+            share,
+            number(widths),
+            gather(nodal, left),
+            gather(nodal, right),
+            gather(starts, index),
+            gather(ends, index),
+        )
+    return x.reshape(len(x), *batch, *like.shape[len(batch) :]).unbind()
+
+
 def hermite(
-    share: float, h: float, left: State, right: State, f_left: State, f_right: State
+    share: float | Tensor,
+    h: float | Tensor,
+    left: State,
+    right: State,
+    f_left: State,
+    f_right: State,
 ) -> State:
     """The cubic with given values and slopes at both ends of a step.
 
@@ -144,7 +251,7 @@ def hermite(
     s, r = share, 1 - share
     # Both Hermite polynomials of the values sum to 1.
     x = torch.lerp(left, right, s * s * (3 - 2 * s))
-    return x.add(f_left, alpha=h * s * r * r).sub(f_right, alpha=h * s * s * r)
+    return moved(moved(x, f_left, h * s * r * r), f_right, -h * s * s * r)
 
 
 class Slopes:

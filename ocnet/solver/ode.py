@@ -16,6 +16,7 @@ from ..problem import Problem, Projection
 from ..trajectory import Trajectory
 from ..types import ControlValue, State
 from .base import (
+    acting,
     check_control_value,
     check_running_cost,
     check_solve,
@@ -27,7 +28,7 @@ from .base import (
     uniform_grid,
     vector_field,
 )
-from .dense import evaluation_times, places, with_states_at
+from .dense import evaluation_times, flat, places, with_states_at
 from .draws import drawing_nothing
 from .first_look import first_look
 from .gradient import Adjoint, Backprop, check_gradient, Gradient
@@ -126,17 +127,18 @@ class TorchDiffEq(Solver):
     def solve(
         self,
         problem: Problem,
-        control: Control,
+        control: Control | None,
         x0: State,
         target: Tensor | None = None,
         t_eval: Times | None = None,
     ) -> Trajectory:
+        control = acting(problem, control)
         check_solve(problem, control, x0)
-        times = None if t_eval is None else evaluation_times(problem, t_eval)
+        times = evaluation_times(problem, t_eval, x0)
         problem = on_numbers(problem, control, self.gradient)
         grid = uniform_grid(problem, self.n)
         grid = grid._replace(times=snapped(grid.times, control.knots))
-        grid = grid if times is None else refined(grid, snapped(times, control.knots))
+        grid = grid if times is None else refined(grid, flat(times))
         field = AugmentedField(
             problem, control, target, x0.dtype, self.gradient if self.uses_adjoint else BACKPROP
         )

@@ -33,6 +33,7 @@ from ..problem import Problem
 from ..trajectory import Trajectory
 from ..types import ControlValue, State
 from .base import (
+    acting,
     check_control_value,
     check_running_cost,
     check_solve,
@@ -92,15 +93,16 @@ class Reversible(Solver):
     def solve(
         self,
         problem: Problem,
-        control: Control,
+        control: Control | None,
         x0: State,
         target: Tensor | None = None,
         t_eval: Times | None = None,
     ) -> Trajectory:
+        control = acting(problem, control)
         check_solve(problem, control, x0)
         looking = drawing_nothing(problem, control, x0, REVERSAL)
         with looking if torch.is_grad_enabled() else nullcontext():
-            times = None if t_eval is None else evaluation_times(problem, t_eval)
+            times = evaluation_times(problem, t_eval, x0)
             problem = on_numbers(problem, control, REVERSAL)
             grid = uniform_grid(problem, self.n)
             found = solve_reversibly(problem, control, self.solver.tableau, grid, x0, target)
@@ -110,8 +112,9 @@ class Reversible(Solver):
 
     @torch.no_grad()
     def first_non_finite(
-        self, problem: Problem, control: Control, x0: State, target: Tensor | None = None
+        self, problem: Problem, control: Control | None, x0: State, target: Tensor | None = None
     ) -> tuple[int, float] | None:
+        control = acting(problem, control)
         grid = uniform_grid(problem, self.n)
         watch = Watch(grid.times)
         solve_reversibly(problem, control, self.solver.tableau, grid, x0, target, watch)

@@ -16,6 +16,7 @@ from ..problem import Problem, Projection
 from ..trajectory import Trajectory
 from ..types import ControlValue, Cost, State
 from .base import (
+    acting,
     check_control_value,
     check_running_cost,
     check_solve,
@@ -27,7 +28,7 @@ from .base import (
     Watch,
 )
 from .costate import solve_by_costate
-from .dense import evaluation_times, neighbours, with_states_at
+from .dense import evaluation_times, flat, neighbours, with_states_at
 from .draws import drawing_nothing
 from .first_look import first_look
 from .gradient import Backprop, check_gradient, Checkpoint, Costate, Gradient
@@ -84,16 +85,17 @@ class ExplicitRungeKutta(Solver):
     def solve(
         self,
         problem: Problem,
-        control: Control,
+        control: Control | None,
         x0: State,
         target: Tensor | None = None,
         t_eval: Times | None = None,
     ) -> Trajectory:
+        control = acting(problem, control)
         check_solve(problem, control, x0)
-        times = None if t_eval is None else evaluation_times(problem, t_eval)
+        times = evaluation_times(problem, t_eval, x0)
         looks = self.gradient != BACKPROP and torch.is_grad_enabled()
         with drawing_nothing(problem, control, x0, self.gradient) if looks else nullcontext():
-            found = self.solved(problem, control, x0, target, times or ())
+            found = self.solved(problem, control, x0, target, () if times is None else flat(times))
             if times is None:
                 return found
             return with_states_at(found, times, self.order, problem, control)
@@ -164,8 +166,9 @@ class ExplicitRungeKutta(Solver):
 
     @torch.no_grad()
     def first_non_finite(
-        self, problem: Problem, control: Control, x0: State, target: Tensor | None = None
+        self, problem: Problem, control: Control | None, x0: State, target: Tensor | None = None
     ) -> tuple[int, float] | None:
+        control = acting(problem, control)
         grid = uniform_grid(problem, self.n)
         watch = Watch(grid.times)
         x = x0

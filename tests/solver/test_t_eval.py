@@ -238,7 +238,10 @@ def test_on_both_sides_of_a_projection() -> None:
         ([0.5, 0.5], "t_eval must increase, but got 0.5 twice"),
         ([], "t_eval must hold a time, but got none"),
         (torch.empty(0), "t_eval must hold a time, but got none"),
-        (torch.zeros(2, 2), r"t_eval must have shape \(time,\), but got \(2, 2\)"),
+        (torch.empty(3, 0), "t_eval must hold a time, but got none"),
+        (torch.tensor([[0.5, 1.0], [0.5, 2.5], [0.1, 0.2]]), "but got 2.5"),
+        (torch.tensor([[0.5, math.nan]] * 3), "but got nan"),
+        (torch.zeros(2, 2), r"t_eval must have shape \(eval,\) or \(3, eval\), but got \(2, 2\)"),
         (torch.tensor([1.0], requires_grad=True), "t_eval requires a gradient"),
         (1.0, "t_eval must be a sequence of times, but got 1.0"),
         ("1", "t_eval must be a sequence of times, but got '1'"),
@@ -263,3 +266,28 @@ def test_what_no_mode_can_give_is_refused() -> None:
         Euler(4).solve(problem, control, X0, t_eval=[0.5])
     with pytest.raises(ValueError, match=r"no states at other times: solve\(..., t_eval=...\)"):
         _ = Euler(4).solve(Pendulum(), control, X0).x_eval
+
+
+OWN = torch.tensor([[0.5, 0.13, 1.9], [1.301, 0.5, 0.5], [0.0, 2.0, 0.77]], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("solver", MODES, ids=repr)
+def test_each_sample_may_have_times_of_its_own(solver: Solver) -> None:
+    """In any order; states and gradients are those at all times, of which each takes its own."""
+    control, x0 = smooth(), X0.clone().requires_grad_()
+    (path,) = control.parameters()
+    every = sorted(set(OWN.flatten().tolist()))
+    index = torch.tensor([[every.index(t) for t in row] for row in OWN.tolist()])
+
+    def grads(x: Tensor) -> tuple[Tensor, ...]:
+        weights = torch.arange(1.0, 1 + x.numel(), dtype=x.dtype).view_as(x)
+        return torch.autograd.grad((weights * x).sum(), [path, x0])
+
+    found = solver.solve(Pendulum(), control, x0, t_eval=OWN)
+    shared = solver.solve(Pendulum(), control, x0, t_eval=every).x_eval
+    expected = torch.stack([shared[index[:, j], range(3)] for j in range(3)])
+    assert found.x_eval.shape == (3, 3, 2)
+    torch.testing.assert_close(found.x_eval, expected, rtol=1e-12, atol=1e-12)
+    for g, e in zip(grads(found.x_eval), grads(expected), strict=True):
+        close = 1e-6 if "Adjoint" in repr(solver) else 1e-11
+        torch.testing.assert_close(g, e, rtol=close, atol=close)

@@ -23,6 +23,11 @@ def check_batch(batch: Batch) -> None:
         raise TypeError(f"solve needs controls that are tensors, but {name} takes layers.")
     if len(problem.projections) > 0:
         raise ValueError(f"solve knows no projections, but {name} has {len(problem.projections)}.")
+    if len(problem.observations) > 0:
+        raise ValueError(
+            f"solve takes no costs at given times, but {name} has {len(problem.observations)} "
+            "observations: train it, or make them a stage cost."
+        )
     observed = parts(problem.stage_cost)[1]
     if observed:
         raise ValueError(
