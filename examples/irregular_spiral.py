@@ -23,7 +23,7 @@ class Spiral(ocnet.Problem):
     A target holds a row for each look: its time, whether it counts, and the place that was seen.
     """
 
-    state_shape, t1 = (2,), 6.0
+    state_shape, t1 = (2,), 1.5
 
     def __init__(self):
         super().__init__()
@@ -37,7 +37,7 @@ class Spiral(ocnet.Problem):
 
     def sample(self, batch_size: int, generator: torch.Generator | None = None) -> ocnet.Sample:
         angle = 2 * torch.pi * torch.rand(batch_size, generator=generator)
-        radius = 1.2 + 0.8 * torch.rand(batch_size, generator=generator)
+        radius = 0.9 + 0.7 * torch.rand(batch_size, generator=generator)
         x0 = radius[:, None] * torch.stack([angle.cos(), angle.sin()], -1)
         t = (self.t1 * torch.rand(batch_size, LOOKS, generator=generator)).sort(-1).values
         counts = torch.rand(batch_size, LOOKS, generator=generator) < 0.7
@@ -75,7 +75,7 @@ def main() -> None:
     torch.manual_seed(0)
 
     problem = Spiral()
-    solver, batch = ocnet.RK4(40), [problem.sample(64, generator)]
+    solver, batch = ocnet.RK4(20), [problem.sample(64, generator)]
     optimizer = torch.optim.Adam(problem.parameters(), lr=0.01)
     history = ocnet.train(
         problem, None, solver, optimizer, n_steps=20 if options.quick else 600, data=batch

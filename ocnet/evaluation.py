@@ -37,8 +37,8 @@ def laid_out(problem: Problem, target: Any, x: Tensor) -> Layout:
     """When the states of a batch are observed.
 
     Arguments:
-        problem: The problem.
-        target: The targets.
+        problem: What is observed.
+        target: The targets, of which times of each sample are a function.
         x: States, shape `(*batch, *state_shape)`.
     """
     batch = problem.batch_shape(x)
@@ -81,8 +81,8 @@ def observation_times(problem: Problem, target: Any, x: Tensor) -> Tensor | None
     """All times at which a problem's states are observed, for `solver.solve(..., t_eval=...)`.
 
     Arguments:
-        problem: The problem.
-        target: The targets of a batch.
+        problem: What is observed.
+        target: The targets of a batch, of which times of each sample are a function.
         x: Its initial states, shape `(*batch, *state_shape)`.
     """
     return laid_out(problem, target, x).t_eval

@@ -64,6 +64,7 @@ def compare(
     """
     check_kind("problem", problem, Problem)
     control = acting(problem, control)
+    check_kind("control", control, Control)
     check_sequence("solvers", solvers, "solvers")
     if not solvers:
         raise ValueError("solvers must hold at least one solver, but got none.")

@@ -42,6 +42,7 @@ def measure(
     """
     check_kind("problem", problem, Problem)
     control = acting(problem, control)
+    check_kind("control", control, Control)
     check_kind("solver", solver, Solver)
     check_kind("sample", sample, Sample)
     check_count("batch_size", batch_size)

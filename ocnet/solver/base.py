@@ -247,10 +247,9 @@ def acting(problem: Problem, control: Control | None) -> Control:
     Raises:
         TypeError, ValueError: If there is none, but the problem has one.
     """
-    check_kind("problem", problem, Problem)
-    check_kind("control", control, Control, type(None))
     if control is not None:
         return control
+    check_kind("problem", problem, Problem)
     shape = problem.control_shape
     if shape is not None and tuple(shape) != (0,):
         raise ValueError(

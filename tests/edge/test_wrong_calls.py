@@ -82,6 +82,10 @@ CASES: list[tuple[Callable[[], Any], str]] = [
     (lambda: loose(ocnet.Costate)(compile=1), "compile must be True or False, but got 1"),
     *((lambda m=m: m(4).with_steps(0), "n=0") for m in METHODS),
     (lambda: TorchDiffEq("magic"), "method .*'magic'"),
+    (
+        lambda: loose(ocnet.Observation)([0.5, 0.4], abs),
+        "times must increase, but got 0.4 after 0.5",
+    ),
     (lambda: TorchDiffEq("euler"), "euler .*n=None"),
     (lambda: TorchDiffEq("rk4", 0), "n=0"),
     (lambda: TorchDiffEq(rtol=0), "rtol=0"),
