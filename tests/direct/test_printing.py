@@ -2,14 +2,16 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from ocnet import certify, Euler, load_solution, Problem, RK4, Sample, save_solution, solve
-from ocnet.direct import InteriorPoint
+from ocnet.direct import InteriorPoint, LBFGS, SuccessiveApproximation
 from ocnet.direct.answer.spells import spells
+from ocnet.direct.compiled import build
 
 
 class Slide(Problem):
@@ -54,6 +56,41 @@ def test_one_solution_in_about_ten_lines() -> None:
     assert "u[0] at its upper bound: t=0 to 0.15" in text
     assert "path_constraint[0]: t=0." in text and "certificate" not in text
     assert repr(found) == "<Solution of Slide by Euler(20): converged>"
+
+
+class Drift(Slide):
+    """The same without constraints, for methods that know none."""
+
+    path_constraint, terminal_constraint = Problem.path_constraint, Problem.terminal_constraint
+
+    def terminal_cost(self, x: Tensor, target: Tensor | None) -> Tensor:
+        return ((x[..., 0] - self.p) ** 2) * 10
+
+
+BACKENDS: list[tuple[dict[str, Any], str]] = [
+    ({}, "machine code"),
+    ({"compile": False}, "torch, because compile=False"),
+    (
+        {"method": InteriorPoint(sweep="scan")},
+        'torch, because sweep="scan"; derivatives by machine code',
+    ),
+    (
+        {"method": LBFGS()},
+        "torch, because its optimiser is torch's; derivatives by machine code",
+    ),
+    (
+        {"method": SuccessiveApproximation()},
+        "torch, because each sweep minimises by torch; derivatives by machine code",
+    ),
+]
+
+
+@pytest.mark.skipif(build.compiler() is None, reason="needs a C compiler")
+@pytest.mark.parametrize(("options", "told"), BACKENDS)
+def test_the_backend_and_why_not_the_faster_one(options: dict[str, Any], told: str) -> None:
+    found = solve(Drift(), solver=Euler(8), **options)
+    assert found.status == "converged", found.reason
+    assert found.backend == told and f"computed by  {told}" in str(found)
 
 
 def test_what_is_active_is_what_lies_on_its_bound() -> None:
