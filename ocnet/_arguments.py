@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -118,6 +119,42 @@ def check_count(name: str, value: int, least: int = 1) -> None:
         raise TypeError(f"{name} must be an integer, but got {shown(value)}.")
     if value < least:
         raise ValueError(f"Must have {name} >= {least}, but got {name}={value}.")
+
+
+def check_integer(name: str, value: object, least: int = 1, most: int = 1_000_000) -> None:
+    """Raises unless a setting is an integer between two others.
+
+    Arguments:
+        name: The setting's name.
+        value: Its value.
+        least, most: The smallest and the largest value that it may have.
+
+    Raises:
+        TypeError: If it is not an integer.
+        ValueError: If it is too small or too large.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer, but got {value!r}.")
+    if not least <= int(value) <= most:
+        raise ValueError(f"{name} must be from {least} to {most}, but got {value!r}.")
+
+
+def check_real(name: str, value: object, least: float, most: float) -> None:
+    """Raises unless a setting is a number between two others.
+
+    Arguments:
+        name: The setting's name.
+        value: Its value.
+        least, most: The smallest and the largest value that it may have.
+
+    Raises:
+        TypeError: If it is not a real number.
+        ValueError: If it is NaN, too small or too large.
+    """
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number, but got {value!r}.")
+    if math.isnan(value) or not least <= float(value) <= most:
+        raise ValueError(f"{name} must be from {least:g} to {most:g}, but got {value!r}.")
 
 
 def as_device(device: Any) -> torch.device:

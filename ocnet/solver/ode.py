@@ -37,7 +37,6 @@ from .recompute import frozen, once_differentiable, random_state, tracking
 from .running_cost import RunningCost
 
 
-ADAPTIVE = ("dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")
 FIXED = ("euler", "midpoint", "heun2", "heun3", "rk4", "explicit_adams", "implicit_adams")
 ORDER = {
     "dopri5": 5,

@@ -9,12 +9,13 @@ from typing import NamedTuple
 import torch
 from torch import nn, Tensor
 
+from ..._arguments import check_integer, check_real
 from ...learning import NonFiniteCost
 from ...learning.descent import descent, Objective
 from ...problem import Sample
 from ..constants import Code
 from ..method import Method, Outcome
-from ..settings import check_integer, check_real, check_tolerance
+from ..settings import check_tolerance
 from ..transcription.iterate import largest, linearise, stationarity
 from ..transcription.start import adjoint
 from ..transcription.transcription import Transcription

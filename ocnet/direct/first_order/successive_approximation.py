@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..._arguments import check_integer, check_real
 from ..constants import Code
 from ..method import Method, Outcome, replaced
-from ..settings import check_integer, check_real, check_tolerance
+from ..settings import check_tolerance
 from ..transcription.transcription import Transcription
 from ..transcription.variables import Iterate
 from .single_shooting import check_fixed, outcome, rollout

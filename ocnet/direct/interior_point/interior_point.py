@@ -6,6 +6,7 @@ from typing import get_args, NamedTuple
 import torch
 from torch import Tensor
 
+from ..._arguments import check_integer
 from ..constants import (
     BARRIER_FACTOR,
     BARRIER_POWER,
@@ -24,7 +25,7 @@ from ..constants import (
     SHORT,
 )
 from ..method import accuracy, Method, Outcome, replaced
-from ..settings import check_integer, check_tolerance
+from ..settings import check_tolerance
 from ..transcription.backend import Linearisation
 from ..transcription.bounds import inside
 from ..transcription.iterate import complementarity, largest, linearise, over, residuals

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from ..._arguments import check_integer
 from ...control.base import equal_times
 from ...problem import Batch, Problem
 from ...solver import ExplicitRungeKutta
-from ..settings import check_integer
 from . import bounds, structure
 from .backend import Backend
 from .bounds import inside
