@@ -17,7 +17,10 @@ def exported(network: ResNet) -> torch.export.ExportedProgram:
     if problem.image_shape is None:
         raise ValueError("To export a network takes its image_shape.")
     p = next(network.parameters())
-    images = torch.zeros(2, *problem.image_shape, dtype=p.dtype, device=p.device)
+    # What a wrapped network takes may be whole numbers, such as tokens.
+    kind = problem.image_dtype
+    dtype = p.dtype if kind is None or kind.is_floating_point else kind
+    images = torch.zeros(2, *problem.image_shape, dtype=dtype, device=p.device)
     batch = torch.export.Dim("batch")
     with mode(False, network):
         return torch.export.export(network, (images,), dynamic_shapes=({0: batch},))

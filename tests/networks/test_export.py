@@ -24,6 +24,7 @@ from ocnet.networks import (
     wrap,
 )
 from tests.support.networks import margin, settled
+from tests.support.wrapped import GPT
 
 
 def single(**options: object) -> tuple[ResNet, torch.Tensor]:
@@ -201,6 +202,15 @@ def test_wrapped_resnet18_loads_and_exports(tmp_path: Path) -> None:
     assert fresh.eval()(images).equal(mine.eval()(images))
     module = exported(loaded.subresnet(5)).module()
     torch.testing.assert_close(module(images), loaded.outputs(images)[5])
+
+
+def test_a_language_model_exports() -> None:
+    torch.manual_seed(0)
+    ids = torch.randint(20, (3, 7))
+    network = wrap(GPT(), ids).eval().subresnet(2)
+    module = exported(network).module()
+    torch.testing.assert_close(module(ids), network(ids))
+    torch.testing.assert_close(module(ids[:1].flip(1)), network(ids[:1].flip(1)))
 
 
 def test_to_moves_every_part() -> None:
