@@ -252,6 +252,15 @@ class Branching(nn.Module):
 def test_what_changes_its_input_in_place() -> None:
     agree(Branching(nn.LeakyReLU(0.3, inplace=True)), torch.randn(3, 8), 3)
     agree(Branching(nn.Dropout(0.3, inplace=True)), torch.randn(3, 8), 3)
+    # Nor are the states changed that were already computed, which others read.
+    network, x = Branching(nn.LeakyReLU(0.3, inplace=True)).eval(), torch.randn(3, 8)
+    wrapped = wrap(network, x)
+    outputs = wrapped.outputs(x)
+    network.after = nn.LeakyReLU(0.3)
+    torch.testing.assert_close(outputs, wrap(network, x).outputs(x))
+    z = wrapped.trajectory(x).states[2]
+    assert bool((z < 0).any()) and z.equal(wrapped.trajectory(x).states[2])
+    torch.testing.assert_close(wrapped.read([2], [z])[0], outputs[2])
 
 
 class Statistics(nn.Module):
