@@ -11,14 +11,14 @@ Expected (two CPU cores, ten seconds; 200 networks of 100 layers, width 40):
     independent              0.5      0.804     0.813  SDE
     independent                1      0.071     0.071  identity
     smooth in depth          0.5          -    41.249  explosion
-    smooth in depth            1      0.301     0.313  ODE
+    smooth in depth            1      0.307     0.313  ODE
     smooth in depth            2      0.003     0.003  identity
     fractional, H = 0.8      0.5          -     4.281  explosion
-    fractional, H = 0.8      0.8          -     0.510  SDE
-    fractional, H = 0.8        1      0.191     0.195  identity
+    fractional, H = 0.8      0.8      0.501     0.510  SDE
+    fractional, H = 0.8        1      0.192     0.195  identity
 
-"predicted" is exact for independent weights and first order in the scaling for the others, a dash
-where that is not small. Writes a picture of the last network's norms to `regime.png`.
+"predicted" is exact for independent weights and that of wide networks for the others, a dash where
+that cannot be trusted. Writes a picture of the last network's norms to `regime.png`.
 """
 
 import argparse
