@@ -304,6 +304,27 @@ def test_a_block_that_is_used_several_times() -> None:
     agree(Plain([block, block, block]), torch.randn(3, 4), 3)
 
 
+class Typed(Plain):
+    """Looks at the type of its input, which torch.fx cannot record."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not isinstance(x, Tensor):
+            raise TypeError("not a tensor")
+        return super().forward(x)
+
+
+def test_what_only_torch_export_records() -> None:
+    """In both modes, for any batch size, with parameters that are the network's own."""
+    blocks: list[nn.Module] = [
+        nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.3), nn.Tanh()) for _ in range(3)
+    ]
+    network = Typed(blocks)
+    wrapped = agree(network, torch.randn(3, 4), 3)
+    assert wrapped.eval().outputs(torch.randn(5, 4).double()).shape == (4, 5, 5)
+    mine = wrap(network, torch.randn(3, 4))
+    assert {id(p) for p in mine.parameters()} == {id(p) for p in network.parameters()}
+
+
 def test_nothing_of_the_network_changes() -> None:
     network = vision_transformer()
     network.encoder.layers[3].eval()  # pyright: ignore
