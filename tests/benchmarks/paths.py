@@ -1,4 +1,4 @@
-"""Costs at observation times beside a loop written by hand: `python -m tests.benchmarks.paths`."""
+"""Costs at observation times and a loop written by hand: `python -m tests.benchmarks.paths`."""
 
 import statistics
 import time
