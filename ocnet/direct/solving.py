@@ -4,6 +4,7 @@ import time
 from typing import Any, get_args
 
 import torch
+from torch import Tensor
 
 from .._arguments import check_kind
 from ..checks import differentiating, moving_the_start, naming, refuse, sampled
@@ -83,6 +84,7 @@ def solve(
     given = problem if isinstance(problem, Batch) else single(problem)
     check_kind("problem", given.problem, Problem)
     check_kind("parameters", given.parameters, dict)
+    check_kind("x0", given.x0, Tensor)
     method = InteriorPoint() if method is None else method
     solver = RK4(default_steps(given.problem)) if solver is None else solver
     check_ways(method, solver, compile, gradient_of_failed)

@@ -9,6 +9,7 @@ from torch import fx, nn, Tensor
 from .._arguments import check_kind, shown
 from ..control import Layers
 from ..cost import Loss
+from ..errors import OcnetError
 from .chained import ChainedReadOuts
 from .crossing import Crossing, Tailed
 from .network import Heads, ResNet
@@ -247,7 +248,7 @@ def of_container(root: nn.Module, node: fx.Node) -> tuple[str | None, Any]:
     return None, None
 
 
-class Refused(Exception):
+class Refused(OcnetError, ValueError):
     """A network that no way of recording can do justice to."""
 
 
