@@ -1,8 +1,8 @@
-"""The memory of a deep network's gradient: kept, computed again, or found again by going back.
+"""The memory of a deep network's gradient: states are kept, computed again, or traced backwards.
 
     python -m examples.depth_without_memory
 
-Prints what the forward and backward pass of a Neural ODE hold at most, and how far the gradient is
+Prints the peak memory of the forward and backward pass of a Neural ODE, and how far the gradient is
 from the ODE's. The reversible scheme is another discretisation of the same order: it follows its
 own states backwards, so its gradient is exact for itself, and its error falls with the number of
 layers like that of Euler. Expected output (CPU, some seconds):

@@ -3,8 +3,8 @@
     python -m examples.inverse_control
 
 A cart is seen to brake on its way to the origin; its driver minimises `int q x^2 + r v^2 + u^2`
-with weights that are not told. The optimal path is a differentiable function of the weights, so
-that Gauss and Newton's method finds them from the path alone:
+with unknown weights. The optimal path is a differentiable function of the weights, so that the
+Gauss-Newton method finds them from the path alone:
 
     iteration 0: weights 1.0000 1.0000, misfit 1.5e+00
     ...

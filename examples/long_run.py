@@ -1,4 +1,4 @@
-"""A run that is broken off and taken up again, with the parts of a long run in plain sight.
+"""A run that is interrupted and resumed, with the parts of a long run in plain sight.
 
     python -m examples.long_run
 
@@ -36,7 +36,7 @@ CONFIG = Config.of(
 
 
 def sittings(folder: RunFolder) -> Job:
-    """The run: Ctrl-C comes in its 40th step, then it is taken up from its folder."""
+    """The run: Ctrl-C comes in its 40th step, then it is resumed from its folder."""
     folder.create(CONFIG, {})
     job = Job(CONFIG)
     assert isinstance(job.problem, SupervisedProblem)

@@ -36,7 +36,7 @@ class Oscillator(Problem):
     """`x1' = (1 - x2^2) x1 - x2 + u, x2' = x1`, minimise `int |x|^2 + u^2` over the rest of time.
 
     Arguments:
-        start: The time from which on.
+        start: The time at which the rest begins.
     """
 
     state_shape = (2,)
@@ -90,7 +90,7 @@ def closed_loop(
 
 
 def predictive(n: int) -> Controller:
-    """Solves the remaining horizon at every step, warm from the step before."""
+    """Solves the remaining horizon at every step, with a warm start from the previous step."""
     last: list[Solution] = []
 
     def control(k: int, x: Tensor) -> Tensor:

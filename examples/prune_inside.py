@@ -6,8 +6,9 @@ Trains a network of three stages on handwritten digits and removes blocks one at
 whose removal costs least to first order, -p_{k+1} . F_k; the last; a random one. A block that
 changes the stage loses its branch and keeps its skip. After each removal the batch-norm statistics
 are renewed and the test accuracy is measured. `--quick` trains for 4 epochs, too few for the order
-to mean much; else for 15, with this outcome (seed 0; the digits depend on the machine). In this
-run the order by cost is as good as that from the end, and both beat the random one:
+to mean much. Otherwise it trains for 15, with this outcome (seed 0; the digits depend on the
+machine). In this run the order by cost is as good as that from the end, and both beat the random
+one:
 
       removed    least cost    last    random
     ---------  ------------  ------  --------

@@ -3,7 +3,7 @@
     python -m examples.solve_methods
 
 Solves the oscillator with quadratic cost, and the brachistochrone, whose final time is free: the
-method of successive approximations has no place for that. The times are the machine's:
+method of successive approximations cannot handle that. The times depend on the machine:
 
     OscillatorLQR, Euler(100)
     method                   status       iterations    cost above the least    seconds

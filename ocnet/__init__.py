@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 import lazy_loader
 
-# First: what comes after takes seconds to import.
+# This comes first, because the imports after it take seconds.
 from . import _interrupt as _interrupt
 
 

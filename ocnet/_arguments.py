@@ -1,4 +1,4 @@
-"""Checks of arguments: one line names the argument that is off and its value."""
+"""Checks of arguments: one line names the wrong argument and its value."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -57,7 +57,7 @@ def check_tensor(name: str, value: Any, kind: str = "floating point numbers") ->
 
 
 def check_sequence(name: str, value: Any, kind: str = "numbers") -> None:
-    """Raises a TypeError unless an argument is a sequence, and not a text."""
+    """Raises a TypeError unless an argument is a sequence other than a string."""
     if isinstance(value, (str, bytes)) or not isinstance(value, (Sequence, Tensor)):
         raise TypeError(f"{name} must be a sequence of {kind}, but got {shown(value)}.")
 

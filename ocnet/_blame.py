@@ -24,7 +24,7 @@ EXPLAINED = (
     TypeError,
     ValueError,
 )
-"""What a mistake in a formula raises; others, an interrupt among them, pass as they are."""
+"""The errors that a mistake in a formula raises; others, such as an interrupt, are not changed."""
 
 LIBRARIES = ("numpy", "jaxtyping", "beartype")
 """Packages whose code is not the user's."""
@@ -98,7 +98,7 @@ def told(error: Exception, formula: str) -> str:
 def in_one_line(error: BaseException) -> str:
     """An error and what to do about it, in one line."""
     first = next(iter(str(error).strip().splitlines()), "")
-    # What torch advises next is not always good advice here.
+    # The advice that torch gives next is not always good here.
     first = first.split(". ")[0]
     hint = next((advice for words, advice in HINTS if words in str(error)), "")
     line = f"{type(error).__name__}: {first}".rstrip(". :")

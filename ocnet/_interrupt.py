@@ -1,7 +1,7 @@
 """Ctrl-C while the shell's command is still importing: an exit with 130, without a traceback.
 
-Importing takes seconds, in which an exception would surface in the middle of other packages, some
-of which swallow it or turn it into another one.
+Importing takes seconds. During that time an exception would be raised inside other packages, and
+some of them swallow it or turn it into another one.
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def quiet() -> None:
-    """Lets Ctrl-C end the process at once, if that is the command `ocnet` and nothing else."""
+    """Lets Ctrl-C end the process at once, if the process runs only the command `ocnet`."""
     is_command = Path(sys.argv[0]).name == "ocnet" if sys.argv else False
     if sys.argv[:1] == ["-m"]:
         is_command = ("-m", "ocnet") in pairwise(sys.orig_argv)

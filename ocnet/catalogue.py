@@ -1,4 +1,4 @@
-"""Finds problems: by the name a user types, and all that a package holds."""
+"""Finds problems: one by the name that a user types, or all that a package holds."""
 
 import importlib
 import importlib.util
@@ -26,7 +26,7 @@ def load_problem(spec: str, settings: Iterable[str] = ()) -> Problem:
             an initialisation or a loss such as `FractionalNoise(0.8)`, or else a string.
 
     Raises:
-        ValueError: Naming what cannot be found or does not fit.
+        ValueError: If something cannot be found or does not fit; the message names it.
         TypeError: If the class is not a problem.
     """
     return construct(problem_class(spec), dict(map(parse_setting, settings)))
@@ -52,7 +52,7 @@ def problem_class(spec: str) -> type[Problem]:
 
 
 def load_trainable_problem(spec: str, settings: Iterable[str] = ()) -> Problem:
-    """The problem of a SPEC, as `load_problem`, but none with constraints: training keeps none.
+    """Like `load_problem`, but refuses problems with constraints, which training does not enforce.
 
     Raises:
         ValueError: Also if the problem has constraints.

@@ -82,23 +82,23 @@ class Node(NamedTuple):
 
 
 class ObservedStageCost(StageCost):
-    """A stage cost that looks at each state early, and that is cheaper for many states at once.
+    """A stage cost that looks at each state early, and is cheaper for many states at once.
 
-    Such is the loss of what is read out of the states of a network. A solver calls `observe` as
-    soon as it has the state, which the processor's cache still holds. In the backward pass the
-    gradient through what was observed is then computed when that of the next state is, so that
-    few such gradients are in memory at a time.
+    An example is the loss of a prediction that is read out of the states of a network. A solver
+    calls `observe` as soon as it has the state, which the processor's cache still holds. In the
+    backward pass, the gradient through what was observed is then computed together with that of the
+    next state, so that few such gradients are in memory at a time.
 
     Attributes:
-        steps_at_once: The nodes of how many steps `total` takes; None for about `sqrt(n)`. With
-            `Checkpoint()` it is always that, and 1 with `Reversible`.
+        steps_at_once: The number of steps whose nodes `total` takes at once; None for about
+            `sqrt(n)`. With `Checkpoint()` it is always about `sqrt(n)`, with `Reversible` always 1.
     """
 
     steps_at_once: int | None = None
 
     @abc.abstractmethod
     def observe(self, node: Node, target: Tensor | None) -> Any:
-        """What `total` will need of a node, as its `y`: something small.
+        """What `total` will need to know about a node, as its `y`; it should be small.
 
         Arguments:
             node: The node, without its `y`.
@@ -229,8 +229,8 @@ class ControlEnergy(StageCost):
     """`|u|^2 / 2`: weight decay, if the control is the weights of a network.
 
     Arguments:
-        ndim: The rank of a control value without its batch dimensions. Of a layer, all
-            parameters count.
+        ndim: The rank of a control value without its batch dimensions. If the value is a
+            layer, all its parameters count.
     """
 
     def __init__(self, ndim: int = 1):
@@ -242,7 +242,7 @@ class ControlEnergy(StageCost):
         if isinstance(u, nn.Module):
             squares = [p.square().sum() for p in u.parameters()]
             total = sum(squares[1:], start=squares[0]) if squares else x.new_zeros(())
-            # Of parameters that several processes share each has summed over its own part.
+            # If several processes share the parameters, each has summed over its own part.
             return (total.full_tensor() if hasattr(total, "full_tensor") else total) / 2  # pyright: ignore
         return u.square().flatten(u.dim() - self.ndim).sum(-1) / 2
 

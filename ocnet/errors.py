@@ -4,7 +4,7 @@ __all__ = ["OcnetError"]
 
 
 class OcnetError(Exception):
-    """What goes wrong in this library by a name of its own: `except OcnetError` catches it all.
+    """The base of the library's own exceptions: `except OcnetError` catches all of them.
 
     Each of its subclasses has a built-in exception as a base too, where one fits. Wrong arguments
     raise ValueError and TypeError as everywhere in Python.

@@ -12,7 +12,7 @@ ARRAYS = {
     "train": (("train_images", "train_labels"), ("x_train", "y_train")),
     "test": (("test_images", "test_labels"), ("x_test", "y_test")),
 }
-"""What the arrays of an archive are called: ours, and those of Keras."""
+"""The names of the arrays in an archive: ocnet's own, and those of Keras."""
 
 SHAPES = {"MNIST": (28, 28, 1), "FashionMNIST": (28, 28, 1)}
 """Height, width and channels of an image, where they are not those of CIFAR."""
@@ -47,8 +47,8 @@ def stored(
     archive = folder / f"{name.lower()}.npz"
     if archive.is_file():
         return read(archive, "train" if train else "test", SHAPES.get(name, CIFAR))
-    # Not above: torchvision only imports with the build of torch that it was made for, and
-    # whoever has the arrays or uses other problems can do without.
+    # Imported only here: torchvision works only with the build of torch that it was made for, and
+    # those who have the arrays or use other problems do not need it.
     from torchvision import datasets
 
     try:
@@ -137,7 +137,7 @@ def as_classes(archive: Path, name: str, labels: np.ndarray, n: int) -> np.ndarr
         n: How many images there are.
 
     Raises:
-        ValueError: If they are not as many, or not whole numbers.
+        ValueError: If there are not `n` labels, or they are not whole numbers.
     """
     if labels.shape not in ((n,), (n, 1)):
         raise ValueError(f"{archive}: {name} must have shape ({n},), but has {labels.shape}.")

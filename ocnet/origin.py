@@ -91,7 +91,7 @@ def git_revision() -> str | None:
 
 
 def git(*words: str) -> subprocess.CompletedProcess[str] | None:
-    """What git says, without running any program but itself; None if it cannot be asked."""
+    """What git answers without running any other program; None if git cannot be run."""
     try:
         return subprocess.run(
             ["git", *NO_PROGRAMS, *words],
@@ -106,7 +106,7 @@ def git(*words: str) -> subprocess.CompletedProcess[str] | None:
 
 
 def namespaces(kind: type) -> dict[str, dict[str, Any]]:
-    """The user's modules that a class is written in or that those import, by their own names.
+    """The user's modules in which a class is written, and those that they import, by name.
 
     Starts at the class and its bases; follows import statements, and the modules, classes and
     functions that the modules' names stand for. What is installed is left out, and ocnet itself.
@@ -124,7 +124,7 @@ def namespaces(kind: type) -> dict[str, dict[str, Any]]:
 
 
 FOLLOWED = (ModuleType, type, FunctionType)
-"""What the names of a module can stand for that leads to other modules."""
+"""The kinds of objects in a module that lead to other modules."""
 
 
 def spaces_of(value: Any) -> list[dict[str, Any]]:
@@ -132,10 +132,10 @@ def spaces_of(value: Any) -> list[dict[str, Any]]:
     if isinstance(value, ModuleType):
         return [vars(value)]
     if isinstance(value, FunctionType):
-        # What a decorator wraps may be no function of Python's.
+        # What a decorator wraps need not be a Python function.
         space = getattr(inspect.unwrap(value), "__globals__", None)
         return [] if space is None else [space]
-    # By the methods: a file that is run under a taken name is not in `sys.modules`.
+    # Found by the methods, because a file run under a name already taken is not in `sys.modules`.
     spaces = [
         space for v in vars(value).values() if isinstance(v, FunctionType) for space in spaces_of(v)
     ]
@@ -146,7 +146,7 @@ def spaces_of(value: Any) -> list[dict[str, Any]]:
 
 
 def imported(space: dict[str, Any]) -> list[ModuleType]:
-    """The modules that the import statements of a file name, as far as they were imported."""
+    """The modules named in a file's import statements, as far as they were imported."""
     try:
         statements = list(ast.walk(ast.parse(Path(space["__file__"]).read_bytes())))
     except (OSError, SyntaxError, ValueError):

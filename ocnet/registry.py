@@ -68,7 +68,7 @@ GRADIENTS: dict[str, Callable[[Solver], Solver]] = {
     "reversible": Reversible,  # pyright: ignore[reportAssignmentType] says itself what it takes
     "adjoint": lambda solver: solver.with_gradient(Adjoint()),
 }
-"""What makes of a solver one that finds its gradient in another way."""
+"""What turns a solver into one that finds its gradient in another way."""
 
 
 class OptimizerWord(NamedTuple):
@@ -88,7 +88,7 @@ class OptimizerWord(NamedTuple):
 def by_one_rate(
     kind: Callable[..., Optimizer], groups: list[dict[str, Any]], lr: float
 ) -> Optimizer:
-    """An optimiser whose step is as long whatever factor the gradient has.
+    """An optimiser whose step length does not change if the gradient is multiplied by a factor.
 
     A group's own rate, which makes up for such a factor, would only make its step longer.
 
@@ -211,8 +211,8 @@ def named_optimizer(
 def as_object(text: str) -> Any:
     """What a text means as the value of an argument.
 
-    A Python literal is that; `FractionalNoise(0.8)` is such an object, where the name is among
-    `INITIALISATIONS` or `LOSSES`; anything else is the text itself.
+    A Python literal means its value. A call such as `FractionalNoise(0.8)` means the object that it
+    makes, if its name is in `INITIALISATIONS` or `LOSSES`. Anything else means the text itself.
 
     Raises:
         TypeError, ValueError: If the object does not take its arguments.

@@ -27,7 +27,7 @@ __all__ = [
 Split = Literal["train", "validation", "test"]
 
 DEFAULT_STEPS = 100
-"""How many steps to discretise a problem with that has no depth of its own."""
+"""The number of steps for a problem that has no depth of its own."""
 
 
 class SupervisedProblem(Problem):

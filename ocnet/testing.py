@@ -35,27 +35,27 @@ SIZE = 4
 
 
 MOST = 50
-"""How many entries state and control may have together where the problem is solved."""
+"""A problem is solved only if state and control have at most this many entries together."""
 
 
 def check_problem(problem: Problem, *, n_steps: int | None = None, rtol: float = 1e-2) -> None:
-    """Raises an AssertionError that names what is wrong with a problem, one line for each.
+    """Raises an AssertionError that names what is wrong with a problem, one fault a line.
 
-    It looks at misspelt members, at shapes and number types in single and double precision, for
-    functions that mix the samples of a batch, at derivatives against differences, at bounds, and
-    at samples that are not reproducible. A problem whose controls are tensors is solved, from one
-    sample: the answer's derivatives are compared too, kinks at which it stalled are named, and a
-    `SolvedProblem`'s optimum must be reached.
+    It looks for misspelt members, wrong shapes and number types in single and double precision,
+    functions that mix the samples of a batch, derivatives that do not match differences, impossible
+    bounds, and samples that are not reproducible. A problem whose controls are tensors is solved,
+    from one sample: the answer's derivatives are compared too, kinks at which it stalled are named,
+    and a `SolvedProblem`'s optimum must be reached.
 
     Arguments:
         problem: The problem; it is left as it is.
-        n_steps: With how many Runge-Kutta steps to solve it; the problem's own number if None.
-        rtol: How far the discretised optimum may be from the known one, relative to it or, where
-            that is smaller, to one.
+        n_steps: The number of Runge-Kutta steps to solve it with; the problem's own if None.
+        rtol: How far the discretised optimum may be from the known one, relative to the size of
+            the known one, or to 1 if that is larger.
 
     Raises:
         AssertionError: With all that was found.
-        TypeError, ValueError: If an argument is not what it is called.
+        TypeError, ValueError: If an argument is of the wrong kind or out of range.
     """
     check_kind("problem", problem, Problem)
     if n_steps is not None:
@@ -84,7 +84,7 @@ def is_solved(problem: Problem) -> bool:
 
 
 def looked_at(problem: Problem) -> Iterator[str]:
-    """What is wrong without solving the problem."""
+    """The faults that can be found without solving the problem."""
     for key, shape in (("t0", problem.t0), ("t1", problem.t1)):
         if not math.isfinite(float(shape)):
             yield f"{key} must be finite, but is {float(shape)}."
@@ -108,7 +108,7 @@ def looked_at(problem: Problem) -> Iterator[str]:
 
 
 def bounds_without_sense(problem: Problem) -> Iterator[Finding]:
-    """Bounds between which there is nothing, or that leave the guess outside."""
+    """Findings about bounds that have nothing between them, or that exclude the guess."""
     for name in ("control_bounds", "final_time_bounds"):
         bounds = getattr(problem, name)
         if bounds is None:
@@ -190,7 +190,7 @@ def solved(problem: Problem, n_steps: int, rtol: float) -> Iterator[str]:
 
 
 def missed(problem: SolvedProblem, solution: Solution, rtol: float) -> Iterator[str]:
-    """That the known optimum is not the cost found."""
+    """The finding that the known optimum is not the cost found."""
     known = problem.optimal_cost(solution.batch.x0.to(sampled(problem).x0))
     if known.shape != solution.cost.shape:
         message = f"must return shape (*batch,), but got {tuple(known.shape)} for one state."

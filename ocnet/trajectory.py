@@ -17,14 +17,14 @@ class Trajectory:
     """A solution of the controlled dynamics.
 
     Attributes:
-        t: The ends of all steps, of an adaptive method the times of its output, shape `(time,)`.
+        t: The ends of all steps, or the output times of an adaptive method, shape `(time,)`.
         states: The states at the times of `kept`, each `(*batch, *state_shape)`; the shape differs
             from stage to stage where the problem has projections.
-        controls: The control values at the start of every step, one less than there are times.
+        controls: The control values at the start of every step, one fewer than there are times.
         running_cost: The stage cost integrated over the horizon, shape `(*batch,)`.
         evaluations: How often the vector field was evaluated.
-        kept: The indices in `t` of the states that are kept, the first and the last among them: all
-            of them, but with `Checkpoint` and `Reversible`, which save memory.
+        kept: The indices in `t` of the states that are kept, always with the first and the last.
+            All are kept, except with `Checkpoint` and `Reversible`, which save memory.
         t_eval: The times that were asked for besides, shape `(eval,)`, or those of each sample,
             shape `(*batch, eval)`; None if there are none.
         states_eval: The states at those times, each `(*batch, *state_shape)`.

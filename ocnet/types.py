@@ -12,7 +12,8 @@ __all__ = ["ControlValue", "Cost", "State", "Time"]
 Time: TypeAlias = Float[Tensor, ""]
 """A depth, or time, `t`: a scalar tensor in double precision, whatever the state's dtype is.
 
-Times a tensor with dimensions, it leaves that one's dtype as it is; `t.to(x)` has the state's.
+If `t` multiplies a tensor with dimensions, the product has that tensor's dtype. `t.to(x)` has the
+state's dtype.
 """
 
 State: TypeAlias = Float[Tensor, "..."]

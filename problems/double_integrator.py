@@ -37,7 +37,7 @@ class MinEnergy(SolvedProblem):
         return Sample(torch.zeros(batch_size, 2))
 
     def optimal_cost(self, x0: Tensor) -> Tensor:
-        """Half of `d' W^-1 d`, `d` what is missed without control and `W` the Gramian, twice."""
+        """`d' W^-1 d`, where `d` is what is missed without control, and `W` is the Gramian."""
         missed = torch.stack([1 - x0[..., 0] - x0[..., 1], -x0[..., 1]], -1)
         inverse = x0.new_tensor([[12.0, -6.0], [-6.0, 4.0]])
         return ((missed @ inverse) * missed).sum(-1)

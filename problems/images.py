@@ -31,7 +31,7 @@ class _Images(ResidualProblem):
 
     Training images are augmented as by He et al. (2016): padded by the mean grey level, cropped
     at random, flipped at random. The last images of the official training split are held out for
-    validation. Nothing is loaded before it is asked for.
+    validation. Nothing is loaded until it is asked for.
 
     Arguments:
         depth: The number `N` of residual blocks, in equal stages.

@@ -18,7 +18,7 @@ from ocnet import (
 
 
 class _Layered(SupervisedProblem):
-    """`x' = tanh(W x + b)` with control `u = (W, b)`; inputs fill up with zeros to the width.
+    """`x' = tanh(W x + b)` with control `u = (W, b)`; inputs are padded with zeros to the width.
 
     The prediction is the last coordinate of the state. Cost: the loss of the prediction at the
     end, `gamma` times its loss on the way, and `decay |u|^2 / 2`.
@@ -45,7 +45,7 @@ class _Layered(SupervisedProblem):
         return torch.tanh(affine(u, x))
 
     def lifted(self, z: Float[Tensor, "batch input"], target: Tensor) -> Sample:
-        """Inputs as states: filled up with zeros."""
+        """Inputs as states: padded with zeros."""
         return Sample(pad(z, (0, self.state_shape[0] - z.shape[-1])), target)
 
     def initial_control(
@@ -127,7 +127,7 @@ def last(x: Tensor) -> Tensor:
 
 
 def labels(batch_size: int, generator: torch.Generator | None) -> Tensor:
-    """Labels -1 and 1 with equal chances."""
+    """Labels -1 and 1 with equal probability."""
     return (
         2 * torch.randint(2, (batch_size,), generator=generator).to(torch.get_default_dtype()) - 1
     )

@@ -189,7 +189,7 @@ def origin(study: Study, arrays: Arrays, device: torch.device) -> dict[str, obje
 def workers(
     scheduler: str | None, refuse: Callable[[str], NoReturn]
 ) -> AbstractContextManager[Executor | None]:
-    """The executor of a Dask cluster, or nobody."""
+    """The executor of a Dask cluster, or None."""
     if scheduler is None:
         return nullcontext()
     try:

@@ -32,7 +32,7 @@ N_IN = {"digits": 8 * 8, "mnist": 28 * 28, "cifar10": 3 * 32 * 32}
 """How many numbers an image has."""
 
 QUICK_IMAGES = 1200
-"""How many images a quick study trains on: about what there is of the digits."""
+"""How many images a quick study trains on: about as many as the digits have."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class GridStudy(Study):
     """The accuracy of res-1 with biases over learning rate, Hurst index and scaling.
 
     A chunk is a fixed number of cells of that grid, trained side by side: as many at a time as
-    memory holds.
+    fit in memory.
 
     Arrays: `validation` and `test`, shape `(rate * H * beta,)`, NaN where training diverged.
     """
@@ -185,7 +185,7 @@ class GridStudy(Study):
 
 
 def digest(data: Images) -> str:
-    """What tells data from others of the same name: their labels, and every hundredth image."""
+    """What identifies data among others of the same name: the labels, and every hundredth image."""
     found = hashlib.sha256()
     for x, y in data:
         assert y is not None, "images have labels"
@@ -197,8 +197,8 @@ def chosen(arrays: Arrays) -> Arrays:
     """The test accuracy at the learning rate that is best on the validation part.
 
     Returns:
-        `accuracy` and `rate`, shape `(H, beta)`, NaN where every rate diverged; and all that
-        `arrays`, of a `GridStudy`, holds.
+        `accuracy` and `rate`, shape `(H, beta)`, NaN where every rate diverged; and everything in
+        `arrays`, which are those of a `GridStudy`.
     """
     shape = (len(arrays["rates"]), len(arrays["hurst"]), len(arrays["betas"]))
     validation, test = (arrays[name].reshape(shape) for name in ("validation", "test"))
@@ -224,7 +224,7 @@ class TrainingSetting(NamedTuple):
 
     Attributes:
         data: The name of the data set.
-        folder: What holds it.
+        folder: The folder that holds it.
         device: Where to train.
         compiled: Whether to compile what a layer does.
         images: How many images a full study trains on; all if not given.

@@ -27,7 +27,7 @@ def depth_ratios(arrays: Arrays, direction: str) -> Figure:
     """A ratio against the depth, a panel for each scaling.
 
     Arguments:
-        arrays: Of a `DepthStudy`.
+        arrays: Those of a `DepthStudy`.
         direction: Which ratio, "forward" or "backward".
     """
     depths, betas = arrays["depths"], arrays["betas"]
@@ -60,7 +60,7 @@ def histograms(arrays: Arrays) -> Figure:
     """The laws of the norm ratios at `beta = 1/2`, with the limit law of the forward one.
 
     Arguments:
-        arrays: Of a `HistogramStudy`.
+        arrays: Those of a `HistogramStudy`.
     """
     figure = Figure(figsize=(8.4, 3.4), layout="constrained")
     d, depth = int(arrays["d"]), int(arrays["depth"])
@@ -96,7 +96,7 @@ def paths(arrays: Arrays) -> Figure:
     """Fractional Brownian motion and its increments, a column for each Hurst index.
 
     Arguments:
-        arrays: Of a `PathStudy`.
+        arrays: Those of a `PathStudy`.
     """
     count = len(arrays["hurst"])
     figure = Figure(figsize=(2.9 * count + 0.4, 4.2), layout="constrained")
@@ -120,7 +120,7 @@ def regime_map(arrays: Arrays) -> Figure:
     """The mean of `log10` of both ratios over Hurst index and scaling, with the critical lines.
 
     Arguments:
-        arrays: Of a `MapStudy`.
+        arrays: Those of a `MapStudy`.
     """
     figure = Figure(figsize=(9.0, 3.8), layout="constrained")
     H, betas = arrays["hurst"], arrays["betas"]
@@ -134,7 +134,7 @@ def regime_map(arrays: Arrays) -> Figure:
             r"limit $L \to \infty$: $\beta = \max(1/2, 2H - 1)$",
         ),
     )
-    # Finer than the map, so that the corner is one.
+    # Finer than the map, so that the corner looks like one.
     fine = np.linspace(H[0], H[-1], 1000)
     for position, (name, label, critical, formula) in enumerate(panels, 1):
         ax = figure.add_subplot(1, 2, position)
@@ -173,7 +173,7 @@ def trained_weights(arrays: Arrays, data: str) -> Figure:
     """One entry of the weights against the depth, before and after training.
 
     Arguments:
-        arrays: Of a `WeightStudy`.
+        arrays: Those of a `WeightStudy`.
         data: The name of the data set.
     """
     labels = arrays["labels"]
@@ -198,7 +198,7 @@ def accuracy_map(arrays: Arrays, data: str) -> Figure:
     """Test accuracy over scaling and Hurst index, the learning rate chosen on a validation split.
 
     Arguments:
-        arrays: Of a `GridStudy`, after `chosen`.
+        arrays: Those of a `GridStudy`, after `chosen`.
         data: The name of the data set.
     """
     figure = Figure(figsize=(5.2, 4.2), layout="constrained")

@@ -98,8 +98,8 @@ class Bounds:
         average: Its mean loss over all outputs.
         rows: The bounds from each shallow network.
         certified: Whether they hold by construction: the deep network was grown from the shallow
-            one and its objective never increased. The theorems assume globally optimal training,
-            which nobody can check for a deep network; else the bounds are only evaluated.
+            one and its objective never increased. Otherwise the bounds are only evaluated: the
+            theorems assume globally optimal training, which nobody can check for a deep network.
     """
 
     depth: int
@@ -162,7 +162,7 @@ def loss_bounds(
         certified: Whether the bounds hold by construction, see `Bounds`.
 
     Raises:
-        ValueError: If a shallow network is the deeper one, or `gamma < 0`.
+        ValueError: If a shallow network is deeper than the deep one, or `gamma < 0`.
     """
     check_range("weight_decay", weight_decay, "0 <=", "< inf")
     check_range("gamma", gamma, "0 <=", "< inf")

@@ -14,7 +14,7 @@ from ..certificate.terms import told
 
 @dataclass(frozen=True)
 class Row:
-    """What one solver did.
+    """The results of one solver.
 
     Attributes:
         solver: Which solver it belongs to.
@@ -49,7 +49,7 @@ class Row:
 
     @classmethod
     def without_figures(cls, solver: str, note: str) -> "Row":
-        """The row of a solver that gives none, with the reason."""
+        """The row of a solver that gives no figures, with the reason."""
         nan = math.nan
         return cls(solver, nan, nan, nan, nan, None, 0, nan, None, {}, note)
 
@@ -76,8 +76,8 @@ class Difference:
     Attributes:
         solver: Which solver it belongs to.
         t: The times, shape `(time,)`.
-        median, most, worst: The median, the 95% quantile and the largest of all samples, each
-            the largest of all components.
+        median, most, worst: The median, the 95% quantile and the maximum over the samples; each
+            is the largest over the components.
     """
 
     solver: str
@@ -89,12 +89,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class WorkPoint:
-    """What one setting of a solver takes, and how far off it is.
+    """The effort and the accuracy of one setting of a solver.
 
     Attributes:
         family: The method.
         solver: The solver with its steps or tolerances.
-        evaluations, seconds: Of the dynamics, and the time of one solution with its gradient.
+        evaluations, seconds: The evaluations of the dynamics and the time of one solution with its
+            gradient.
         path_gap: The largest distance to the reference along the path, relative to its range.
     """
 
@@ -163,7 +164,7 @@ class Comparison:
 
     @property
     def footnote(self) -> str:
-        """What a star at a solver and "not yet" mean, where they occur."""
+        """The meaning of a star after a solver, and of "not yet", where they occur."""
         notes = []
         if any(row.is_reference for row in self.rows):
             notes.append(
@@ -194,17 +195,17 @@ class Comparison:
         return "\n\n".join(part for part in parts if part)
 
     def json(self) -> str:
-        """All of it as JSON; what is not a number is null."""
+        """All of it as JSON; numbers that are not finite become null."""
         return json.dumps(finite(dataclasses.asdict(self)), indent=1, allow_nan=False)
 
 
 def shown(value: float, style: str) -> str:
-    """A number as a cell; a dash for what is not one."""
+    """A number as a cell; a dash for NaN."""
     return f"{value:{style}}" if math.isfinite(value) else "overflow" if math.isinf(value) else "-"
 
 
 def finite(tree: Any) -> Any:
-    """The same nested values with null for what JSON has no number for."""
+    """The same nested values, with null for numbers that JSON cannot hold."""
     if isinstance(tree, dict):
         return {key: finite(value) for key, value in tree.items()}
     if isinstance(tree, (list, tuple)):

@@ -1,4 +1,4 @@
-"""Which block of a residual network can go: by its cost, its size, its angle, or by trying."""
+"""Criteria for which block of a residual network can go: its cost, size or angle, or a trial."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -38,8 +38,8 @@ def least_cost(sample: Sample) -> Choice:
     r"""Chooses the block whose removal changes each sample's cost least, to first order.
 
     That is the mean over the samples of `|p_{k+1} . F_k|`, with `p_{k+1}` the costate. The
-    absolute value counts: a removal that promises a much lower cost is one that changes much, where
-    the first order says nothing.
+    absolute value counts: a removal that promises a much lower cost changes a lot, and then the
+    first order says nothing.
     """
     return smallest(lambda network, sample: cost_changes(network, sample, absolute=True), sample)
 
@@ -68,7 +68,7 @@ def last(network: ResNet, ks: Sequence[int]) -> int:
 
 
 def at_random(generator: torch.Generator) -> Choice:
-    """Chooses any block."""
+    """Chooses a block at random."""
     check_kind("generator", generator, torch.Generator)
     return lambda network, ks: ks[int(torch.randint(len(ks), (), generator=generator))]
 
@@ -78,8 +78,9 @@ def cost_changes(
 ) -> np.ndarray:
     """The first-order change of the cost if a block goes, `-p_{k+1} . F_k`, shape `(N,)`.
 
-    `p_{k+1}`, the costate, is the derivative of the cost by the state `x_{k+1} = S_k(x_k) + F_k`;
-    without the block that state loses `F_k`. Mean over the samples, in evaluation mode.
+    `p_{k+1}`, the costate, is the derivative of the cost with respect to the state
+    `x_{k+1} = S_k(x_k) + F_k`; without the block that state loses `F_k`. Mean over the samples, in
+    evaluation mode.
 
     Arguments:
         network: The network.
@@ -91,7 +92,7 @@ def cost_changes(
     with mode(False, network):
         total = torch.zeros(n, dtype=torch.float64)
         for images, labels in batches(network, sample, batch_size):
-            # Costates are there also where no parameter takes a gradient.
+            # Costates exist even where no parameter requires a gradient.
             x0 = network.problem.embed(images).detach().requires_grad_()
             trajectory = network.solver.solve(network.problem, network.control, x0, labels)
             states = trajectory.states[: n + 1]

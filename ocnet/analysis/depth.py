@@ -100,8 +100,8 @@ def depth_profile(network: ResNet, sample: Sample, batch_size: int | None = None
     Arguments:
         network: The network; it must have statistics for its intermediate outputs.
         sample: Images and labels.
-        batch_size: How many of them at a time; if None, as many as have all their states in a
-            GiB, and 500 at most.
+        batch_size: How many of them at a time; if None, as many as fit with all their states
+            into a GiB, and 500 at most.
 
     Raises:
         ValueError: If the read-outs have no statistics, or the sample no targets.
@@ -130,8 +130,8 @@ def depth_profile(network: ResNet, sample: Sample, batch_size: int | None = None
 def batches(network: ResNet, sample: Sample, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Images and labels, some at a time.
 
-    Labels are integers of shape `(batch,)`, whatever type and column they were; rows of
-    probabilities stay rows.
+    Labels are integers of shape `(batch,)`, whatever their type, and even if given as a column;
+    rows of probabilities stay rows.
 
     Raises:
         TypeError, ValueError: If there are no labels, or one is out of range.
@@ -155,7 +155,7 @@ def batches(network: ResNet, sample: Sample, batch_size: int) -> Iterator[tuple[
 
 
 def fitting(network: ResNet, memory: int = 2**30) -> int:
-    """How many samples have all their states in some memory, in bytes; 1 at least, 500 at most."""
+    """The number of samples, from 1 to 500, whose states all fit into so many bytes of memory."""
     states = (network.problem.zero_state(k) for k in range(network.depth + 1))
     one = sum(x.numel() * x.element_size() for x in states)
     return max(1, min(500, memory // max(one, 1)))

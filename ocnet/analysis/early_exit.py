@@ -38,7 +38,7 @@ class EarlyExit:
     The probability that `y^_k` is right is the largest entry of `softmax(y^_k / T_k)`.
 
     Attributes:
-        network: Whose outputs are read, in order of depth.
+        network: The network whose outputs are read, in order of depth.
         temperatures: `T_k` of each output, shape `(N + 1,)`.
     """
 
@@ -62,7 +62,8 @@ class EarlyExit:
 
         Arguments:
             images: Shape `(batch, channels, height, width)`.
-            confidence: In [0, 1]; 0 leaves at once, above all probabilities never.
+            confidence: In [0, 1]. At 0 every image leaves at once; above all probabilities, none
+                leaves early.
 
         Raises:
             ValueError: If `confidence` is not in [0, 1] or the read-outs have no statistics.
@@ -137,11 +138,11 @@ def calibrate(network: ResNet, validation: Sample) -> EarlyExit:
 class Calibration(Objective):
     """The cross-entropy of `softmax(logits / T)`, as a function of the logarithm of `T`.
 
-    In the logarithm `T` stays positive, and the scale of the logits does not matter. Outputs that
+    The logarithm keeps `T` positive, and the scale of the logits does not matter. Outputs that
     are always right have no finite optimum: bounds end the search.
 
     Arguments:
-        like: A tensor of the type and on the device of the logits.
+        like: A tensor with the type and the device of the logits.
     """
 
     def __init__(self, like: Tensor):
@@ -185,7 +186,7 @@ def temperature(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def classes(labels: Tensor) -> Tensor:
-    """The class of each sample, of labels or of rows of probabilities.
+    """The class of each sample, from labels or from rows of probabilities.
 
     Raises:
         ValueError: If the rows are not those of probabilities: an exit has one class.

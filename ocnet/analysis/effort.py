@@ -18,7 +18,7 @@ from ..solver import Solver
 
 
 BUDGET = 0.5
-"""Seconds after which a solver is not timed once more."""
+"""Once its timing has taken so many seconds, a solver is not timed again."""
 
 
 def gradient_step(
@@ -46,8 +46,8 @@ class Effort:
 
     Arguments:
         problem, control, sample: What to solve.
-        repeats: How often to time a solver at most; less often, but once, where that takes longer
-            than `BUDGET`.
+        repeats: How often to time a solver at most; less often, but at least once, where that
+            takes longer than `BUDGET`.
         with_memory: Whether to measure the memory too.
     """
 
@@ -121,15 +121,15 @@ def setting(name: str, value: str) -> Iterator[None]:
 
 
 def peak_bytes(run: Callable[[], object], cuda: bool) -> int:
-    """The most memory that lives at once during a run, beyond what lived before."""
+    """The peak of the memory in use during a run, beyond what was in use before."""
     if cuda:
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         run()
         return torch.cuda.max_memory_allocated() - before
-    # The profiler's library reports to the terminal what it misses on a machine without a GPU.
+    # On a machine without a GPU, the profiler's library prints what it misses on the terminal.
     with setting("KINETO_LOG_LEVEL", "99"):
-        # One cycle; older versions of torch warn that they would forget the ones before.
+        # Older versions of torch warn that earlier cycles would be lost, but there is only one.
         with profile(
             activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True
         ) as profiler:

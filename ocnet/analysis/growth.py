@@ -33,10 +33,10 @@ def grow(
     """A deeper network that computes the same: new blocks come last and start at `F_k = 0`.
 
     Only the last convolution of a new block is zero; the rest is drawn, so that it can learn.
-    All outputs after the shallow network's last block equal its output, in evaluation mode,
-    where the read-outs take over its statistics: there `Jbar_N`, with the decay of the new
-    weights added, is the objective at the start, and training that never increases the
-    objective, such as `monotone`, keeps it. Read-outs with heads of their own keep them; the new
+    In evaluation mode, the read-outs take over the shallow network's statistics, and all outputs
+    after its last block equal its output. So the objective starts at `Jbar_N`, with the decay of
+    the new weights added, and training that never increases the objective, such as `monotone`,
+    keeps this bound. Read-outs with heads of their own keep them; the new
     states begin with copies of the network's.
 
     Arguments:
@@ -98,7 +98,7 @@ def grown_readouts(network: ResNet, deep: Architecture, backbone: Backbone) -> R
 
 
 def grown_gamma(network: ResNet, depth: int) -> tuple[float, ...]:
-    """The weights of the stage cost of a network of that depth: the new ones are as the last."""
+    """The stage cost's weights for a network of that depth; the new ones equal the last old one."""
     gamma = network.problem.gamma
     return (*gamma, *(gamma[-1:] or (0.0,)) * (depth - len(gamma)))
 
@@ -116,7 +116,7 @@ def architecture_of(network: ResNet) -> Architecture:
 
 
 def take_statistics(grown: ResNet, network: ResNet) -> None:
-    """The shallow network's statistics for its own states, those of its head for all later."""
+    """The shallow network's statistics for its own states, those of its head for all later ones."""
     there: Any = grown.problem.readouts
     here: Any = network.problem.readouts
     head: Any = network.problem.head
@@ -138,11 +138,11 @@ def penalised(network: ResNet, sample: Sample, weight_decay: float) -> torch.Ten
 def monotone(
     network: ResNet, sample: Sample, weight_decay: float = 0.0, rate: float = 0.1
 ) -> Iterator[float]:
-    """Gradient descent on the whole sample whose objective never increases, without end.
+    """Endless gradient descent on the whole sample; the objective never increases.
 
     The network is in evaluation mode while the iterator lives, as the bound of a grown network
-    needs. A step that does
-    not decrease the objective enough (Armijo) is halved; if none does, the objective stays.
+    needs. A step that does not decrease the objective enough (Armijo) is halved; if none does, the
+    objective stays.
 
     Arguments:
         network: The network to train, in place.
@@ -151,7 +151,7 @@ def monotone(
         rate: The first step length to try.
 
     Yields:
-        The objective of the network as it is, that of the start first.
+        The current objective of the network, starting with the initial one.
 
     Raises:
         NonFiniteCost: If the objective or its gradient is not finite.

@@ -1,4 +1,4 @@
-"""One control under several solvers: what each costs, how far off it is, what it takes."""
+"""One control under several solvers: the cost, the error and the effort of each."""
 
 import copy
 from collections.abc import Sequence
@@ -54,7 +54,7 @@ def compare(
             the optimum in continuous time.
         repeats: How often to time each solver.
         memory: Whether to measure the memory too, which takes much longer than the rest.
-        fine_steps: At least how many steps the second reference takes over the horizon.
+        fine_steps: The second reference takes at least so many steps over the horizon.
         seed: Noted in the provenance.
         progress: Whether to show a progress bar on a terminal.
 
@@ -120,10 +120,10 @@ def network_among(solvers: Sequence[Solver]) -> Solver | None:
 
 
 def between_depths(network: Solver, measured: Measured, coarse_costs: Sequence[float]) -> Optima:
-    """What the optima at `n / 4`, `n / 2` and `n` steps say of that in continuous time.
+    """What the optima at `n / 4`, `n / 2` and `n` steps say about the one in continuous time.
 
-    The control is admissible in continuous time, so that the optimum there costs no more than it:
-    an estimate above that is none.
+    The control is admissible in continuous time, so the optimum there costs no more than the
+    control does: a higher estimate cannot be right.
 
     Arguments:
         network: The network, whose control is optimal for its steps.

@@ -24,7 +24,7 @@ gradients on both sides of what it brackets."""
 
 
 SAVING = ("checkpoint", "reversible", "adjoint")
-"""The words for gradients that take less memory; not every solver takes each."""
+"""The names of gradients that take less memory; not every solver supports each of them."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,12 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """All of it together."""
+        """The total."""
         return self.fixed + self.activations
 
     @property
     def fits(self) -> bool:
-        """Whether the device has so much, as far as one knows."""
+        """Whether the device has that much free, as far as is known."""
         return self.available is None or self.total <= self.available
 
     def __str__(self) -> str:
@@ -72,14 +72,14 @@ class Memory:
 
 
 def expected_memory(job: Job, solver: Solver | None = None) -> Memory:
-    """The memory of a step: measured by one, or extrapolated where that would take too much.
+    """The memory of a step: measured, or extrapolated if a whole step would take too much.
 
-    The step is tried without an update, on as many samples as need half of the free memory at
-    most; the activations of more are in proportion.
+    The step is tried without an update, on as many samples as need at most half of the free
+    memory; for more samples, the activations grow in proportion.
 
     Arguments:
-        job: The job, before its first step; it is as it was afterwards. Of several processes,
-            all take part.
+        job: The job, before its first step; it is restored afterwards. With several
+            processes, all of them take part.
         solver: A solver to use instead of the job's.
     """
     check_kind("job", job, Job)
@@ -128,7 +128,7 @@ def kept_copies(optimizer: torch.optim.Optimizer) -> int:
 
 
 def advice(job: Job, memory: Memory) -> list[str]:
-    """Settings with which a run that does not fit would, each with the memory that it takes."""
+    """Settings with which a run that is too large would fit, each with the memory that it takes."""
     found = []
     for word in SAVING:
         try:
@@ -210,7 +210,7 @@ class LiveMemory(TorchDispatchMode):
         self.count(number, storage.nbytes())
 
     def count(self, number: int, nbytes: int) -> None:
-        """Notes the present size of a storage."""
+        """Notes the current size of a storage."""
         self.bytes += nbytes - self.sizes.get(number, 0)
         self.sizes[number] = nbytes
 
@@ -222,7 +222,7 @@ def storages(tree: Any) -> list[torch.UntypedStorage]:
 
 @contextmanager
 def undone(job: Job) -> Iterator[None]:
-    """Takes back what a step without an update leaves: statistics and random numbers."""
+    """Undoes what a step without an update changes: statistics and random numbers."""
     modules = (job.problem, job.control)
     buffers = [buffer for module in modules for buffer in module.buffers()]
     kept = [buffer.clone() for buffer in buffers]
@@ -247,7 +247,7 @@ def available(device: torch.device) -> int | None:
 
 
 def size(n: int) -> str:
-    """A number of bytes as one reads it."""
+    """A number of bytes in readable form."""
     value, units = float(n), ["B", "kB", "MB", "GB", "TB"]
     while value >= 999.5 and len(units) > 1:
         value /= 1000

@@ -47,7 +47,7 @@ class Pruning:
         tolerance: The accuracy that may be lost on the validation data, in points.
         sizes: The network before, after, and after fine-tuning if there was any.
         network: The pruned network, an ordinary one.
-        validation: The network before, along its depth, on the validation data.
+        validation: The network before pruning, along its depth, on the validation data.
     """
 
     m: int
@@ -78,7 +78,7 @@ def prune(
     Arguments:
         network: The network; it stays as it is.
         validation: The images and labels to choose the depth on.
-        test: Those to report on.
+        test: The images and labels to report on.
         tolerance: The accuracy that may be lost on the validation data, in points of a hundred.
         tune: Trains the pruned network a little more, in place.
 

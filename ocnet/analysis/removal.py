@@ -1,4 +1,4 @@
-"""Blocks inside the stages go, one after another, each time checked against a tolerance."""
+"""Removes blocks inside the stages, one after another, each time checked against a tolerance."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ Choice = Callable[[ResNet, Sequence[int]], int]
 
 @dataclass(frozen=True)
 class Removal:
-    """Accuracy while blocks go, one after another.
+    """Accuracy while blocks are removed, one after another.
 
     Attributes:
         order: The indices of the blocks in the order in which they went.
-        accuracy: The accuracy after each removal on the data that it was checked on, the whole
-            network's first, shape `(len(order) + 1,)`.
+        accuracy: The accuracy of the whole network, and then after each removal, on the data that
+            it was checked on, shape `(len(order) + 1,)`.
         network: What is left after the last removal that stays within the tolerance.
-        removed: How many blocks that is without.
+        removed: How many blocks this network is without.
         tolerance: How many points of accuracy a removal may cost in all.
         test: The accuracy after each removal on data that took no part, or None.
     """
@@ -67,8 +67,8 @@ def remove_blocks(
     """Takes blocks out of all stages, one at a time, and checks the accuracy after each.
 
     A block that changes the stage loses its branch, `x_{k+1} = S_k(x_k)`. All `count` removals
-    are tried and told; the network that is handed back is without the most of them that leave the
-    accuracy within the tolerance.
+    are tried and reported; the network that is returned has as many of them as leave the accuracy
+    within the tolerance.
 
     Arguments:
         network: The network; it stays as it is.
@@ -79,10 +79,10 @@ def remove_blocks(
         recalibration: Batches of training images, to renew the batch-norm statistics with after
             each removal, and those of the intermediate outputs at the end.
         tolerance: The accuracy that may be lost on `sample`, in points of a hundred.
-        test: Images and labels to report on, which decide nothing.
+        test: Images and labels to report on; they do not affect the choice.
 
     Raises:
-        ValueError: If there are not so many blocks that can go.
+        ValueError: If fewer blocks than that can be removed.
     """
     check_kind("network", network, ResNet)
     check_count("count", count, least=0)

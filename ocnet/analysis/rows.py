@@ -32,7 +32,7 @@ class Measurement:
 
     Arguments:
         exact: The copies, with their references.
-        effort: What solutions of the originals take.
+        effort: The time and memory that solutions of the originals take.
         reference: The reference that was asked for, or None.
 
     Attributes:
@@ -50,7 +50,7 @@ class Measurement:
         self.curves: list[Curve] = []
 
     def row(self, solver: Solver) -> Row:
-        """What one solver does."""
+        """The results of one solver."""
         exact, name = self.exact, repr(solver)
         try:
             path = exact.path(solver)
@@ -89,15 +89,15 @@ class Measurement:
         )
 
     def is_reference(self, solver: Solver) -> bool:
-        """Whether the first reference uses the same method, so that it cannot tell its error."""
+        """Whether the first reference uses the same method, so that it cannot show its error."""
         return isinstance(solver, TorchDiffEq) and solver.method == self.method
 
     def yardstick(self, solver: Solver) -> Path | None:
-        """What a solver's error is measured against: not against its own method."""
+        """What a solver's error is measured against: never its own method."""
         return self.exact.second if self.is_reference(solver) else self.exact.first
 
     def order(self, solver: Solver, path: Path) -> Order | None:
-        """The order of the final state, from twice as many steps; None of an adaptive method."""
+        """The order of the final state, from twice as many steps; None for an adaptive method."""
         first, second = self.exact.first, self.exact.second
         if not solver.is_fixed or first is None or second is None:
             return None
@@ -146,7 +146,7 @@ def distance(path: Path, yardstick: Path) -> float:
 
 
 def without_states(solver: Solver) -> bool:
-    """Whether a solver keeps no states between the first and the last to be compared."""
+    """Whether a solver keeps no states between the first and the last that could be compared."""
     return isinstance(solver, Reversible)
 
 
@@ -166,8 +166,8 @@ def family(solver: Solver) -> str:
 def settings_of(solver: Solver, exact: Measured) -> list[Solver]:
     """The solver with other steps, or tolerances.
 
-    Fewer steps only where these miss no more of the control's knots than the solver's own do: what
-    they lose there is not what the method loses.
+    Fewer steps are used only if they miss no more of the control's knots than the solver's own
+    steps do. Otherwise the error would not be that of the method.
     """
     if solver.is_fixed:
         n, missed = solver.n, exact.missed_knots(solver.n)

@@ -34,7 +34,7 @@ class RunRecord:
 
 
 def read_run(path: Path) -> RunRecord:
-    """Reads the folder of a run, whether it is done, going on or broken off.
+    """Reads the folder of a run, whether the run is finished, still running or interrupted.
 
     Raises:
         FileNotFoundError: If the folder is not a run.
@@ -75,7 +75,7 @@ def columns(path: Path) -> dict[str, list[float]]:
 
 
 def as_cell(path: Path, k: int, text: str) -> float:
-    """The number in a cell of the `k`-th row; raises a ValueError that names the file if none."""
+    """The number in a cell of the `k`-th row; if there is none, a ValueError names the file."""
     try:
         return float(text)
     except ValueError:
@@ -83,7 +83,7 @@ def as_cell(path: Path, k: int, text: str) -> float:
 
 
 def table(runs: Sequence[RunRecord], tablefmt: str = "simple") -> str:
-    """One row a run: what is not the same in all of them, then what came out.
+    """One row for each run: the settings that differ between runs, then the results.
 
     A cost includes the stage cost; where its weight gamma is not the same in all runs, the heading
     says that costs cannot be compared.

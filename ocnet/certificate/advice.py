@@ -9,21 +9,21 @@ from .terms import Advice, CLOSE
 
 
 MOST_DEPTHS = 9
-"""How many depths are run to find one that is deep enough, those known already included."""
+"""How many depths are run to find one that is deep enough, including those already known."""
 
 DEEPEST = 64
 """The deepest network that is tried, as a multiple of the one in question."""
 
 DEEP = 4000
-"""A network of so many steps is tried in any case."""
+"""Networks with up to this many steps may be tried in any case."""
 
 
 def advised(measured: Measured, solver: Solver, tried: dict[int, Gap], doubt: Gap) -> Advice:
     """The least depth found that gets the verdict "behaves".
 
-    From what was tried the next depth follows by interpolation of `log gap` over `log n`, until a
+    The next depth follows from those tried by interpolation of `log gap` over `log n`, until a
     depth that is close is within 10% of one that is not. Steps end at the control's knots: the
-    depth is a multiple of the control's intervals, or less than they are many.
+    depth is a multiple of the number of the control's intervals, or less than that number.
 
     Arguments:
         measured: The problem and its references.
@@ -59,7 +59,7 @@ def advised(measured: Measured, solver: Solver, tried: dict[int, Gap], doubt: Ga
 def next_depth(
     gaps: dict[int, Gap], short: int, enough: int | None, order: int, limit: int
 ) -> int | None:
-    """The depth at which the gap should be just below what is aimed at; None if that is known.
+    """The depth at which the gap should be just small enough; None if that is known within 10%.
 
     Arguments:
         gaps: What was found at each depth.
@@ -82,7 +82,7 @@ def next_depth(
 
 
 def fits(n: int, measured: Measured) -> bool:
-    """Whether steps end at the knots, as far as steps of `n` can."""
+    """Whether `n` steps end at the control's knots, as far as that is possible."""
     k = measured.control.n_intervals
     return n < k or n % k == 0 or measured.missed_knots(k) > 0
 

@@ -111,7 +111,7 @@ def depth_certificate(
         solver: The network, usually `Euler(n)`.
         sample: The inputs to compare on.
         reference: The first reference; Dormand and Prince at rtol 1e-9 if None.
-        fine_steps: At least how many steps the second reference takes over the horizon.
+        fine_steps: The least number of steps of the second reference over the horizon.
     """
     control = acting(problem, control)
     return certificate_of(

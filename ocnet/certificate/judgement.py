@@ -7,7 +7,7 @@ from .terms import CLOSE, Order, told
 
 
 def judged(gap: Gap, finer: Gap, doubt: Gap, n: int) -> tuple[str, str]:
-    """The verdict in a word, and the reason where there is none to give.
+    """The verdict in a word, and the reason where nothing definite can be said.
 
     The truth lies between the gap less the references' disagreement and the gap plus it.
     """

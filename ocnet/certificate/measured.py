@@ -1,4 +1,4 @@
-"""What solvers are measured against: a problem in double precision with its two references."""
+"""A problem in double precision and its two references, which solvers are measured against."""
 
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -63,7 +63,7 @@ class Measured:
         first: The adaptive reference, or None if it breaks down.
         second: The fine grid, or None if there is no first.
         failure: Why there is no first reference.
-        scale, cost_scale: What differences are measured on.
+        scale, cost_scale: What differences are measured against.
         m: The intervals at whose ends paths are compared.
         found: The paths that solvers gave so far, by their names.
     """
@@ -118,7 +118,7 @@ class Measured:
 
         Raises:
             SolverError: If the solver breaks down.
-            ValueError: If it does not keep the states between.
+            ValueError: If it does not keep the states in between.
         """
         name = identity(solver)
         if name not in self.found:
@@ -163,7 +163,7 @@ class Measured:
 
 
 def identity(solver: Solver) -> str:
-    """What tells a solver from others, since several may have the same name."""
+    """A text that tells a solver from others, since several may have the same name."""
     return f"{type(solver).__qualname__}{sorted(vars(solver).items())}"
 
 
@@ -175,8 +175,8 @@ def referred(
     Arguments:
         problem, control, sample: What to solve.
         m: How many intervals.
-        reference: The solver; Dormand and Prince if None. One with fixed steps takes at least as
-            many as it has, and `m` of them end at the times that are wanted.
+        reference: The solver; Dormand and Prince if None. One with fixed steps takes at least its
+            own number of steps, and `m` of them end at the times that are wanted.
 
     Raises:
         SolverError: If it breaks down.

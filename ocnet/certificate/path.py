@@ -25,7 +25,7 @@ NEGLIGIBLE = 1e-9
 
 
 STEPS_AT_ONCE = 64
-"""For how many steps the control is looked up at once."""
+"""The control is looked up for this many steps at once."""
 
 
 class Arc(NamedTuple):
@@ -44,7 +44,7 @@ class Arc(NamedTuple):
 
 @dataclass(frozen=True)
 class Path:
-    """What one solver makes of a problem.
+    """The solution of a problem by one solver.
 
     Attributes:
         pieces: The states, one piece for each space that they live in.
@@ -89,10 +89,10 @@ STEPS = {"euler": EULER, "midpoint": MIDPOINT, "heun2": HEUN, "heun3": HEUN_3, "
 
 
 def tableau_of(solver: Solver) -> Tableau:
-    """By which steps a solver gets from a node to a time before the next one.
+    """The method whose single step takes a solver from a node to a time before the next one.
 
-    Of a method that is not a Runge-Kutta method these are steps of order four, which add no error
-    that counts to that of the node.
+    For a solver that is not a Runge-Kutta method, this is one of order four, which adds no
+    significant error to that of the node.
     """
     if isinstance(solver, ExplicitRungeKutta):
         return solver.tableau
@@ -102,9 +102,9 @@ def tableau_of(solver: Solver) -> Tableau:
 
 
 def resampled(path: Path, like: Path, tableau: Tableau, problem: Problem, control: Control) -> Path:
-    """The path at the times of another: what a shorter step from the node before leads to.
+    """The path at the times of another, each reached by a shorter step from the node before.
 
-    Of Euler this is the straight line between its nodes.
+    For Euler this is the straight line between its nodes.
 
     Arguments:
         path: The path at the solver's own nodes.
@@ -124,7 +124,7 @@ def resampled(path: Path, like: Path, tableau: Tableau, problem: Problem, contro
 
 
 def before(times: Sequence[float], t: float) -> int:
-    """The index of the last node that is not after `t`; nodes that mean the same time are equal."""
+    """The index of the last node that is not after `t`; nodes for the same time are equal."""
     slack = time_slack(times[0], times[-1])
     return max(bisect_right(times, t + slack) - 1, 0)
 
@@ -177,10 +177,10 @@ def scales(pieces: Sequence[Arc]) -> list[Tensor]:
     """What a difference is measured against, by piece, shape `(batch, size)`.
 
     The range `max_t x_j - min_t x_j` of component `j`: the larger of the sample's own and of the
-    median over the batch. So a component that is large but constant hides nothing, a state that
-    vanishes does no harm, one sample with a wide range does not hide the others, and one that
-    rests is measured as the others are. Floors: 1e-6 of the component's own size, 1e-9 of the
-    largest state.
+    median over the batch. So a component that is large but constant hides no error, and a state
+    that vanishes does no harm. One sample with a wide range does not hide the others, and a sample
+    that rests is measured as the others are. The scale is never less than 1e-6 of the component's
+    own size, or 1e-9 of the largest state.
     """
     found = []
     for _, x, _ in pieces:

@@ -22,20 +22,20 @@ from .path import Arc, Path, pieces_of, STEPS_AT_ONCE
 
 
 FINE_STEPS = 5000
-"""Steps of the fine grid over the horizon, so that it sees what is wider than 1/10,000 of it."""
+"""The fine grid takes this many steps; it sees whatever is wider than 1/10,000 of the horizon."""
 
 NEARLY_NOTHING = 0.05
 """A cost is measured against at least this share of what it costs to do nothing."""
 
 STATES_AT_ONCE = 30_000_000
-"""How many numbers the states of one path may hold, and how many a fine grid may evaluate / 30."""
+"""The states of one path may hold this many numbers; a fine grid may evaluate 30 times as many."""
 
 
 def doubled(problem: Problem, control: Control, sample: Sample) -> tuple[Problem, Control, Sample]:
-    """Copies in double precision, in which rounding does not blur what the steps cost.
+    """Copies in double precision, so that rounding does not blur the error of the steps.
 
-    They are not in training mode: comparing leaves no trace in running statistics. Labels stay
-    labels.
+    They are in evaluation mode, so that comparing leaves no trace in running statistics. Integer
+    labels stay integers.
     """
     x0, target = sample
     if target is not None and target.is_floating_point():
@@ -46,11 +46,11 @@ def doubled(problem: Problem, control: Control, sample: Sample) -> tuple[Problem
 
 
 def output_intervals(n: int, size: int) -> int:
-    """At how many intervals' ends paths are compared: an even multiple of `n`, at least 200.
+    """The number of intervals between compared times: an even multiple of `n`, at least 200.
 
-    So the midpoints of steps are among them, where straight lines are off most.
+    The compared times include the midpoints of steps, where straight lines are off most.
 
-    Where the states are so large that they would not fit, it is a divisor of `n`.
+    If the states at so many times would not fit, it is a smaller multiple or a divisor of `n`.
 
     Arguments:
         n: The steps of the network.
@@ -76,7 +76,7 @@ def path_by(problem: Problem, control: Control, solver: Solver, sample: Sample) 
 
     Raises:
         SolverError: If the solver breaks down.
-        ValueError: If it does not keep the states between.
+        ValueError: If it does not keep the states in between.
     """
     cost, trajectory = evaluate(problem, control, solver, sample)
     grid = uniform_grid(problem, solver.n)
@@ -96,13 +96,13 @@ def fine(
 ) -> Path:
     """The second reference: Kutta's 3/8 rule on a fine grid of unequal steps.
 
-    It steps on the control's knots and on both sides of the problem's jumps. The steps between
-    differ in width, so that their nodes fall in with nothing periodic.
+    It steps on the control's knots and on both sides of the problem's jumps. The steps in between
+    differ in width, so that their nodes do not line up with anything periodic.
 
     Arguments:
         problem, control, sample: What to solve.
         m: The intervals at whose ends the states are wanted.
-        steps: At least how many steps over the horizon; fewer where the states are large.
+        steps: The least number of steps over the horizon; fewer if the states are large.
     """
     x = problem.embed(sample.x0)
     steps = max(m, min(steps, 30 * STATES_AT_ONCE // (4 * max(x.numel(), 1))))
@@ -138,7 +138,7 @@ def parts(
     Arguments:
         grid: The coarse grid.
         cuts: Times that steps must end at.
-        count: Into how many steps an interval is divided at least.
+        count: The least number of steps into which an interval is divided.
         at_once: About how many steps to take at a time.
     """
     times, ends = list[float](), list[int]()
@@ -181,9 +181,9 @@ def cost_scale(problem: Problem, control: Control, sample: Sample, path: Path) -
     r"""What a difference in cost is measured against, shape `(batch,)`; it does not vanish.
 
     $\int |l| dt + |\phi(x(t_1))|$ along the path: the larger of the sample's own and of the mean
-    over the batch. Where that is less than 5% of what it costs to stay where the path begins, or of
-    the largest terminal cost along it, those 5% count instead: so an optimum of 0 is not off by
-    100%, and a path that is off by 5% at the end of a quadratic cost makes 5% of the cost.
+    over the batch. It is at least 5% of the sum of two costs: that of staying where the path
+    begins, and the largest terminal cost along the path. So an optimum of 0 is not off by 100%. If
+    the end of a path is off by 5%, a quadratic terminal cost is off by 5% too.
     """
     batch = path.cost.shape
     own, still = path.running_cost.abs(), torch.zeros_like(path.cost)
@@ -208,7 +208,7 @@ def cost_scale(problem: Problem, control: Control, sample: Sample, path: Path) -
 def stage_costs(
     problem: Problem, control: Control, sample: Sample, piece: Arc
 ) -> tuple[Tensor, Tensor]:
-    """`int |l| dt` along a piece of a path, and if the state stayed where the piece begins.
+    """`int |l| dt` along a piece of a path, and the same for a state held where it begins.
 
     Arguments:
         problem, control, sample: What was solved.

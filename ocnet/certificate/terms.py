@@ -1,4 +1,4 @@
-"""The terms of a depth certificate: spreads, orders, advice, optima, and how numbers are told."""
+"""The terms of a depth certificate: spreads, orders, advice, optima, and numbers in words."""
 
 import math
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Outcome = Literal["behaves", "does not", "not asymptotic yet", "could not be est
 
 
 class Spread(NamedTuple):
-    """A gap over the samples.
+    """The spread of a gap over the samples.
 
     Attributes:
         worst: The largest.
@@ -28,8 +28,8 @@ class Spread(NamedTuple):
 
     @classmethod
     def of(cls, gaps: Tensor) -> "Spread":
-        """The spread of a gap that each sample has, shape `(batch,)`."""
-        # The next larger one, since between infinite ones nothing can be interpolated.
+        """The spread of the gaps of all samples, shape `(batch,)`."""
+        # The next larger gap is taken, because infinite gaps cannot be interpolated.
         ranked = gaps.sort().values
         most = ranked[math.ceil(0.95 * (len(ranked) - 1))]
         return cls(ranked[-1].item(), most.item(), gaps.mean().item())
@@ -40,7 +40,7 @@ class Order(NamedTuple):
 
     Attributes:
         value: The order, or None.
-        nominal: That of the method.
+        nominal: The order of the method.
         note: Why there is none.
     """
 
@@ -69,7 +69,7 @@ class Advice(NamedTuple):
 
     Attributes:
         n: The steps.
-        gap: The larger of the gaps of path and cost found there, of the worst sample.
+        gap: The worst sample's gap there, the larger of its gaps of path and cost.
         is_enough: Whether the network of that depth behaves like its ODE.
         missed_knots: How many of the control's knots its steps do not end at.
     """

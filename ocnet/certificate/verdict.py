@@ -20,20 +20,20 @@ class Certificate:
     Attributes:
         solver, n: The network, and its steps.
         outcome: "behaves", "does not", "not asymptotic yet" or "could not be estimated".
-        reason: Why, of the last two.
+        reason: Why, for the last two outcomes.
         cost: The mean cost of the network.
         ode_cost: That of the same control in the ODE, by the adaptive reference.
         ode_cost_fine: The same, by the fine grid.
         extrapolated_cost: The same, estimated from the network at `n` and `2 n` steps; None where
             the error does not fall as it should.
         path_gap, cost_gap: The gaps, over the samples.
-        times: At how many times after the first the paths are compared.
+        times: The number of times at which the paths are compared, without the first.
         samples, beyond: How many samples there are, and how many are off by more than 5%.
         worst_time, worst_component: Where the path of the worst sample is off most.
         disagreement: How far the two references are apart, of the worst sample.
         order: The observed order.
         missed_knots, knots: How many of the control's knots no step ends at, and how many it has.
-        advice: A depth that was run, of a network that does not behave like its ODE.
+        advice: For a network that does not behave like its ODE, a depth that was run.
         optima: Optimal costs at several depths, or None.
         known: The known optimal cost, or None.
         ode_violation: By how much the control violates a constraint in the ODE, or None.
@@ -137,7 +137,7 @@ class Certificate:
         return [f"No depth up to {n} that was run is enough: with {n} steps {told(gap)} is left."]
 
     def warnings(self) -> list[str]:
-        """What the reader must know besides."""
+        """What else the reader must know."""
         found = []
         if self.disagreement is not None and self.outcome != "could not be estimated":
             if not self.disagreement <= 0.1 * CLOSE:
@@ -171,7 +171,7 @@ class Certificate:
 
     @property
     def extrapolation(self) -> str:
-        """The cost in the ODE as far as `n` and `2 n` steps tell it, or why they do not."""
+        """The cost in the ODE, estimated from `n` and `2 n` steps, or why there is none."""
         if self.order is None or self.order.is_asymptotic:
             return number(self.extrapolated_cost)
         return self.order.note.split(":")[0]

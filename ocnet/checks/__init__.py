@@ -1,7 +1,7 @@
-"""What can be wrong with the functions that a user writes, each check one function.
+"""Checks of the functions that a user writes; each check is one function.
 
-`solve`, `compare`, `train` and `ocnet.testing` share them. A check returns findings; it may refute
-what the library assumes, never confirm it.
+`solve`, `compare`, `train` and `ocnet.testing` share them. A check returns findings; it can refute
+what the library assumes, but not confirm it.
 """
 
 from .bends import Bend, first_bend, first_infinite

@@ -1,4 +1,4 @@
-"""Kinks and infinite derivatives seen in the derivatives, whatever operation has them."""
+"""Finds kinks and infinite derivatives from the derivatives, whatever operation causes them."""
 
 import math
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from .nonsmooth import Evaluation, graph
 
 
 NEARBY = 0.1
-"""How close to a point a kink counts, as a share of how far the coordinate may move."""
+"""How close to a point a kink must be to count, as a share of how far the coordinate may move."""
 
 STEEP = 0.2
-"""From which share of the largest derivative on its change at one place is a kink."""
+"""A kink is where a derivative changes at one place by more than this share of the largest."""
 
 
 AWAY = "keep the variables away from there by a bound or a path_constraint, or add a small constant"
@@ -27,10 +27,10 @@ class Bend(NamedTuple):
     """A place at which a derivative jumps.
 
     Attributes:
-        row: Of which value.
-        coordinate: In which variable; None for all together.
-        node: At which of the points.
-        before, after: The derivatives to both sides.
+        row: The row of the value.
+        coordinate: The variable; None for all together.
+        node: The number of the point.
+        before, after: The derivatives on both sides.
     """
 
     row: int
@@ -66,12 +66,12 @@ def first_bend(function: Function, w: Tensor, reach: Tensor) -> Bend | None:
 def jump(
     function: Function, w: Tensor, direction: Tensor, row: int, node: int
 ) -> tuple[float, float] | None:
-    """The derivatives to both sides of one place where it changes at once; None if there is none.
+    """The derivatives on both sides of a place where the derivative jumps; None if there is none.
 
     Arguments:
         function: `z -> value`, one tensor to another.
         w: The points.
-        direction: In which direction.
+        direction: The direction in which to look.
         row, node: The value and the point.
     """
     a, b, first = -NEARBY, NEARBY, math.inf
@@ -94,7 +94,7 @@ def jump(
 def first_infinite(evaluations: Sequence[Evaluation]) -> Finding | None:
     """The first function whose value or derivatives are not finite; None if there is none.
 
-    Each function is differentiated by itself, twice: zero times infinity is not finite either.
+    Each function is differentiated twice, by itself, because zero times infinity is not finite.
 
     Arguments:
         evaluations: The functions at the points of a path.

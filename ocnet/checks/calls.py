@@ -24,13 +24,13 @@ def called(problem: Problem, name: str, at: Point) -> Tensor:
     """What a function of the problem returns at a point.
 
     Arguments:
-        problem: Whose functions are called.
+        problem: The problem whose functions are called.
         name: Which function.
         at: The point; the control is a tensor.
 
     Raises:
-        ProblemError: In one line, if it fails, writes into its arguments, or returns something
-            else than a tensor of floating point numbers of the right shape.
+        ProblemError: In one line, if it fails, writes into its arguments, or returns anything but a
+            tensor of floating point numbers of the right shape.
     """
     given = [value for value in at if isinstance(value, Tensor)]
     versions = [value._version for value in given]
@@ -58,7 +58,7 @@ def called(problem: Problem, name: str, at: Point) -> Tensor:
 
 
 def wrong(problem: Problem, name: str, message: str) -> ProblemError:
-    """The error that a function of the problem cannot be right."""
+    """The error for a function of the problem that cannot be right."""
     return ProblemError(str(Finding(name, place(problem, name), message)))
 
 

@@ -1,4 +1,4 @@
-"""Whether a function draws random numbers: what it is told to do with samples may be chance."""
+"""Finds out whether a function draws random numbers: that, too, makes its values differ."""
 
 import random
 from collections.abc import Callable
@@ -34,8 +34,8 @@ class Draws(TorchDispatchMode):
 def draws(function: Callable[[], Tensor]) -> bool:
     """Whether a function of no argument draws random numbers: torch's, numpy's or Python's.
 
-    Generators are watched, not values: two draws may agree by chance. Only a generator that nobody
-    can watch, such as one of numpy's that the user keeps, has to show in the values.
+    Generators are watched, not values: two draws may agree by chance. Values are compared only
+    because of generators that nobody can watch, such as one of numpy's that the user keeps.
 
     Arguments:
         function: What is to be evaluated; its value is a tensor.

@@ -1,4 +1,4 @@
-"""Derivatives compared with differences: formulas that leave the graph, round or jump."""
+"""Compares derivatives with differences, to find formulas that leave the graph, round or jump."""
 
 import math
 from collections.abc import Callable
@@ -14,25 +14,25 @@ MIDDLE = 3
 """The number of the point itself among its offsets."""
 
 Function = Callable[[Tensor], Tensor]
-"""From points `(*lead, nodes, d)` to values `(*lead, nodes, rows)`, each point by itself."""
+"""Maps points `(*lead, nodes, d)` to values `(*lead, nodes, rows)`, each point by itself."""
 
 SHARE = 0.05
-"""By which share of the larger one a derivative may miss the difference quotient."""
+"""How far derivative and difference quotient may be apart, as a share of the larger one."""
 
 MOST = 8
-"""How many coordinates are looked at one by one; one direction more mixes all."""
+"""How many coordinates are checked one by one; one further direction mixes all of them."""
 
 CUTS, ROUNDS = 32, 5
-"""Into how many parts an interval is cut how often, to find a jump in it."""
+"""To find a jump, an interval is cut into this many parts, this many times."""
 
 
 class Mismatch(NamedTuple):
-    """A value that changes otherwise than its derivative says.
+    """A value that does not change as its derivative says.
 
     Attributes:
-        row: Which value.
-        coordinate: Which variable; None for all together.
-        node: At which of the points.
+        row: The index of the value.
+        coordinate: The index of the variable; None for all together.
+        node: The index of the point.
         derivative: What automatic differentiation says.
         quotient: What the values themselves say; infinite where they jump.
     """
@@ -45,12 +45,12 @@ class Mismatch(NamedTuple):
 
 
 def mismatches(function: Function, w: Tensor, reach: Tensor) -> list[Mismatch]:
-    """Where derivatives do not fit the values: one mismatch for each row at most.
+    """Where derivatives do not match the values; at most one mismatch for each row.
 
-    On a short interval around a point the difference quotient must lie between the derivatives
-    at its ends and its middle, which holds across a kink too, and where a derivative is least. Far
-    from the point, a value that jumps on both sides is a staircase, such as rounding makes. Values
-    that are not finite are left out.
+    On a short interval around a point the difference quotient must lie between the derivatives at
+    the ends and the middle of the interval. This also holds across a kink, and where a derivative
+    is least. A value that jumps on both sides of the point, far from it, is a staircase, such as
+    rounding makes. Values that are not finite are left out.
 
     Arguments:
         function: `w -> values`, shape `(nodes, d)` to `(nodes, rows)`.
@@ -123,10 +123,10 @@ def outside(
 ) -> Tensor:
     """Where the difference quotient between two offsets is not between the slopes there.
 
-    Where the point lies between them, its own slope counts too: that of a cube is least there.
+    If the point lies between them, its own slope counts too: the slope of a cube is least there.
 
     Arguments:
-        values, slopes, noise: Of all offsets, and what rounding makes of a value.
+        values, slopes, noise: Values, slopes and the values' rounding errors at all offsets.
         offsets: By how much the coordinate moves, one number for each.
         a, b: The numbers of the two.
     """

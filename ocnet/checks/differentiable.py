@@ -1,4 +1,4 @@
-"""Functions that have values but cannot be differentiated: named where the derivatives fail."""
+"""Names functions that have values but cannot be differentiated, where the derivatives fail."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,9 +40,9 @@ def refuse_if_fails(problem: Problem, name: str, at: Point, cause: RuntimeError)
     """Raises a ProblemError if a function cannot be differentiated twice.
 
     Arguments:
-        problem, name: The function.
-        at: Where.
-        cause: The error that made one look.
+        problem, name: The problem, and the name of its function.
+        at: The point at which to differentiate.
+        cause: The error that led to this check.
     """
     with quiet(at.x), torch.enable_grad():
         at = tracked(at)

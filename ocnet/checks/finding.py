@@ -1,4 +1,4 @@
-"""What is wrong with a function of the user's: its name, where it is written, and why."""
+"""Findings about a user's function: its name, where it is written, and what is wrong."""
 
 import inspect
 import types
@@ -71,11 +71,11 @@ SIGNATURES = {
     "embed": "embed(self, x0)",
     "sample": "sample(self, batch_size, generator=None)",
 }
-"""How they are written."""
+"""How the definitions of these functions begin."""
 
 
 def written(problem: Problem) -> list[str]:
-    """The names of the functions that the problem has of its own."""
+    """The names of the functions that the problem itself defines."""
     own = lambda name: (
         name in vars(problem) or getattr(type(problem), name) is not getattr(Problem, name)
     )
@@ -100,7 +100,7 @@ def named(error: Exception, function: str | None = None) -> ProblemError | None:
 
     Arguments:
         error: What was raised.
-        function: The name of the function; that of the outermost of the user's frames if None.
+        function: The name of the function; if None, that of the user's outermost frame.
     """
     frames = users_frames(error)
     if not frames and not hasattr(error, "formula"):
@@ -110,7 +110,7 @@ def named(error: Exception, function: str | None = None) -> ProblemError | None:
 
 @contextmanager
 def naming() -> Iterator[None]:
-    """Turns errors out of the user's functions into one line that names function, file and line.
+    """Turns errors from the user's functions into one line that names function, file and line.
 
     Raises:
         ProblemError: From the original error.

@@ -17,10 +17,10 @@ from .finding import code_of, Finding
 
 
 NEAR = 0.85
-"""From which `difflib` ratio on two names count as nearly equal."""
+"""The `difflib` ratio above which two names count as nearly equal."""
 
 SHORTEST = 6
-"""Names that are shorter are near to many others, such as `t1`, so they are compared as a whole."""
+"""Shorter names, such as `t1`, are close to many others, so they are compared as a whole."""
 
 OTHER_WORDS = {
     "state_bounds": "path_constraint", "state_constraint": "path_constraint",
@@ -82,7 +82,7 @@ def of_kind(kind: type) -> tuple[Finding, ...]:
 
 
 def finding(kind: type, name: str, meant: str) -> Finding:
-    """That a class has a member by a name that is not the one meant."""
+    """The finding that a class has a member whose name is not the one meant."""
     code = code_of(inspect.getattr_static(kind, name, None))
     where = at_line(code.co_filename, code.co_firstlineno) if code is not None else kind.__name__
     return Finding(name, where, f"is not read by ocnet: did you mean {meant}?")

@@ -17,7 +17,7 @@ from .finding import Finding, FUNCTIONS, place, Point, ProblemError, written
 
 
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
-"""How much values together and apart may differ, relative to the largest; half precision: 0.1."""
+"""How far values together and apart may differ, relative to the largest (half precision: 0.1)."""
 
 ANOTHER_EACH_TIME = "gives another value each time; solve needs the same value for the same input."
 
@@ -41,7 +41,7 @@ def generic(value: Tensor, size: int, spread: float) -> Tensor:
 def mixing_for_solve(
     problem: Problem, x0: Tensor, target: Tensor | None, t: float
 ) -> list[Finding]:
-    """What `solve` asks of functions: any batch dimensions, each sample by itself, no chance.
+    """Checks what `solve` asks: any batch dimensions, each sample by itself, nothing random.
 
     Arguments:
         problem: A problem whose control is a tensor.
@@ -52,8 +52,8 @@ def mixing_for_solve(
     Raises:
         ProblemError: If a function fails, or returns something that cannot be right.
     """
-    # Losses take one batch dimension; other functions get two, as steps and instances are two.
-    # Their sizes are none of the state's and the control's: `x.shape[0]` must not look right.
+    # Losses take one batch dimension; other functions get two, one for steps and one for instances.
+    # Their sizes differ from those of state and control, so that `x.shape[0]` cannot look right.
     taken = (*problem.state_shape, *(problem.control_shape or ()))
     lead = tuple([n for n in (2, 3, 5, 7, *range(11, 20)) if n not in taken][:2])
     lead = (math.prod(lead),) if target is not None else lead
@@ -94,8 +94,8 @@ def tracked(at: Point) -> Point:
 def mixing_in_training(problem: Problem, control: Control, sample: Sample) -> list[Finding]:
     """The functions that mix samples while problem and control are in evaluation mode.
 
-    Batch norm mixes by design while it trains. What fails is left out: the training itself says
-    so.
+    Batch norm mixes by design while it trains. Functions that fail are left out, because the
+    training itself will say so.
 
     Arguments:
         problem, control: What is to be trained or compared.
@@ -158,7 +158,7 @@ def unwrapped(at: Point) -> Point:
 
 
 def times(problem: Problem, control: Control, start: float, end: float) -> list[float]:
-    """A few times in `[start, end)`: where the control is a layer, one of each kind of them."""
+    """A few times in `[start, end)`; for a control of layers, one time for each kind of layer."""
     if start == end:
         return []
     if problem.control_shape is not None:
@@ -177,7 +177,7 @@ def differing(
     single: tuple[int, ...],
     chance: bool = False,
 ) -> list[Finding]:
-    """A finding if a function gives another value for points together than apart.
+    """A finding if a function gives points other values together than one by one.
 
     Arguments:
         problem, name, function: The problem, the name of its function, and the function itself.
@@ -194,8 +194,8 @@ def differing(
     if not isinstance(together, Tensor):
         return []
     together = together.expand(lead) if together.dim() < len(lead) else together
-    # One is neither the first nor the last of more than two: some functions mix all the others.
-    # A second one is there because a median, or a largest value, may be the first one's own.
+    # One point is neither first nor last (of more than two): some functions mix only the others.
+    # A second one is needed because a median or a largest value may be that of the first.
     values = together.detach().reshape(size, -1)
     if all(alone(function, at, lead, single, i, values[i]) for i in (size // 2, 0)):
         return []
@@ -213,7 +213,7 @@ def alone(
     i: int,
     value: Tensor,
 ) -> bool:
-    """Whether a function gives a point by itself the value that it gave it among others.
+    """Whether a function gives a point the same value by itself as among others.
 
     Arguments:
         function: What is looked at: `(t, x, u) -> value`.
@@ -226,7 +226,7 @@ def alone(
     try:
         part = function(shaped(row(at, i), single))
     except ProblemError:
-        # What fails without batch dimensions may mix with them, which says more.
+        # A function that fails without batch dimensions may mix with them; that finding says more.
         part = function(shaped(row(at, i), (1,) * len(lead)))
         if alike(value, part.detach().reshape(-1)):
             raise

@@ -13,10 +13,10 @@ from .finding import Finding
 
 
 CLOSE, NEARBY = 1e-3, 0.1
-"""How close to a kink an operation's argument counts, relative to its largest value or one.
+"""How close to a kink an operation's argument must be, relative to its largest value or one.
 
-What is nearby counts where nothing is close: the best point of an iteration that a kink has stopped
-need not lie on it.
+The second number counts if no argument is as close as the first: when a kink stops an iteration,
+the best point found need not lie on the kink.
 """
 
 SMOOTH = "replace it by sqrt(y**2 + 1e-6), or bound it by a further control that is the cost"
@@ -29,7 +29,8 @@ class Kink(NamedTuple):
         symbol: How it is written.
         what: What is wrong there.
         advice: The usual reformulation.
-        distance: From the operation's node to how far its argument is from there, or None.
+        distance: A function from the operation's node to the distance of its argument from that
+            place, or to None.
     """
 
     symbol: str
@@ -39,7 +40,7 @@ class Kink(NamedTuple):
 
 
 def saved(node: Any, name: str) -> Tensor | None:
-    """What an operation has kept; None if it has kept nothing by that name."""
+    """The value that an operation has kept under a name; None if there is none."""
     value = getattr(node, f"_saved_{name}", None)
     return torch.as_tensor(value) if isinstance(value, (Tensor, int, float)) else None
 
@@ -113,7 +114,7 @@ KINDS = {
 
 
 def inverse(node: Any) -> Tensor | None:
-    """One over what an inverse has kept: its argument's size."""
+    """The size of an inverse's argument: one over the result that the inverse has kept."""
     value = saved(node, "result")
     return None if value is None else 1 / value.detach().abs()
 
@@ -131,7 +132,7 @@ class Evaluation(NamedTuple):
     Attributes:
         function, place: The function's name, and where it is written.
         time: Where it was found.
-        value: From no arguments to its value, with a graph.
+        value: A function without arguments that returns its value, with a graph.
     """
 
     function: str

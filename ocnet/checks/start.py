@@ -11,10 +11,10 @@ from .finding import Finding, place, ProblemError
 
 
 class Start(nn.Module):
-    """What a problem starts from as a function of its parameters.
+    """Initial state, horizon and bounds of a problem as functions of its parameters.
 
     Arguments:
-        problem: Whose `embed` gives the initial state.
+        problem: The problem whose `embed` gives the initial state.
         drawn: Whether the initial state is one that the problem itself draws.
     """
 
@@ -45,7 +45,7 @@ def sampled(problem: Problem) -> Sample:
     """One sample of a problem, always the same.
 
     Raises:
-        ProblemError: If `sample` returns something else than a sample.
+        ProblemError: If `sample` returns anything but a sample.
     """
     sample = problem.sample(1, torch.Generator().manual_seed(0))
     message = "must return Sample(x0) or Sample(x0, target)"
@@ -64,13 +64,13 @@ def sampled(problem: Problem) -> Sample:
 def moving_the_start(
     problem: Problem, names: Sequence[str], *, drawn: bool = True
 ) -> list[Finding]:
-    """What reads, of `names`, parameters that `solve` changes, where it reads them once only.
+    """The members that are evaluated only once, but read parameters that `solve` changes.
 
     Initial state, horizon and bounds are read before the first iteration.
 
     Arguments:
-        problem: Whose `embed` gives the initial state.
-        names: Parameters or buffers.
+        problem: The problem whose `embed` gives the initial state.
+        names: The names of parameters or buffers that `solve` changes.
         drawn: Whether the initial state is one that the problem itself draws.
     """
     if not names:

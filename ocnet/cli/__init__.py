@@ -13,7 +13,7 @@ __all__ = ["build", "main"]
 
 
 def build(command: str | None = None) -> typer.Typer:
-    """The application with all its commands, or faster with the one that a file is named after.
+    """The application with all its commands; or, faster, with only one, if a file has its name.
 
     Arguments:
         command: The command that will be called; all are there if no file has its name.

@@ -1,4 +1,4 @@
-"""What values the options take: typer names the option, a check here the value and what it must be.
+"""Checks of options: in an error, typer names the option, and a check the value and its rule.
 
 Each check returns a value that passes, and lets an option that was not given pass.
 """
@@ -36,7 +36,7 @@ def number(text: Any) -> float:
 
 
 def at_least(least: int) -> Callable[[Any], Any]:
-    """Whole numbers that are not less."""
+    """Whole numbers that are not less than a bound."""
 
     def check(value: Any) -> Any:
         for one in value if isinstance(value, list) else [value]:
@@ -96,7 +96,7 @@ def named_settings(values: list[str] | None) -> list[str] | None:
 
 
 def problem_spec(value: str) -> str:
-    """What can name a problem."""
+    """A text that can name a problem."""
     place, colon, name = value.rpartition(":")
     if not (colon and place and name.isidentifier()):
         raise typer.BadParameter(
@@ -122,7 +122,7 @@ def device(value: str) -> str:
 
 
 def seed(value: int) -> int:
-    """What every generator takes."""
+    """A seed that every generator takes."""
     if not 0 <= value < 2**63:
         raise typer.BadParameter(f"must be >= 0 and < 2**63, but got {value}.")
     return value
@@ -159,7 +159,7 @@ def run(path: Path) -> Path:
 
 
 def problem_or_run(value: str) -> str:
-    """What can name a problem, or the folder of a run."""
+    """A text that can name a problem, or the folder of a run."""
     return str(run(Path(value))) if Path(value).is_dir() else problem_spec(value)
 
 

@@ -73,7 +73,7 @@ def depth(
         "changes": plot.depth_changes(profiles),
         "turnpike": plot.turnpike(profiles),
     }
-    # Last: what goes wrong before leaves no folder behind.
+    # Last, so that an earlier error leaves no folder behind.
     new_folder(out)
     for name, profile in profiles.items():
         np.savez(out / f"{name}.npz", **vars(profile))
@@ -83,7 +83,7 @@ def depth(
 
 
 def names(runs: list[Path]) -> list[str]:
-    """What to call each run: its folder, and the folders above where two are called the same.
+    """A name for each run: its folder, with the folders above it where two have the same name.
 
     Raises:
         ValueError: If a run is given twice.

@@ -80,7 +80,7 @@ class Fit:
         return history
 
     def minimise(self, control: Control, n: int) -> History:
-        """Minimises the one cost that there is, until a step changes nothing any more."""
+        """Minimises the only cost, until a step no longer changes anything."""
         optimizer = named_optimizer("lbfgs", self.problem, control)
         is_fast = has_costates(self.problem, control, n, self.device)
         solver = Euler(n, gradient=Costate()) if is_fast else Euler(n)
@@ -97,7 +97,7 @@ class Fit:
         return history
 
     def epochs(self, count: int) -> int:
-        """How many training steps make so many epochs; 1,000 where there is no data set."""
+        """The number of training steps in `count` epochs; 1,000 if there is no data set."""
         data = samples(self.problem, "train")
         return 1000 if data is None else max(1, count * len(data.x0) // self.batch_size)
 
@@ -113,7 +113,7 @@ def has_costates(problem: Problem, control: Control, n: int, device: torch.devic
             cost, _ = evaluate(problem, control, Euler(n, gradient=gradient), sample)
             slopes = torch.autograd.grad(cost.mean(), parameters, allow_unused=True)
         except (ValueError, RuntimeError):
-            # What is wrong with the problem itself, training says.
+            # Training reports what is wrong with the problem itself.
             return False
         found.append([torch.zeros(1) if slope is None else slope.cpu() for slope in slopes])
     return all(map(torch.allclose, *found))
@@ -122,8 +122,8 @@ def has_costates(problem: Problem, control: Control, n: int, device: torch.devic
 def trained(fit: Fit, n: int) -> tuple[Control, tuple[float, ...]]:
     """A control trained at `n / 4`, `n / 2` and `n` Euler steps, and the first two optimal costs.
 
-    Fewer depths where `n` is not a multiple of 4. The costs count only where training reaches an
-    optimum at each depth, as it can on classical problems.
+    There are fewer depths if `n` is not a multiple of 4. The costs count only where training
+    reaches an optimum at each depth, as it can on classical problems.
     """
     depths = [n // k for k in (4, 2, 1) if n % k == 0]
     control = fit.problem.initial_control(depths[0], fit.generator).to(fit.device)

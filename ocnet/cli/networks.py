@@ -38,11 +38,11 @@ BatchSizeOption = Annotated[
 
 
 NO_MATTER = ("epochs", "iterations", "compile", "sharded", "capture", "sync_norms")
-"""The settings that may differ without a word where a model is not trained further."""
+"""The settings that may differ without a message if a model is not trained further."""
 
 
 def tell_changes(run: Path, state: dict[str, Any], job: Job) -> None:
-    """Says where a model was trained by another source, other data or other settings than now.
+    """Says if a model was trained with other source files, other data or other settings than now.
 
     Arguments:
         run: The folder of its run.
@@ -101,7 +101,7 @@ class TrainedNetwork:
     def tune(self, network: ResNet, epochs: int) -> None:
         """Trains a network for some epochs more, by SGD with a small, falling learning rate.
 
-        No stage cost is in it, so the statistics of the intermediate outputs are collected after.
+        There is no stage cost, so the statistics of the intermediate outputs are collected after.
         """
         problem, batches = network.problem, self.job.batches
         count = epochs * (batches.per_epoch or 1)
@@ -121,7 +121,7 @@ class TrainedNetwork:
 
 @contextmanager
 def unstaged(problem: ResidualProblem) -> Iterator[None]:
-    """While it lasts, the problem has no stage cost."""
+    """A context in which the problem has no stage cost."""
     gamma, problem.gamma = problem.gamma, 0.0
     try:
         yield

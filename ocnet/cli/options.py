@@ -113,7 +113,7 @@ def device_from(name: str) -> torch.device:
 
 @contextmanager
 def default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    """Makes new tensors of this type while it lasts: problems make theirs in the default one."""
+    """A context in which new tensors have this type: problems make theirs in the default type."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -133,7 +133,7 @@ def new_folder(out: Path) -> Path:
 
 
 def reported(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The command, telling what goes wrong in one line: exit code 2 for usage, 130 for an
+    """The command, reporting what goes wrong in one line: exit code 2 for usage, 130 for an
     interrupt, 1 for the rest.
 
     The environment variable OCNET_TRACEBACK=1 shows the whole traceback, for whoever debugs a
@@ -168,7 +168,7 @@ def one_line(error: Exception) -> str:
 def origin(error: Exception) -> str:
     """Where an error comes from, if its message is not one that ocnet wrote for the user.
 
-    The last line of the user's own code, if any was on the way, or else the last of all.
+    That is the last line of the user's own code, if any was involved, or else the last line of all.
     """
     frames = traceback.extract_tb(error.__traceback__)
     if not frames or isinstance(error, SyntaxError):

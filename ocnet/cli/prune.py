@@ -27,10 +27,10 @@ from .trust import check_trust, TrustOption
 
 
 CRITERIA = ("try", "costate", "distance", "angle", "readout", "last", "random")
-"""How the block that goes next can be chosen."""
+"""The ways to choose the block that is removed next."""
 
 TRIED_ON = 1000
-"""On how many validation samples the blocks are chosen at most; all of them check the choice."""
+"""The most validation samples on which blocks are chosen; the choice is checked on all of them."""
 
 
 def choices(sample: Sample, seed: int) -> dict[str, Choice]:
@@ -96,9 +96,9 @@ def prune_command(
     """Prune a trained residual network to the smallest depth within a tolerance.
 
     The depth is chosen on the validation data, the table is of the test data. The pruned network
-    is saved as pruned.safetensors in RUN/prune, or in --out. With --inside blocks go one after
-    another, and after each the accuracy on the validation data is checked:
-    pruned-inside.safetensors is without the most that stay within the tolerance.
+    is saved as pruned.safetensors in RUN/prune, or in --out. With --inside, blocks are
+    removed one after another, and after each the accuracy on the validation data is checked:
+    pruned-inside.safetensors has as many removed as stay within the tolerance.
     """
     out = checks.usable(run / "prune" if out is None else out) or run
     check_trust([run], trust)

@@ -119,7 +119,7 @@ def write(
         certificate: The certificate, if there is one.
         verdict: What the certificate says, or why there is none.
     """
-    # Not above: who asks for numbers alone need not wait for matplotlib.
+    # Not at the top of the file: users who only want numbers need not wait for matplotlib.
     from ..plot import solution as picture
     from ..report import Section, write_report
 

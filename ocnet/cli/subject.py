@@ -27,7 +27,7 @@ class Subject:
     """A problem with a control that was trained.
 
     Attributes:
-        problem, control: The two.
+        problem, control: The problem, and its trained control.
         sample: What to compare on: the test data, or fresh samples.
         n: The steps that the control was trained at.
         coarse_costs: The optimal costs at a quarter and at half as many steps, if they are known.
@@ -47,7 +47,7 @@ def subject_of_run(path: Path, seed: int, device: torch.device) -> Subject:
 
     Arguments:
         path: The folder of the run.
-        seed: Of fresh samples.
+        seed: The seed of fresh samples.
         device: Where to compute.
 
     Raises:
@@ -93,13 +93,13 @@ def subject_of_spec(
     """A control trained on the problem of a SPEC; a user's file is run once.
 
     Arguments:
-        spec, settings: What names the problem, and the arguments of its constructor.
+        spec, settings: The SPEC of the problem, and the arguments of its constructor.
         dtype: "float32", "float64", or "auto": double precision where the optimum is known.
         steps: The steps; the problem's own number if None.
         fit: How to train.
-        seed: Of everything random.
+        seed: The seed of everything random.
         device: Where to compute.
-        check: What to do before training, with the steps: what fails fails early.
+        check: Called with the steps before training, so that errors come early.
     """
     with default_dtype(torch.float32 if dtype == "auto" else DTYPES[dtype]):
         kind = class_from(spec)

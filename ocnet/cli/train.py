@@ -113,9 +113,9 @@ def resume(
 ) -> None:
     """Go on with a run from its last checkpoint, to the same end as if nothing had happened.
 
-    With --epochs or --iterations the run is to be so long, counted from its beginning; one that is
-    done goes on. Schedules are from its present step on those of a run of the new length, so that
-    a cosine rises again; the patience begins anew.
+    With --epochs or --iterations the run gets a new length, counted from its beginning; a finished
+    run goes on. From the current step on, schedules are those of a run of the new length, so that
+    a cosine rises again; the patience starts again.
     """
     if epochs is not None and iterations is not None:
         raise typer.BadParameter(
@@ -169,7 +169,7 @@ def write_pages(folder: Path, records: list[RunRecord]) -> Path:
 
 
 def finish(folder: RunFolder, config: Config | None, **how: Any) -> None:
-    """Carries a run to its end and tells how it went; `how` is that of `execute`."""
+    """Carries a run to its end and tells how it went; `how` holds more arguments of `execute`."""
     note = lambda text: typer.echo(f"ocnet: {text}", err=True)
     try:
         result = execute(folder, config, before=tell, note=note, **how)
@@ -219,5 +219,5 @@ def lasting(spec: str) -> str:
 
 
 def default_folder(spec: str) -> Path:
-    """A folder below runs/ that tells the problem and the time."""
+    """A folder below runs/ whose name tells the problem and the time."""
     return Path("runs") / f"{spec.rpartition(':')[2]}-{time.strftime('%Y%m%d-%H%M%S')}"

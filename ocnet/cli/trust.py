@@ -26,7 +26,7 @@ TrustOption = Annotated[
 
 
 def check_trust(runs: Iterable[Path], trusted: bool) -> None:
-    """Tells what code the problems of some runs are, and refuses foreign code.
+    """Tells what code the problems of some runs execute, and refuses foreign code.
 
     Arguments:
         runs: The folders of the runs.
@@ -57,7 +57,7 @@ def check_trust(runs: Iterable[Path], trusted: bool) -> None:
 def code_of(spec: str) -> Path | None:
     """The file that a SPEC makes Python execute, found without executing anything; None if none.
 
-    Of a module it is the outermost package's place that counts, followed by the parts of its name.
+    For a module, it is found from the place of the outermost package and the parts of its name.
     """
     place = spec.rpartition(":")[0]
     if place.endswith(".py"):

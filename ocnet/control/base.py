@@ -28,13 +28,14 @@ TIME_TOLERANCE = 1e-9
 """Times closer than this share of the horizon are the same grid point."""
 
 ULPS = 4
-"""So are times closer than this many units in the last place, where the horizon is far from 0."""
+"""Far from 0, times closer than this many units in the last place are the same point, too."""
 
 
 class Control(nn.Module, abc.ABC):
     """A control law on `[t0, t1]`, open-loop `u(t)` or feedback `u(t, x)`.
 
-    Between two knots it is smooth. Its grid is its own: a solver may take any number of steps.
+    It is smooth between two knots. Its grid is independent of the solver, which may take any number
+    of steps.
 
     Attributes:
         t0, t1: The horizon.
@@ -69,9 +70,10 @@ class Control(nn.Module, abc.ABC):
         backward pass quadratic in the number of intervals.
 
         Arguments:
-            ts: The times; Python floats, because single precision may land next to a knot.
-            side: The limit to take at a knot; a Runge-Kutta stage at the end of its step wants
-                the left one.
+            ts: The times; Python floats, because a time in single precision may land next to a
+                knot.
+            side: The limit to take at a knot; a Runge-Kutta stage at the end of its step needs the
+                left one.
         """
 
     @abc.abstractmethod
@@ -89,7 +91,7 @@ class Control(nn.Module, abc.ABC):
 
     def intervals(self, ts: Sequence[float], side: Side = "right") -> list[int]:
         """The index of the interval that holds each time."""
-        # A solver's grid point may round to just next to the knot that it means.
+        # Rounding may put a solver's grid point just next to the knot that it stands for.
         slack = time_slack(self.t0, self.t1)
         inner = self.knots[1:-1]
         if torch.compiler.is_compiling():
@@ -114,10 +116,11 @@ class OpenLoop(Control):
 
 
 def unbound(z: Tensor) -> list[Tensor]:
-    """`z[0], ..., z[n - 1]`, with a backward pass in a time that grows like `n`.
+    """`z[0], ..., z[n - 1]`, with a backward pass whose time grows like `n`.
 
-    The autograd engine spends a time like `n` on each gradient that reaches a function with `n`
-    outputs, so that one `unbind` would make the pass quadratic; here it meets `sqrt(n)` at a time.
+    The autograd engine spends a time proportional to `n` on each gradient that reaches a function
+    with `n` outputs, so a single `unbind` would make the pass quadratic. Here each function has
+    about `sqrt(n)` outputs.
     """
     size = math.isqrt(max(0, len(z) - 1)) + 1
     return [row for block in z.split(size) for row in block.unbind()]
@@ -129,7 +132,7 @@ def equal_times(t0: float, t1: float, n: int) -> list[float]:
 
 
 def time_slack(t0: float, t1: float) -> float:
-    """How close two times of a horizon are if they are meant to be the same."""
+    """How close two times of a horizon must be to count as the same."""
     return max(TIME_TOLERANCE * (t1 - t0), ULPS * math.ulp(max(abs(t0), abs(t1))))
 
 

@@ -16,7 +16,7 @@ class Feedback(Control):
     Arguments:
         t0, t1: The horizon.
         policy: The module `(t, x) -> u`, where `t` is a scalar tensor in double precision
-            (`t.to(x)` has the state's) and `u` has the shape `(*batch, *control_shape)`.
+            (`t.to(x)` has the state's precision) and `u` has the shape `(*batch, *control_shape)`.
 
     Raises:
         TypeError: If the policy is not a module.
@@ -44,5 +44,5 @@ class Feedback(Control):
             raise
 
     def refine(self) -> "Feedback":
-        """A copy: a policy is not on a grid."""
+        """A copy, because a policy has no grid to refine."""
         return copy.deepcopy(self)

@@ -41,7 +41,7 @@ class Layers(Control):
     def refine(self) -> "Layers":
         """Each layer twice, as copies with weights of their own.
 
-        What several layers share (a module, a parameter, a buffer) all copies share.
+        What several layers share (a module, a parameter, a buffer) is shared by all copies, too.
         """
         copies: dict[int, Any] = {}
         first = copy.deepcopy(self.layers, copies)

@@ -61,7 +61,7 @@ def certified(solution: Solution) -> Certificate:
 
 
 def optima(solution: Solution, scale: float) -> Optima:
-    """The optimal costs on three grids and by Euler, and what they say of continuous time.
+    """The optimal costs on three grids and by Euler, and what they say about continuous time.
 
     Arguments:
         solution: What is certified; it must have converged.
@@ -87,7 +87,7 @@ def optima(solution: Solution, scale: float) -> Optima:
 def in_continuous_time(solution: Solution) -> tuple[Problem, Control, Sample, int]:
     """The problem with the solution's final time and parameters in place, its control and states.
 
-    The last value is how many steps the fine grid should take.
+    The last value returned is the number of steps of the fine grid.
     """
     problem, x0, target, parameters = solution.batch
     is_one = solution.cost.numel() == 1

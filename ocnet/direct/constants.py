@@ -1,6 +1,6 @@
 """The constants that the iteration has in Python and in C alike; the C header is written from here.
 
-Each name in capitals below is a macro of the same name in C, a tuple an array.
+Each name in capitals below is a macro of the same name in C; a tuple becomes an array.
 """
 
 from enum import Enum
@@ -23,31 +23,31 @@ FIXED = ("h", "n", "scale", "weight", "share", "hold")
 """The parameters that every instance has: step width, steps, scale, and those of penalties."""
 
 LAST_BARRIER = 0.1
-"""The barrier parameter at the end, in tolerances."""
+"""The barrier parameter at the end, as a multiple of the tolerance."""
 
 BARRIER_REACHED = 10
-"""The barrier is lowered where the residual is below so many barrier parameters."""
+"""The barrier is lowered where the residual is below this many times the barrier parameter."""
 
 BARRIER_FACTOR, BARRIER_POWER = 0.2, 1.5
-"""It becomes the smaller of its `factor` fold and its `power`."""
+"""The barrier parameter `mu` becomes the smaller of `factor * mu` and `mu**power`."""
 
 TO_THE_BOUNDARY = 0.99
 """The least share of the way to the boundary that a step may go."""
 
 HALVINGS = 24
-"""How many lengths of a step are tried, each half the one before."""
+"""The number of step lengths that are tried, each half the one before."""
 
 SHORT = 1e-3
 """A step that is not longer than this counts as a failure."""
 
 MOST_FAILURES = 10
-"""After how many failures in a row to give up."""
+"""The number of failures in a row after which to give up."""
 
 PATIENCE, LESS = 80, 0.9
-"""After how many iterations without a residual of less than this share of the least to give up."""
+"""Gives up after this many iterations in which no residual is below this share of the least."""
 
 MOST_VARIABLE, MOST_MULTIPLIER = 1e10, 1e12
-"""Variables larger than this are unbounded, multipliers lead nowhere."""
+"""Variables larger than this count as unbounded; multipliers larger than this lead nowhere."""
 
 SAFEGUARD = 1e10
 """Multipliers stay within this factor of `mu w / s`."""
@@ -56,7 +56,7 @@ USUAL_MULTIPLIER = 100
 """Stationarity is relative to the multipliers' mean size in units of this, where that is larger."""
 
 UNITS_MATTER = 2.0**16
-"""Up to how large a unit of a row violations are measured in the user's units.
+"""Violations are measured in the user's units if the unit of the row is at most this large.
 
 Above that, rounding alone may be more than the tolerance.
 """
@@ -74,25 +74,25 @@ Both are shares of the first violation or, where that is larger, of one.
 """
 
 MOST_GROWTH = 1e3
-"""How many times the violation before it one step may reach, or the first violation, or one."""
+"""A step may raise the violation to this many times its value, or to the first one, or to one."""
 
 CORRECTIONS, CORRECTED = 4, 0.99
-"""How many corrections of second order a step gets, as long as each leaves so much of a violation.
+"""How many second-order corrections a step gets, if each leaves at most this share of a violation.
 
 They are tried where the whole step is not good because it raises the violation.
 """
 
 DESCENT_POWER, VIOLATION_POWER = 2.3, 1.1
-"""A step is for the cost's sake where `alpha descent^2.3` exceeds `violation^1.1`."""
+"""A step serves to lower the cost where `alpha descent^2.3` exceeds `violation^1.1`."""
 
 ROUNDINGS = 10
-"""How many units of rounding a cost may rise."""
+"""The number of units of rounding by which a cost may rise."""
 
 FIRST_SHIFT, LEAST_SHIFT, MOST_SHIFT = 1e-4, 1e-10, 1e12
 """The multiples of the identity that make a Hessian convex: first tried, least and most."""
 
 SHIFT_RELAXED, SHIFT_RAISED, SHIFT_RAISED_FIRST = 3, 8, 100
-"""What a multiple that sufficed last is divided by, and one that does not is multiplied with.
+"""The divisor of a multiple that sufficed last, and the factors for one that does not suffice.
 
 The last factor holds where none was needed before.
 """
@@ -104,14 +104,14 @@ PENALTIES = (1e2, 1e5, 1e8)
 """Weights of the terminal constraint's square, tried in turn.
 
 The step itself does not depend on them, but only where one is large enough is the problem convex
-away from the constraint as well. The last one costs digits: it serves for the proof alone.
+away from the constraint as well. The last one costs digits, so it serves only for the proof.
 """
 
 SOFT = 1e-6
 """How soft the terminal constraint is made where its rows depend on each other."""
 
 SLIGHT = 1e-7
-"""The negative curvature that rounding explains."""
+"""The most negative curvature that rounding can explain."""
 
 
 def c_header() -> str:

@@ -17,7 +17,7 @@ class Outcome(NamedTuple):
     Attributes:
         it: The variables.
         code: The value of a `Code`, shape `(batch,)`.
-        iterations: After how many iterations.
+        iterations: The number of iterations that it took.
         minimum: Whether the second-order condition holds.
         lin: The linearisation at the variables, where the method knows it.
     """
@@ -34,11 +34,11 @@ class Outcome(NamedTuple):
         return self.code, self.iterations, self.minimum
 
     def after(self, before: "Outcome") -> "Outcome":
-        """This outcome with the iterations counted that led to where it started."""
+        """This outcome, with the iterations that led to its start counted, too."""
         return self._replace(iterations=before.iterations + self.iterations)
 
     def take(self, at: Tensor) -> "Outcome":
-        """Those of some of the instances."""
+        """The outcome of some of the instances."""
         code, iterations, minimum = (value[at] for value in self.ending)
         return Outcome(self.it.take(at), code, iterations, minimum)
 
@@ -55,12 +55,12 @@ class Method(abc.ABC):
 
     @abc.abstractmethod
     def run(self, nlp: Transcription, start: Iterate, mu: float) -> Outcome:
-        """Improves `start` until each instance is optimal, or can be seen never to be.
+        """Improves `start` until each instance is optimal, or it is clear that it never will be.
 
         Arguments:
             nlp: The discretised problem.
             start: Where to start.
-            mu: The barrier parameter that its slacks and multipliers are made for.
+            mu: The barrier parameter for which the start's slacks and multipliers were made.
         """
 
     @property
@@ -70,7 +70,7 @@ class Method(abc.ABC):
 
     @property
     def by_torch(self) -> str | None:
-        """Why it iterates by torch even where derivatives are machine code; None if it does not."""
+        """Why it iterates in torch even where derivatives are machine code; None if it does not."""
         return None
 
 

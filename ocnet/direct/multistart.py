@@ -15,7 +15,7 @@ from .transcription.transcription import Transcription
 
 
 WAVES = 4
-"""How many cosines a random start adds to the controls."""
+"""The number of cosines that a random start adds to the controls."""
 
 AGREE = 1e-6
 """Costs that differ by less than this share agree."""
@@ -43,7 +43,7 @@ def best_of(
         nlp: The discretised problem.
         method: How to solve it.
         starts: How many starts each instance gets.
-        seed: Of the random numbers.
+        seed: The seed of the random numbers.
     """
     size = len(nlp.x0)
     first = cold(nlp)

@@ -1,4 +1,4 @@
-"""What the settings of a method may be: one line names the setting and the value that is not."""
+"""Checks of a method's settings: one line names the wrong setting and its value."""
 
 from .._arguments import check_real
 

@@ -57,18 +57,18 @@ def solve(
             control; states at equal distances, shape `(nodes, *state_shape)` or `(nodes, *batch,
             *state_shape)`; a function from a time to such a state; or a pair of states and control.
             Where the final time is free, the horizon of a guess is `[t0, t1]`.
-        starts: From how many starts each instance is solved, as one batch: the cold one, and
-            others with random controls, final time and static parameters. The best is the
+        starts: The number of starts from which each instance is solved, as one batch: the cold one,
+            and others with random controls, final time and static parameters. The best is the
             answer, `reason` says how many agreed, and `iterations` counts all of them.
-        seed: Of these random numbers.
+        seed: The seed of these random numbers.
         compile: Whether to work in machine code made of the problem's formulas, which needs a C
-            compiler: where that can be done by default, always or never. The first solution of
-            a new problem waits for the compiler, later ones and later processes do not. What
-            cannot be compiled (`ocnet.direct.compiled`) is computed by torch.
+            compiler: by default where that is possible; always if True, never if False. The first
+            solution of a new problem waits for the compiler, later ones and later processes do not.
+            What cannot be compiled (`ocnet.direct.compiled`) is computed by torch.
         dtype: The precision to compute in: double by default, whatever torch's default is. A
             problem with other tensors is copied, and `solution.batch` holds the copy. None takes
             the precision of the initial states.
-        gradient_of_failed: What the gradient through an instance is that did not converge: "nan",
+        gradient_of_failed: The gradient through an instance that did not converge: "nan",
             with a warning, or "raise" for a RuntimeError in the backward pass.
 
     Raises:
@@ -77,9 +77,9 @@ def solve(
             file and line.
         UnsafeCache: If others could have written the compiled code (`ocnet.direct.compiled`).
 
-    A problem that cannot be solved is not an error: its solution's `status` and `reason` tell why.
-    Nor is an instance given with NaN or infinite values: it is "invalid", what is found for it is
-    NaN, and the others are as if it were not there.
+    A problem that cannot be solved is not an error: its solution's `status` and `reason` say why.
+    Nor is an instance given with NaN or infinite values: it is "invalid", its results are NaN, and
+    the other instances are solved as if it were not there.
     """
     given = problem if isinstance(problem, Batch) else single(problem)
     check_kind("problem", given.problem, Problem)
@@ -142,7 +142,7 @@ def improved(
 ) -> tuple[Outcome, dict[int, str]]:
     """Where a method ends from a start, and why some instances could not make use of it.
 
-    Invalid instances are left out, so that the others are as if there were none of them.
+    Invalid instances are left out, so that they do not affect the others.
 
     Arguments:
         nlp: The discretised problem.
@@ -182,7 +182,9 @@ def improved(
 
 
 def traced_if_possible(nlp: Transcription) -> Formulas | Unsupported:
-    """The problem's formulas, or why there are none; where no time occurs, points share one.
+    """The problem's formulas, or why there are none.
+
+    Where the time occurs in none of them, all points may share one time.
 
     Raises:
         ValueError: If a static parameter occurs in none of them: its guess would be the answer.
@@ -204,11 +206,11 @@ def traced_if_possible(nlp: Transcription) -> Formulas | Unsupported:
 def compiled_if_possible(
     nlp: Transcription, compile: bool | None, formulas: Formulas | Unsupported, method: Method
 ) -> str:
-    """Hands the problem its machine code; what `Solution.backend` says.
+    """Hands the problem its machine code; returns the text for `Solution.backend`.
 
     Arguments:
         nlp: The discretised problem.
-        compile: Whether to do so: where it is possible if None.
+        compile: Whether to do so; None to do so where it is possible.
         formulas: Its formulas, or why there are none.
         method: How it is to be solved.
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 MAX_DOUBLINGS = 6
-"""A circulant matrix 64 times the size of the sequence is where the embedding gives up."""
+"""The embedding gives up at a circulant matrix 64 times the size of the sequence."""
 
 TOLERANCE = 1e-9
 """How much rounding may change a covariance of unit-variance entries."""
@@ -20,7 +20,7 @@ def embed(autocovariance: Callable[[Tensor], Tensor], n: int) -> Float[Tensor, "
 
     The circulant's first row is `gamma(0..m), gamma(m-1..1)` with `m >= n`, so that its leading
     `n x n` block is the covariance of the sequence. Its eigenvalues are the FFT of that row,
-    Nyquist mode included. Where one of them is negative `m` is doubled: the process is continued
+    Nyquist mode included. If one of them is negative, `m` is doubled: the process is continued
     until its correlations have died out.
 
     Source: Dietrich and Newsam, SIAM J. Sci. Comput. 18 (1997), 1088-1107.

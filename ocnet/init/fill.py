@@ -101,7 +101,7 @@ def spline_(
 
     Arguments:
         path: Stacked weights, shape `(L, *layer_shape)` with `L >= 2`.
-        n_knots: How many knots the spline has, evenly over depth; see `Spline`.
+        n_knots: How many knots the spline has, evenly spaced over depth; see `Spline`.
         std: The standard deviation of every entry; `fan_in**-0.5` by default.
         generator: Makes the draw reproducible; on the device of `path`.
     """
@@ -115,15 +115,15 @@ def fill_(
     std: float | None = None,
     generator: torch.Generator | None = None,
 ) -> Stack:
-    """Fills the weights of equal layers in place with a process over depth, entry by entry
-    independent; returns them.
+    """Fills the weights of equal layers in place and returns them: each entry with an independent
+    draw of a process over depth.
 
     Arguments:
         path: Stacked weights of shape `(L, *layer_shape)`: linear `(L, out, in)`, convolution
             `(L, out, in, *kernel)`, bias `(L, out)`; or the parameters of `L` layers in a list; or
             `L` equal layers, as an `nn.ModuleList`, an `nn.Sequential` (whose activations do not
-            count) or a list: of those the matrices and filters are filled, and biases and
-            scales left. Of any floating point dtype and on any device.
+            count) or a list. In layers, matrices and filters are filled, and biases and scales
+            are left alone. Any floating point dtype and any device will do.
         kind: The process over depth.
         std: The standard deviation of every entry; `fan_in**-0.5` by default, where `fan_in`
             is `in * prod(kernel)`, and `out` for a bias.
@@ -131,7 +131,7 @@ def fill_(
             device of `path`.
 
     Raises:
-        TypeError, ValueError: Naming the argument that is off.
+        TypeError, ValueError: If an argument is off; the message names it.
     """
     check_generator(generator)
     check_kind("kind", kind, Kind)
@@ -141,7 +141,7 @@ def fill_(
         check_stack(stack)
         first = stack[0]
         size = 1 / math.sqrt(math.prod(first.shape[1:] or first.shape)) if std is None else std
-        # Half precision is rounded to, not computed in: FFTs need the digits.
+        # Half precision is used only for the result, not to compute: FFTs need the digits.
         dtype = first.dtype if first.dtype == torch.float64 else torch.float32
         unit = kind.draw(len(stack), first.numel(), generator, dtype, first.device).mul_(size)
         if isinstance(stack, Tensor):

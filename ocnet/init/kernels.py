@@ -58,8 +58,8 @@ class CovarianceKernel(abc.ABC):
 def smoothness(kernel: Covariance) -> float:
     """`nu` in `1 - k(r) ~ r^(2 nu)` at short distances, between 0 and 1.
 
-    Known for the kernels of this module; of another function the local exponent at the shortest
-    distances whose `1 - k` is free of rounding, extrapolated to `r = 0`.
+    It is known for the kernels of this module. For another function it is the local exponent at
+    the shortest distances whose `1 - k` is free of rounding, extrapolated to `r = 0`.
 
     Raises:
         ValueError: If the function does not get close to 1 at short distances.

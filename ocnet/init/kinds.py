@@ -16,7 +16,7 @@ from .kernels import Covariance, RBF, smoothness
 
 
 BLOCK = 2**20
-"""How many numbers are drawn at a time: few enough for the caches, enough for the call."""
+"""How many numbers are drawn at a time: few enough for the caches, enough to be worth the call."""
 
 
 NOISE = torch.float32
@@ -41,7 +41,7 @@ class Kind(abc.ABC):
         """The exact covariance of one entry over `n` layers, in double precision."""
 
     def first_row(self, n: int) -> Float[Tensor, " layer"] | None:
-        """The first row of `correlation(n)` where that is a Toeplitz matrix: it says all then.
+        """The first row of `correlation(n)` where that is a Toeplitz matrix, which it determines.
 
         None where the correlation does not depend on the distance of two layers alone.
         """
@@ -67,9 +67,9 @@ class Kind(abc.ABC):
             n: The number of layers.
             count: The number of sequences.
             generator: Makes the draw reproducible; on `device`.
-            dtype, device: Of the sequences.
+            dtype, device: Those of the sequences.
             out: Memory to draw into, contiguous and of that shape, dtype and device: new memory
-                is half the time of a long draw.
+                takes half the time of a long draw.
         """
 
 
@@ -154,7 +154,7 @@ class Stationary(Gaussian):
 
     @abc.abstractmethod
     def autocovariance(self, lag: Float[Tensor, "..."], n: int) -> Float[Tensor, "..."]:
-        """`gamma(lag)`: the covariance of layers `k` and `k + lag` where `n` span the depth."""
+        """`gamma(lag)`: the covariance of layers `k` and `k + lag` out of `n` over the depth."""
 
     def correlation(self, n: int) -> Float[Tensor, "layer layer"]:
         return toeplitz(self.first_row(n))
@@ -223,7 +223,7 @@ class SmoothIncrements(Stationary):
         return second_difference / (2 * k(zero) - 2 * k(one))
 
     def root(self, n: int) -> Float[Tensor, " frequency"] | None:
-        # The difference of G in the frequency domain: that of its covariance would cancel.
+        # G is differenced in the frequency domain: differences of its covariance would cancel.
         root = embed(lambda lag: self.kernel(lag / n), n)
         if root is None:
             return None

@@ -31,10 +31,10 @@ def parse_kind(text: str) -> Kind:
     """The initialisation that a text names, its arguments after colons.
 
     `iid`, `iid:gaussian`, `fbm:0.8`, `smooth`, `smooth:matern:0.1:1.5`, `increments:rbf:0.1`,
-    `repeated`, `spline:8`. Kernels are `rbf`, `matern` and `ou`, as a share of the depth.
+    `repeated`, `spline:8`. Kernels are `rbf`, `matern` and `ou`; lengths are shares of the depth.
 
     Raises:
-        TypeError, ValueError: If the text names none, with those that there are.
+        TypeError, ValueError: If the text names none; the message lists those that there are.
     """
     check_kind("text", text, str)
     name, *words = text.split(":")

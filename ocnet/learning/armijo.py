@@ -10,7 +10,7 @@ from .._arguments import check_range
 
 
 ENOUGH = 1e-4
-"""The share of the decrease of a linear cost that a step must bring."""
+"""A step must bring at least this share of the decrease that a linear cost would have."""
 
 SHORTEST = 1e-12
 """The shortest step to try."""
@@ -22,16 +22,17 @@ class Armijo(torch.optim.Optimizer):
     $$ J(\theta - \rho g) \le J(\theta) - 10^{-4} \rho |g|^2, \quad
        J = \text{cost} + \tfrac{\lambda}{2} |\theta|^2, \quad g = \nabla J. $$
 
-    A step that does not is halved; if none does, the parameters stay. The next step is tried half
-    as long again. It needs the same batch at every step.
+    A step that decreases it less is halved, again and again. If none decreases it enough,
+    the parameters stay as they are. The next call first tries 1.5 times the last length. The
+    optimiser needs the same batch at every step.
 
     Arguments:
-        params: The parameters, or groups of them, as of torch.optim.
+        params: The parameters, or groups of them, as in torch.optim.
         rate: The first step length `rho` to try.
         weight_decay: `lambda`; a group may have its own.
 
     Attributes:
-        objective: `J` of the parameters that are in place; NaN before the first step.
+        objective: `J` at the current parameters; NaN before the first step.
 
     Raises:
         ValueError: Unless the rate is positive and the decay is not negative.
@@ -81,7 +82,7 @@ class Armijo(torch.optim.Optimizer):
         return cost
 
     def decayed(self, cost: Tensor) -> Tensor:
-        """The objective of the parameters that are in place."""
+        """The objective at the current parameters."""
         for group in self.param_groups:
             if group["weight_decay"]:
                 squares = sum(p.square().sum() for p in group["params"])

@@ -14,7 +14,7 @@ from .processes import is_shard, local, whole
 class Average:
     """`average <- decay * average + (1 - decay) * parameters` after every step.
 
-    Early averages would remember the first parameters too well: the decay starts small,
+    Early averages would remember the first parameters too well, so the decay starts small,
     `min(decay, (1 + k) / (10 + k))` at the `k`-th update, as in TensorFlow's moving averages.
 
     Arguments:
@@ -34,13 +34,13 @@ class Average:
             check_kind("Each of tensors", one, Tensor)
         self.decay = decay
         self.updates: int = 0
-        # A count of batches has no mean.
+        # Integers, such as the number of batches seen, are not averaged.
         self.live: list[Tensor] = [p for p in tensors if p.is_floating_point()]
         self.average: list[Tensor] = [p.detach().clone() for p in self.live]
 
     @torch.no_grad()
     def update(self) -> None:
-        """Takes the present values into the average."""
+        """Updates the average with the current values."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         average, live = map(local, self.average), map(local, self.live)
         torch._foreach_lerp_(list(average), list(live), 1 - decay)  # pyright: ignore
@@ -69,11 +69,11 @@ class Average:
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from averages that were saved."""
+        """Restores saved averages."""
         self.updates = state["updates"]
         for average, saved in zip(self.average, state["average"], strict=True):
             if is_shard(average):
-                # Not above: importing it takes a second.
+                # Not at the top of the file: importing it takes a second.
                 from .sharding import as_sharded
 
                 saved = as_sharded(saved, average)

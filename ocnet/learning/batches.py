@@ -1,4 +1,4 @@
-"""Training batches: drawn from a distribution, or a data set gone through in shuffled epochs."""
+"""Training batches: drawn from a distribution, or from a data set in shuffled epochs."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
@@ -13,11 +13,11 @@ from ..supervised import augmented, check_sample, samples
 
 
 class Batches:
-    """Endless training batches of a problem, whose position can be saved and taken up exactly.
+    """Endless training batches of a problem; their position can be saved and restored exactly.
 
-    A finite data set is gone through in shuffled epochs; the last, smaller batch of an epoch is
-    left out, so that every step has the same shapes. Other problems draw. Either way the batch of
-    a step depends on nothing but the generator: not on the number of processes.
+    A finite data set is used in shuffled epochs; the last, smaller batch of an epoch is dropped,
+    so that every step has the same shapes. Other problems draw their samples. Either way, the
+    batch of a step depends only on the generator, not on the number of processes.
 
     Arguments:
         problem: Where the samples come from.
@@ -27,7 +27,7 @@ class Batches:
 
     Attributes:
         per_epoch: The number of batches in an epoch, or None if the problem draws.
-        step: How many batches were given out.
+        step: How many batches were handed out.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Batches:
             int(torch.randint(2**62, ()))
         )
         device = as_device(device)
-        # What is augmented on an accelerator needs a generator of that device.
+        # Augmentation on an accelerator needs a generator on that device.
         self.noise: torch.Generator = self.generator
         if device.type != "cpu":
             self.noise = torch.Generator(device).manual_seed(self.generator.initial_seed())
@@ -64,7 +64,7 @@ class Batches:
 
     @property
     def epoch(self) -> float | None:
-        """How many times the data set was gone through, or None if the problem draws."""
+        """How many epochs are complete, or None if the problem draws its samples."""
         return None if self.per_epoch is None else self.step / self.per_epoch
 
     def __iter__(self) -> Iterator[Sample]:
@@ -101,7 +101,7 @@ class Batches:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from a position that was saved."""
+        """Goes on from a saved position."""
         self.step = state["step"]
         self.order_state = state["order"]
         self.generator.set_state(state["order"])
@@ -115,9 +115,9 @@ def endless(data: Iterable[Any], check: Callable[[Sample], None] | None = None) 
     """The batches of `data`, again and again.
 
     Arguments:
-        data: Batches, as `as_sample` takes them; an iterator, which can be gone through once,
-            must have enough.
-        check: Looks at each batch the first time.
+        data: Batches, as `as_sample` takes them; an iterator can be used only once, so it
+            must hold enough of them.
+        check: Called with each batch the first time it appears.
 
     Raises:
         TypeError, ValueError: If there are no batches, or one cannot be used.

@@ -1,4 +1,4 @@
-"""Steps that are recorded once and replayed: a deep narrow network is bound by its launches."""
+"""Steps that are recorded once and replayed: kernel launches limit a deep, narrow network."""
 
 import abc
 import functools
@@ -13,15 +13,15 @@ from ..solver import Backprop, ExplicitRungeKutta, Solver
 
 
 WARM_UP = 3
-"""How many times a function runs as it is before it is recorded: libraries choose their kernels,
-optimisers make their state, gradients find their place."""
+"""How many times a function runs as it is before it is recorded. In these runs, libraries choose
+their kernels, optimisers create their state, and gradients get their memory."""
 
 OPTIMIZERS = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
-"""What can take its learning rate from the device."""
+"""The optimisers that can read their learning rate from the device."""
 
 
 CONTROLS = (Layers, PiecewiseConstant, PiecewiseLinear)
-"""What is looked up without a copy from the host."""
+"""The controls that are looked up without a copy from the host."""
 
 
 class DeviceOptimizer(torch.optim.Optimizer):
@@ -29,7 +29,7 @@ class DeviceOptimizer(torch.optim.Optimizer):
 
 
 class Recorder(abc.ABC):
-    """What records a function's operations on tensors, whose places in memory stay the same."""
+    """Records a function's operations on tensors, which keep their places in memory."""
 
     @abc.abstractmethod
     def warm_up(self, function: Callable[[], Tensor]) -> Tensor:
@@ -40,7 +40,7 @@ class Recorder(abc.ABC):
         """Records a function without running it.
 
         Returns:
-            What replays it, and the tensor that then holds the result.
+            A function that replays the recording, and the tensor that then holds the result.
         """
 
 
@@ -73,15 +73,15 @@ class CudaGraphs(Recorder):
 class Captured:
     """A function of tensors that runs as it is at first, and is then recorded and replayed.
 
-    The recording reads its arguments from buffers of its own, which each call fills anew.
-    Arguments of another shape or type are warmed up and recorded anew.
+    The recording reads its arguments from its own buffers, which each call fills again.
+    Arguments of another shape or type get a warm-up and a recording of their own.
 
     Arguments:
         function: The function: the same operations at every call, none of which waits for the
             device or copies from the host.
         recorder: What records it.
-        follows: Another such function, whose results this one finds where they were when it was
-            recorded; it is recorded anew when the other one is.
+        follows: Another such function. This one reads that function's results from where they
+            were when it was recorded, so it is recorded anew whenever the other one is.
         warm_up: How many calls come before the recording.
     """
 
@@ -132,7 +132,7 @@ def obstacle(
     solver: Solver,
     optimizer: torch.optim.Optimizer,
 ) -> str | None:
-    """What forbids to capture the steps of a training, in one line; None if nothing does."""
+    """Why the steps of a training cannot be captured, in one line; None if they can."""
     if device.type != "cuda":
         return f"only steps on a GPU can be recorded, but the device is {device.type}"
     if processes > 1:
@@ -154,7 +154,7 @@ def on_device(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
         return
     for group in optimizer.param_groups:
         group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32).to(device)
-        # Its fused form is the one that takes the rate from the device.
+        # Only its fused form reads the rate from the device.
         group["fused" if isinstance(optimizer, torch.optim.SGD) else "capturable"] = True
     for state in optimizer.state.values():
         if isinstance(state.get("step"), Tensor):
@@ -162,11 +162,11 @@ def on_device(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
 
 
 HOST: dict[str, bool | None] = {"fused": None, "capturable": False}
-"""What `on_device` changed, as it was."""
+"""The settings that `on_device` changes, with their original values."""
 
 
 def on_host(state: dict[str, Any]) -> dict[str, Any]:
-    """An optimiser's state without what `on_device` changed, to go on from anywhere."""
+    """An optimiser's state without the changes of `on_device`, so that any device can use it."""
     groups = [
         {**group, "lr": float(group["lr"]), **{k: v for k, v in HOST.items() if k in group}}
         for group in state["param_groups"]

@@ -1,4 +1,4 @@
-"""The one loop that takes gradient steps, with its guards; what it minimises is an `Objective`."""
+"""The one loop that takes gradient steps, with its guards; it minimises an `Objective`."""
 
 import abc
 import math
@@ -15,10 +15,10 @@ from .processes import whole
 
 
 Gradient = Callable[[Tensor, Tensor | None], Tensor]
-"""From inputs and targets to the costs and the norm of their gradient, in one tensor."""
+"""Maps inputs and targets to the costs and the norm of their gradient, in one tensor."""
 
 Update = Callable[[Callable[[], Tensor]], None]
-"""What makes a step of a closure that computes a gradient and returns the cost."""
+"""Takes a step, given a closure that computes a gradient and returns the cost."""
 
 
 class Objective(abc.ABC):
@@ -38,7 +38,7 @@ class Objective(abc.ABC):
     def backward(self, sample: Sample) -> Tensor:
         """The cost of a batch, or one for each system; its gradient is added to the parameters'.
 
-        Of several systems, the gradient of each is that of its own cost.
+        With several systems, the gradient of each one is that of its own cost.
         """
 
     @abc.abstractmethod
@@ -47,12 +47,12 @@ class Objective(abc.ABC):
 
     @abc.abstractmethod
     def place(self, sample: Sample) -> tuple[int, float] | None:
-        """The index and the time of the first state that is not finite, or None if all are."""
+        """The index and time of the first state that is not finite, or None if all are finite."""
 
     def prepared(
         self, gradient: Gradient, optimizer: torch.optim.Optimizer
     ) -> tuple[Gradient, Update]:
-        """What computes a gradient and what makes a step of it."""
+        """The function that computes a gradient, and the one that takes a step with it."""
         return gradient, lambda closure: optimizer.step(closure)  # pyright: ignore
 
 
@@ -66,14 +66,14 @@ def descent(
 ) -> Iterator[Record]:
     """Gradient steps, one for each batch, each with the record of what it measured.
 
-    After a cost or a gradient that is not finite the parameters are those that last gave a finite
-    cost. A line search that calls the closure under `torch.no_grad()` gets the cost alone, whatever
-    it is. Of several systems side by side, one whose cost is not finite goes on alone.
+    After a cost or a gradient that is not finite, the parameters are those that last gave a finite
+    cost. A line search that calls the closure under `torch.no_grad()` gets only the cost, finite
+    or not. With several systems side by side, a cost that is not finite stops none of them.
 
     Arguments:
         objective: What to minimise.
         optimizer: It holds the parameters.
-        samples: The batches, where the parameters are.
+        samples: The batches, on the device of the parameters.
         clip: The norm that a longer gradient is scaled to, or None.
         start: The index of the first step.
 
@@ -85,7 +85,7 @@ def descent(
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     alone = objective.side_by_side is None
-    # One of several side by side is not put back: all would be.
+    # Systems side by side are not put back: one that diverges would put all of them back.
     last_good = LastGood(parameters if alone else [], objective.tracked if alone else None)
 
     def computed(x0: Tensor, target: Tensor | None) -> Tensor:
@@ -129,7 +129,7 @@ def descent(
                     check_finite_data(step, sample)
             if not first:
                 first.append(values)
-                # These parameters gave a finite cost; what the update makes of them may not.
+                # These parameters gave a finite cost; the updated ones may not.
                 last_good.keep()
             return measured[0] if alone else measured[:-1].sum()
 
@@ -145,7 +145,7 @@ def failure(
     sample: Sample,
     parameters: list[Tensor],
 ) -> Exception | None:
-    """The error of a cost or a gradient that is not finite; None if both are, or it is left out.
+    """The error for a non-finite cost or gradient; None if both are finite or the step is skipped.
 
     Arguments:
         objective: What is minimised.

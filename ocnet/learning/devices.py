@@ -31,7 +31,7 @@ def check_narrow_shortcuts(*modules: nn.Module) -> None:
 
 
 def choose_device(name: torch.device | str = "auto") -> torch.device:
-    """The device of a name, of this process if there are several.
+    """The device with a name; with several processes, this process's own one.
 
     Raises:
         ValueError: If the name is not known, or the device is not there.

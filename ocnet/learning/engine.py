@@ -1,6 +1,6 @@
-"""The execution engine: device, precision, compilation and processes, and nothing else knows them.
+"""The execution engine: only it knows about device, precision, compilation and processes.
 
-Plain PyTorch: its launcher is torchrun, its gradient reduction DistributedDataParallel or FSDP2.
+It is plain PyTorch: torchrun starts it, and DistributedDataParallel or FSDP2 reduces the gradients.
 """
 
 import warnings
@@ -34,14 +34,14 @@ class Engine:
 
     Arguments:
         device: "auto" (the accelerator if there is one), "cpu", "cuda", "mps".
-        precision: "32"; "bf16" or "16" let PyTorch's autocast choose where half precision does,
-            "16" with a gradient scale that adapts.
-        compile: Compiles the regions that repeat over the depth, the layers or else the dynamics
-            and the stage cost, while a training lasts; the loop over the steps stays as it is.
-        accumulate: Into how many parts a batch is split to save memory; its size and its mean
-            cost stay what they are (batch norm sees the parts).
+        precision: "32"; "bf16" or "16" let PyTorch's autocast choose where half precision is
+            enough; "16" also adapts a gradient scale.
+        compile: Whether to compile, during training, the regions that repeat over the depth: the
+            layers, or else the dynamics and the stage cost. The loop over the steps stays as it is.
+        accumulate: The number of parts that a batch is split into to save memory. Its size and its
+            mean cost do not change, but batch norm sees the parts.
         sync_norms: Whether batch norm takes its statistics over the processes. The read-outs of
-            a stage cost keep those of each process's share.
+            a stage cost use the statistics of each process's own share.
         sharded: Whether each of several processes holds only a share of the parameters, the
             gradients and the optimiser's state (FSDP2); a layer is gathered while it is used.
         capture: Whether steps on a GPU are recorded as CUDA graphs and replayed.
@@ -49,7 +49,7 @@ class Engine:
             GPU if None.
 
     Raises:
-        ValueError: If the precision or the device is not known, or not there.
+        ValueError: If the precision or the device is unknown or not available.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Engine:
     def place(self, problem: Problem, control: Control) -> None:
         """Moves problem and control to the device, before an optimiser takes their parameters.
 
-        Where there are several processes it shards them or joins their norms, if asked.
+        With several processes it shards the parameters or joins the batch norms, if asked.
         """
         layout = torch.channels_last if self.channels_last else torch.preserve_format
         if self.device.type == "cpu" and (self.channels_last or self.compile):
@@ -98,7 +98,7 @@ class Engine:
             if self.sync_norms and world_size() > 1:
                 synchronise(module, self.device)
         if self.sharded and world_size() > 1:
-            # Not above: importing it takes a second.
+            # Not at the top of the file: importing it takes a second.
             from .sharding import shard
 
             layers = control.layers if isinstance(control, Layers) else ()
@@ -107,7 +107,7 @@ class Engine:
             shard(self.shards, units, self.device)
 
     def mean_cost(self, problem: Problem, control: Control) -> MeanCost:
-        """The mean cost as this process computes it on what it is given."""
+        """The mean cost that this process computes on the samples it is given."""
         kept = self.shards
         if kept is not None and kept.problem is problem and kept.control is control:
             return kept
@@ -115,13 +115,13 @@ class Engine:
 
     @staticmethod
     def trained(mean_cost: nn.Module) -> MeanCost:
-        """The mean cost inside what exchanges its gradients."""
+        """The mean cost inside the wrapper that exchanges its gradients."""
         inner = getattr(mean_cost, "module", mean_cost)
         assert isinstance(inner, MeanCost), "nothing else is prepared"
         return inner
 
     def regions(self, problem: Problem, control: Control) -> AbstractContextManager[None]:
-        """The context of a training, in which what repeats over the depth is compiled, if asked."""
+        """The context of a training: regions that repeat over the depth are compiled, if asked."""
         return compiled_regions(problem, control) if self.compile else nullcontext()
 
     def prepare(self, problem: Problem, control: Control) -> nn.Module:
@@ -137,12 +137,12 @@ class Engine:
     ) -> None:
         """Raises a ProblemError if a function of the problem mixes samples in evaluation mode.
 
-        Shards compute nothing outside a step, so that sharded modules are not looked at.
+        Shards cannot compute outside a step, so sharded modules are not checked.
 
         Arguments:
             problem, control: What is to be trained.
             samples: Some batches of it.
-            mixes: Whether samples are not the first dimension, and cannot be told apart.
+            mixes: Whether samples are not along the first dimension, so cannot be told apart.
         """
         refuse(misspelt(problem))
         for sample in samples:
@@ -189,7 +189,7 @@ class Engine:
     def first_non_finite(
         self, problem: Problem, control: Control, solver: Solver, sample: Sample
     ) -> tuple[int, float] | None:
-        """The layer and the time of the first state that is not finite, or None if all are.
+        """The layer and the time of the first state that is not finite, or None if all are finite.
 
         Arguments:
             problem, control: What is trained.
@@ -200,7 +200,7 @@ class Engine:
             return self.mean_cost(problem, control).first_non_finite(solver, sample)
 
     def exchange(self, mean_cost: nn.Module, is_last: bool) -> Any:
-        """The context of a part of a batch: processes exchange gradients once, after the last."""
+        """The context of a part of a batch: gradients are exchanged once, after the last part."""
         if mean_cost is self.shards:
             self.shards.set_requires_gradient_sync(is_last)  # pyright: ignore
         if is_last or not isinstance(mean_cost, DistributedDataParallel):
@@ -213,7 +213,7 @@ class Engine:
             self.scaler.unscale_(optimizer)
 
     def step(self, optimizer: torch.optim.Optimizer, closure: Callable[[], Tensor]) -> None:
-        """One step of the optimiser; with a gradient scale, one that overflows is left out."""
+        """One step of the optimiser; with a gradient scale, a step that overflows is skipped."""
         if not self.scaler.is_enabled():
             optimizer.step(closure)  # pyright: ignore[reportCallIssue, reportArgumentType]
             return
@@ -226,7 +226,7 @@ class Engine:
     def obstacle(
         self, control: Control, solver: Solver, optimizer: torch.optim.Optimizer
     ) -> str | None:
-        """What forbids to capture the steps, in one line; None if nothing does."""
+        """Why the steps cannot be captured, in one line; None if they can."""
         return obstacle(self.device, self.precision, world_size(), control, solver, optimizer)
 
     def captured(
@@ -236,14 +236,14 @@ class Engine:
         solver: Solver,
         optimizer: torch.optim.Optimizer,
     ) -> tuple[Gradient, Update]:
-        """What finds a gradient and what makes a step of it, recorded if that was asked for.
+        """The functions that compute a gradient and take a step with it, recorded if asked.
 
         Arguments:
-            gradient: From inputs and targets to the cost and the norm of the gradient.
+            gradient: Maps inputs and targets to the cost and the norm of the gradient.
             control, solver, optimizer: What is trained, and how.
 
         Returns:
-            The same function, and one that takes a closure which calls it, as optimisers do.
+            The gradient function, and one that takes a step, given a closure that calls the former.
         """
         recorder = self.recorder(control, solver, optimizer) if self.capture else None
         if recorder is None:
@@ -260,7 +260,7 @@ class Engine:
     def recorder(
         self, control: Control, solver: Solver, optimizer: torch.optim.Optimizer
     ) -> Recorder | None:
-        """What records steps; None, and a warning, where they cannot be recorded."""
+        """The recorder of steps; None, with a warning, where steps cannot be recorded."""
         reason = self.obstacle(control, solver, optimizer)
         if reason is not None:
             warnings.warn(f"capture is left out: {reason}.", stacklevel=2)
@@ -305,6 +305,6 @@ class Engine:
         return self.scaler.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from a gradient scale that was saved."""
+        """Restores a saved gradient scale."""
         if state:
             self.scaler.load_state_dict(state)

@@ -13,7 +13,7 @@ from .processes import agree, is_shard, local, whole
 
 
 FEW = 4
-"""So few gradients are looked at one by one: it is no slower, and takes no memory."""
+"""Up to this many gradients are handled one by one: that is no slower, and takes no memory."""
 
 
 class NonFiniteCost(OcnetError, FloatingPointError):
@@ -22,7 +22,7 @@ class NonFiniteCost(OcnetError, FloatingPointError):
     Attributes:
         message: One line with the step, the layer and the time.
         step: The step of training.
-        layer: The first layer whose state is not finite, or None if all are.
+        layer: The first layer whose state is not finite, or None if all are finite.
         time: The time of that layer.
         sample: The batch that gave the cost.
         parameters: The parameters that gave it, in the order of the optimiser.
@@ -66,9 +66,9 @@ class LastGood:
         ]
 
     def keep(self) -> None:
-        """Takes what is in place for good."""
+        """Accepts the current values as good."""
         for live, good in self.groups:
-            # One call, and no look at each parameter: those would take most of the time.
+            # One call for all: checking each parameter would take most of the time.
             torch.cat(live, out=good)
 
     def restore(self) -> None:
@@ -79,7 +79,7 @@ class LastGood:
 
 
 def vectors(z: Tensor) -> list[Tensor]:
-    """The entries of a tensor as vectors in its own memory: one, unless it has gaps."""
+    """The entries of a tensor as vectors in its own memory: one vector, unless it has gaps."""
     z = z.detach()
     in_memory = z.permute(sorted(range(z.dim()), key=z.stride, reverse=True))
     if z.dim() < 2 or in_memory.is_contiguous():
@@ -91,10 +91,10 @@ def total_norm(gradients: Sequence[Tensor]) -> Tensor:
     """The Euclidean norm of all gradients together, on the CPU by one call instead of many."""
     if gradients[0].device.type == "cpu" and not is_shard(gradients[0]):
         if len(gradients) <= FEW:
-            # Without a copy of them.
+            # This makes no copy of them.
             flat = [g.reshape(-1) for g in gradients]
             return sum(g.dot(g) for g in flat).sqrt()  # pyright: ignore
-        # As DistributedDataParallel does it: a call from Python for each tensor costs 1% of a step.
+        # As in DistributedDataParallel: a call from Python for each tensor costs 1% of a step.
         g = _flatten_dense_tensors(gradients)
         return g.dot(g).sqrt()
     return torch.nn.utils.get_total_norm(gradients)
@@ -142,9 +142,9 @@ def check_finite_data(step: int, sample: Sample) -> None:
 def non_finite_gradient(
     step: int, cost: float, sample: Sample, parameters: list[Tensor]
 ) -> NonFiniteCost | None:
-    """The error for a gradient that is not finite although the cost is; None if it is.
+    """The error for a non-finite gradient of a finite cost; None if the gradient is finite.
 
-    A norm can overflow though the gradient does not.
+    A norm can overflow even where the gradient does not.
 
     Arguments:
         step, cost, sample: The step, what it cost, and its batch.

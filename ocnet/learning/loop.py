@@ -1,4 +1,4 @@
-"""Training of a control: `train`, and `training`, which feeds a loop of the caller's."""
+"""Training of a control: `train`, and `training`, which feeds the caller's own loop."""
 
 import itertools
 import warnings
@@ -56,10 +56,10 @@ def train(
     patience: int | None = None,
     after_step: Callable[[Record], object] | None = None,
 ) -> History:
-    """Minimises the expected cost by gradient steps, and shows how it goes.
+    """Minimises the expected cost by gradient steps, and shows the progress.
 
-    A problem or control that is in evaluation mode as a whole is in training mode meanwhile; parts
-    that are kept in evaluation mode, in one that trains, stay there.
+    A problem or control that is in evaluation mode as a whole is put into training mode meanwhile.
+    If only some of its parts are in evaluation mode, these stay there.
 
     With validation data the model is validated before the first step, every so many steps and
     after the last one. In the end control and problem have the values that did best.
@@ -74,7 +74,7 @@ def train(
         batch_size: The number of samples of a step: from the problem's data set, in shuffled
             epochs, or drawn if it has none.
         data: Batches to use instead, such as a DataLoader yields: pairs of inputs and targets,
-            inputs alone, or dictionaries with "x0" and "target"; gone through again and again.
+            inputs alone, or dictionaries with "x0" and "target"; they are used again and again.
         generator: Makes the draws reproducible.
         progress: Whether to show a progress bar on a terminal.
         constraints: What to do about constraints, which gradient steps do not keep: "refuse" them,
@@ -181,19 +181,19 @@ def training(
     """The training loop itself, one record for each batch.
 
     A generator: the caller's `for` loop is the place for schedules, averages, logging,
-    checkpoints and early stopping. What is compiled is so until it ends or is closed.
+    checkpoints and early stopping. Compiled code is in place until the generator ends or is closed.
 
     Arguments:
         problem, control, solver, optimizer: What is trained, and how; see `train`.
         batches: The batches, one a step.
-        engine: Device, precision, compilation and processes; as the parameters are if None.
+        engine: Device, precision, compilation and processes; those of the parameters if None.
         clip: The norm that a longer gradient is scaled to.
         start: The index of the first step.
         check: Whether to look for functions that mix samples before the first step.
         constraints: "refuse", "ignore" or a `Penalty`, for a problem with constraints.
         side_by_side: The number of independent systems, if the problem is several of them side by
             side, whose cost has the shape `(system, batch)`. Each then has its own mean cost, and
-            one that diverges leaves the others alone: its place in `Record.costs` says so.
+            one that diverges does not affect the others: its entry in `Record.costs` shows it.
 
     Raises: As `train`.
     """
@@ -225,7 +225,7 @@ def training(
 def check_training(
     problem: Problem, control: Control, solver: Solver, optimizer: torch.optim.Optimizer
 ) -> None:
-    """Raises a TypeError or ValueError unless the arguments are what they are called.
+    """Raises a TypeError or ValueError unless the arguments are what their names say.
 
     Arguments: those of `train`.
     """

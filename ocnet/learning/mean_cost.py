@@ -20,7 +20,7 @@ class MeanCost(nn.Module):
         self.control = control
 
     def forward(self, solver: Solver, x0: Tensor, target: Tensor | None = None) -> Tensor:
-        """The mean over the batch, a scalar; of systems side by side one each.
+        """The mean over the batch: a scalar, or one value for each of the systems side by side.
 
         Raises:
             ValueError: If there are not as many systems as there should be.
@@ -41,6 +41,6 @@ class MeanCost(nn.Module):
         return {"cost": costs, **scores(self.problem, trajectory.states[-1], sample.target)}
 
     def first_non_finite(self, solver: Solver, sample: Sample) -> tuple[int, float] | None:
-        """The index and the time of the first state that is not finite, or None if all are."""
+        """The index and time of the first state that is not finite, or None if all are finite."""
         x0 = self.problem.embed(sample.x0)
         return solver.first_non_finite(self.problem, self.control, x0, sample.target)

@@ -10,7 +10,7 @@ from .processes import world_size
 
 
 class Total(torch.autograd.Function):
-    """The sum over the processes; each one's cost depends on all values, so gradients add, too."""
+    """The sum over the processes; each one's cost depends on all values, so gradients add up."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ class SyncedNorm(_BatchNorm):
 
     @classmethod
     def like(cls, norm: _BatchNorm) -> "SyncedNorm":
-        """One with the parameters, the statistics and the mode of another batch norm."""
+        """A norm with the parameters, the statistics and the mode of another batch norm."""
         made = cls(
             norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats
         )
@@ -42,7 +42,7 @@ class SyncedNorm(_BatchNorm):
         return made.train(norm.training)
 
     def _check_input_dim(self, input: Tensor) -> None:
-        """Any number of dimensions will do; the module that this one was has checked them."""
+        """Accepts any number of dimensions: the module that this one replaces has checked them."""
 
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
@@ -59,7 +59,7 @@ class SyncedNorm(_BatchNorm):
 
     @torch.no_grad()
     def track(self, mean: Tensor, var: Tensor, count: int) -> None:
-        """Follows the statistics of a batch in which each was computed from `count` values."""
+        """Updates the running statistics with those of a batch, each from `count` values."""
         assert self.num_batches_tracked is not None
         assert self.running_mean is not None and self.running_var is not None
         self.num_batches_tracked.add_(1)
@@ -79,15 +79,15 @@ def over_processes(value: Tensor) -> Tensor:
 def synchronise(module: nn.Module, device: torch.device) -> None:
     """Lets every batch norm in a module take its statistics over the processes, in place.
 
-    Each is replaced by one with the same parameters and statistics: PyTorch's own on a GPU, which
-    has none for the CPU.
+    Each is replaced by one with the same parameters and statistics. On a GPU that is PyTorch's
+    own; PyTorch has none for the CPU.
     """
     if device.type != "cpu":
         nn.SyncBatchNorm.convert_sync_batchnorm(module)
         return
     made: dict[nn.Module, nn.Module] = {}
     for parent in list(module.modules()):
-        # Under each of its names, of which `named_children` gives one.
+        # A norm is replaced under each of its names; `named_children` gives only one of them.
         for name, child in parent._modules.items():
             if isinstance(child, _BatchNorm) and not isinstance(child, SyncedNorm):
                 parent._modules[name] = made.setdefault(child, SyncedNorm.like(child))

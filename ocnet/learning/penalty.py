@@ -1,4 +1,4 @@
-"""Constraints as a penalty: the cost of leaving what is feasible, for training to trade off."""
+"""Constraints as a penalty: violating them has a cost, which training can trade off."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ PENALISED = ("path_constraint", "terminal_constraint", "terminal_inequality", "c
 
 
 class Penalised(SupervisedProblem):
-    """A problem whose cost contains the penalty, and which has no constraints any more.
+    """A problem without constraints, whose cost contains the penalty instead.
 
     Arguments:
         inner: The problem.
@@ -115,7 +115,7 @@ class Along(StageCost):
 
     def __init__(self, problem: Penalised):
         super().__init__()
-        # Not a submodule: the problem is what this cost is a part of.
+        # Not a submodule: this cost is itself a part of the problem.
         object.__setattr__(self, "problem", problem)
 
     def forward(self, t: Time, x: State, u: Any, target: Tensor | None = None) -> Cost:
@@ -128,15 +128,15 @@ def squares(rows: Tensor) -> Tensor:
 
 
 def unconstrained(problem: Problem, constraints: Constraints) -> Problem:
-    """What to train in place of a problem.
+    """The problem to train in place of a given one.
 
     Arguments:
-        problem: With constraints, whose violation is penalised.
+        problem: The given one, perhaps with constraints.
         constraints: What to do about its constraints.
 
     Raises:
-        TypeError, ValueError: If there are constraints and they are to be refused, or the penalty
-            cannot be had.
+        TypeError, ValueError: If there are constraints and they are to be refused, or they have
+            no penalty.
     """
     if constraints not in ("refuse", "ignore") and not isinstance(constraints, Penalty):
         raise TypeError(

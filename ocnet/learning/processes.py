@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_map
 
 
 TIMEOUT = timedelta(minutes=5)
-"""How long a process waits for the others before it gives them up."""
+"""How long a process waits for the others before it gives up."""
 
 
 @contextmanager
@@ -89,25 +89,25 @@ def first(value: int, device: torch.device) -> int:
 
 
 def local(z: Tensor) -> Tensor:
-    """What this process holds of a tensor that may be sharded, in the same memory."""
+    """This process's part of a tensor that may be sharded, in the same memory."""
     return z.detach().to_local() if is_shard(z) else z  # pyright: ignore
 
 
 def whole(tree: Any) -> Any:
-    """Nested containers with their sharded tensors put together; every process calls it."""
+    """Nested containers with their sharded tensors gathered; every process must call it."""
     put_together = lambda z: z.full_tensor() if is_shard(z) else z
-    # The walk through containers takes longer than all else that a step does with one number.
+    # For one number, a walk through containers would take longer than all else in a step.
     return put_together(tree) if isinstance(tree, Tensor) else tree_map(put_together, tree)
 
 
 def is_shard(z: Any) -> bool:
     """Whether this process holds a shard of something."""
-    # By its method: the class is imported with the rest of FSDP, which takes a second.
+    # Recognised by its method, because importing the class imports FSDP, which takes a second.
     return hasattr(z, "full_tensor")
 
 
 def agree(*flags: bool) -> list[bool]:
-    """Which of the flags are up in any of the processes."""
+    """Which of the flags are set in any of the processes."""
     if world_size() == 1:
         return list(flags)
     device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
@@ -117,12 +117,12 @@ def agree(*flags: bool) -> list[bool]:
 
 
 def is_lost_process(error: RuntimeError) -> bool:
-    """Whether an error says that another process does not answer any more."""
+    """Whether an error says that another process no longer answers."""
     backends = ("gloo/transport", "NCCL")
     return world_size() > 1 and any(backend in str(error) for backend in backends)
 
 
 def wait() -> None:
-    """Waits until all processes have come here."""
+    """Waits until all processes have reached this point."""
     if world_size() > 1:
         distributed.barrier()

@@ -12,15 +12,15 @@ from ..problem import Problem
 
 
 RECOMPILES = 16
-"""How many versions of one kind of layer are compiled, before others run as they are."""
+"""How many versions of one kind of layer are compiled; further ones run uncompiled."""
 
 
 @contextmanager
 def compiled_regions(problem: Problem, control: Control) -> Iterator[None]:
     """Compiles what every step of a solver calls, once for all of them.
 
-    Afterwards, also after an exception, problem, layers and the compiler's settings are what they
-    were before.
+    Afterwards, even after an exception, the problem, the layers and the compiler's settings are
+    what they were before.
 
     Arguments:
         problem: Its dynamics and its stage cost are compiled, unless the control is made of layers.
@@ -46,7 +46,7 @@ def replaced(module: nn.Module, name: str) -> Iterator[None]:
     """Lets an attribute be replaced while the context lasts.
 
     Arguments:
-        module: What has it, itself or by its class.
+        module: The module that has it, itself or through its class.
         name: The attribute.
     """
     own: dict[str, Any] = vars(module)
@@ -63,10 +63,10 @@ def replaced(module: nn.Module, name: str) -> Iterator[None]:
 def more_versions(layers: Sequence[nn.Module] | nn.ModuleList) -> AbstractContextManager[None]:
     """The context in which PyTorch compiles enough versions of some layers.
 
-    Layers share their code, whose versions PyTorch counts together: in training and evaluation and
-    for another batch size there is one of each kind.
+    Layers share their code, and PyTorch counts its versions together: each kind of layer has one
+    for training, one for evaluation, and one for another batch size.
     """
-    # Not above: it imports the compiler, which takes a second.
+    # Not at the top of the file: it imports the compiler, which takes a second.
     from torch._dynamo import config
 
     kinds = {tuple(p.shape for p in layer.parameters()) for layer in layers}

@@ -10,14 +10,14 @@ from .._arguments import check_count, check_range, check_sequence
 
 
 class Schedule(abc.ABC):
-    """A function of the step alone, so that a run that is taken up again needs no state of it.
+    """A function of the step alone, so that a resumed run needs no saved state for it.
 
     Use it in the loop that `training` feeds, before a step is taken:
 
         schedule.apply(optimizer, step)
 
     Arguments:
-        warmup: Over how many steps the share first grows linearly from `1 / warmup` to 1.
+        warmup: The number of steps in which the share first grows linearly from `1 / warmup` to 1.
     """
 
     def __init__(self, warmup: int = 0):
@@ -26,26 +26,26 @@ class Schedule(abc.ABC):
 
     @abc.abstractmethod
     def share(self, step: int) -> float:
-        """The share at a step, the warm-up aside."""
+        """The share at a step, without the warm-up."""
 
     def __call__(self, step: int) -> float:
         """The share at a step."""
         return min(1.0, (step + 1) / max(self.warmup, 1)) * self.share(step)
 
     def apply(self, optimizer: torch.optim.Optimizer, step: int) -> None:
-        """Sets the learning rates of a step to their share of those the optimiser was made with."""
+        """Sets the learning rates for a step: the share times the optimiser's initial rates."""
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", float(group["lr"]))
             rate = group["initial_lr"] * self(step)
             if isinstance(group["lr"], torch.Tensor):
-                # A recorded step reads the rate where it was.
+                # A recorded step reads the rate from the same place in memory.
                 group["lr"].fill_(rate)
             else:
                 group["lr"] = rate
 
 
 class ConstantSchedule(Schedule):
-    """The learning rate as it is, after the warm-up."""
+    """A constant learning rate after the warm-up."""
 
     def share(self, step: int) -> float:
         return 1.0

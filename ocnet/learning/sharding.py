@@ -1,6 +1,6 @@
 """Parameters of which each process holds a shard, and the way from shards to whole tensors.
 
-FSDP2 does the work: a unit is gathered when its `forward` begins and let go when that ends.
+FSDP2 does the work: a unit is gathered when its `forward` begins and freed when it ends.
 """
 
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ from .processes import world_size
 
 
 def shard(root: nn.Module, units: Iterable[nn.Module], device: torch.device) -> None:
-    """Shards each unit, and what is left of the root as one more, in place.
+    """Shards each unit in place, and the rest of the root as one more unit.
 
     Arguments:
         root: The module whose `forward` uses all of them.
@@ -30,14 +30,14 @@ def shard(root: nn.Module, units: Iterable[nn.Module], device: torch.device) -> 
     mesh = init_device_mesh(device.type, (world_size(),))
     for unit in units:
         fully_shard(unit, mesh=mesh)
-    # Not left whole after a forward pass: averages and checkpoints change what is in the shards.
+    # Sharded again after a forward pass: averages and checkpoints change the shards.
     fully_shard(root, mesh=mesh, reshard_after_forward=True)
     for name in ("measures", "first_non_finite"):
         register_fsdp_forward_method(root, name)
 
 
 def as_sharded(value: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor in the shards of another; every process calls it."""
+    """A whole tensor, sharded like another one; every process must call it."""
     if not isinstance(like, DTensor):
         return value
     return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)
@@ -50,20 +50,20 @@ def model_state(module: nn.Module) -> dict[str, Tensor]:
 
 
 def load_model_state(module: nn.Module, state: dict[str, Tensor]) -> None:
-    """Puts whole parameters and buffers in place, in the shards of the module's.
+    """Copies whole parameters and buffers into the shards of the module.
 
-    `set_model_state_dict` would shard a parameter under one of its names only; a head that a cost
-    reads out with has two.
+    `set_model_state_dict` would shard a parameter under only one of its names, but a head that is
+    also used by a cost has two.
     """
     own = module.state_dict()
     module.load_state_dict({name: as_sharded(z, own[name]) for name, z in state.items()})
 
 
 def load_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Puts an optimiser's whole state in place, in the shards of its parameters.
+    """Copies an optimiser's whole state into the shards of its parameters.
 
-    By their numbers as in any checkpoint of an optimiser, so that the file of one process and of
-    several is the same.
+    Parameters are identified by number, as in any checkpoint of an optimiser, so that one process
+    and several processes write the same file.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     by_number = {

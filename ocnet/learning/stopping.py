@@ -7,7 +7,7 @@ from .._arguments import check_count
 
 
 class Stopping:
-    """Tells whether a validation cost is the best so far, and when to give up hoping.
+    """Tells whether a validation cost is the best so far, and when to stop waiting.
 
     Arguments:
         patience: How many validations in a row may bring no improvement; None for any number.
@@ -25,7 +25,7 @@ class Stopping:
         self.failures: int = 0
 
     def improves(self, cost: float) -> bool:
-        """Whether the cost is the least so far, which it counts from now on."""
+        """Records a cost, and tells whether it is the least so far."""
         if cost < self.best:
             self.best = cost
             self.failures = 0
@@ -35,7 +35,7 @@ class Stopping:
 
     @property
     def is_over(self) -> bool:
-        """Whether the patience has come to its end."""
+        """Whether the patience has run out."""
         return self.patience is not None and self.failures >= self.patience
 
     def state_dict(self) -> dict[str, Any]:
@@ -43,6 +43,6 @@ class Stopping:
         return {"best": self.best, "failures": self.failures}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from a state that was saved."""
+        """Restores a saved state."""
         self.best = state["best"]
         self.failures = state["failures"]

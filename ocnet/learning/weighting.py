@@ -1,4 +1,4 @@
-"""The weight of the stage cost over a training, and the steps of own heads that belong to it."""
+"""The weight of the stage cost in training, and matching learning rates for read-outs' heads."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,15 +12,16 @@ from .schedule import Schedule
 
 
 MOMENTS = {"momentum_buffer": 1, "exp_avg": 1, "exp_avg_sq": 2}
-"""What optimisers keep of past gradients, and the power of the gradient that it is."""
+"""The entries in which optimisers keep past gradients, with the power of the gradient in each."""
 
 
 class GammaSchedule:
     r"""`gamma_k` times a share that is a function of the step alone.
 
-    The gradient of an own head is `gamma_k` times that of its loss. Its rate `lr / gamma_k` makes
-    up for that, and follows the share; what the optimiser keeps of past gradients is brought to
-    the weight of the present one. So own heads learn as if `gamma` never changed.
+    Where a read-out has its own head, the gradient of that head is `gamma_k` times that of its
+    loss. The head's rate `lr / gamma_k` makes up for that and follows the share; what the optimiser
+    keeps of past gradients is rescaled to the current weight. So own heads learn as if `gamma`
+    never changed.
 
         with schedule.applied(optimizer, step):
             record = next(steps)
@@ -49,14 +50,14 @@ class GammaSchedule:
 
     @contextmanager
     def applied(self, optimizer: torch.optim.Optimizer, step: int) -> Iterator[None]:
-        """While it lasts, weights and learning rates are those of a step, the next one to take."""
+        """A context with the weights and learning rates of a step, the next one to take."""
         share = self.schedule(step)
         ratio = share / self.schedule(max(step - 1, 0))
         groups = [g for g in optimizer.param_groups if {id(p) for p in g["params"]} <= self.heads]
         rates = [group["lr"] for group in groups]
         for group in groups:
             reweigh(optimizer, group, ratio)
-            # A step of Adam is as long whatever factor the gradient has.
+            # A step of Adam has the same length whatever factor the gradient has.
             if isinstance(optimizer, torch.optim.SGD):
                 group["lr"] = group["lr"] / share
         self.problem.gamma = [share * weight for weight in self.gamma]
@@ -70,7 +71,7 @@ class GammaSchedule:
 
 @torch.no_grad()
 def reweigh(optimizer: torch.optim.Optimizer, group: dict[str, Any], ratio: float) -> None:
-    """Multiplies what is kept of a group's past gradients, as if those had been multiplied."""
+    """Rescales what is kept of a group's past gradients, as if the gradients had been rescaled."""
     if ratio == 1:
         return
     for parameter in group["params"]:

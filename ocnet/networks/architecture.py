@@ -12,9 +12,9 @@ from .blocks import Branch, Embedding, Head, NoBranch, skip
 
 @dataclass(frozen=True)
 class Architecture:
-    """How many blocks of which width.
+    """How many blocks each stage has, and how wide they are.
 
-    The first block of every stage but the first halves height and width: there the skip is a
+    The first block of every later stage halves height and width: there the skip is a
     1x1 convolution of stride 2. Stages without blocks may come last; then the head crosses their
     skips, as in a network that was cut off before them. Where pruning removed the branch of a
     stage's first block, the block is bare: its skip stays.
@@ -25,7 +25,7 @@ class Architecture:
         channels: The channels of an image.
         size: Height and width of an image.
         classes: How many classes there are.
-        bare: The indexes of blocks without a branch, each the first of a stage but the first.
+        bare: The indexes of blocks without a branch; each is the first block of a later stage.
 
     Raises:
         TypeError, ValueError: Naming the argument that is off.
@@ -88,10 +88,10 @@ class Architecture:
 
         Arguments:
             ks: The indexes of the blocks that stay, in order.
-            bare: Those of which only the skip stays, from now on.
+            bare: Those that now lose their branch, so that only the skip stays.
 
         Raises:
-            ValueError: If a block would go that leads to a stage of which others stay.
+            ValueError: If a block that leads to a stage is removed while others of that stage stay.
         """
         kept = set(ks)
         stages = zip(self.starts, self.blocks, strict=True)

@@ -8,12 +8,12 @@ from torch.nn import functional as F
 
 
 class Embedding(nn.Module):
-    """`x_0 = relu(bn(conv((images - mean) / std)))`; bytes count as images in [0, 1] times 255.
+    """`x_0 = relu(bn(conv((images - mean) / std)))`; bytes are first divided by 255.
 
     Arguments:
         channels: The channels of an image.
         width: The channels of the state.
-        mean, std: Of each channel, for images in [0, 1]; by default images are taken as they are.
+        mean, std: Those of each channel, for images in [0, 1]; images stay as they are by default.
     """
 
     mean: Tensor
@@ -47,7 +47,7 @@ class Branch(nn.Module):
 
     Arguments:
         old, new: The channels before and after.
-        stride: By what the branch divides height and width.
+        stride: The factor by which the branch divides height and width.
 
     Source: He et al., "Identity mappings in deep residual networks", 2016.
     """

@@ -24,7 +24,7 @@ class ChainedReadOuts(ReadOuts):
 
     Arguments:
         n: The number of states.
-        backbone: What the network reads its final state out with.
+        backbone: The skips and the head that read out the network's final state.
         own: Whether every read-out has its own copy of the parameters (variant full), or all
             share the backbone's (variant WS).
     """
@@ -35,7 +35,7 @@ class ChainedReadOuts(ReadOuts):
         self.chains: nn.ModuleList = nn.ModuleList(
             copied(chain(backbone, k), own) for k in range(n)
         )
-        # Of what follows no statistics there is nothing to collect.
+        # Modules that keep no running statistics have nothing to collect.
         for k, module in enumerate(self.chains):
             self.batches[k] = int(not follows_statistics(module))
 
@@ -94,10 +94,10 @@ class ChainedReadOuts(ReadOuts):
 
 
 def take_values(new: nn.Module, old: nn.Module) -> None:
-    """The values of a chain for a chain of a smaller network.
+    """Copies the values of a chain to a chain of a smaller network.
 
-    The parts of a wrapped network are found again by their number, also where some are gone;
-    other chains nest their modules differently, but in the same order.
+    The parts of a wrapped network are identified by their number, even where some are gone; other
+    chains nest their modules differently, but in the same order.
     """
     theirs = {piece.number: piece for piece in pieces(old) if isinstance(piece, NetworkPart)}
     if not theirs:

@@ -12,8 +12,8 @@ from .segment import NetworkPart
 class Crossing(Projection):
     r"""A layer `x_{k+1} = S(e) + F(e)` with `e = lead(follow(x_k))`.
 
-    Where an activation or a norm follows the sum of a block, the state is the sum, and what
-    follows it comes before the next layer.
+    Where an activation or a norm follows the sum of a block, the state is the sum itself, and the
+    activation or norm comes first in the next layer.
 
     Arguments:
         k: The index of the layer.
@@ -35,7 +35,7 @@ class Crossing(Projection):
 
     @property
     def passes(self) -> bool:
-        """Whether the layer without its branch is nothing but what followed the block before."""
+        """Whether the layer without its branch does only what followed the previous block."""
         return is_identity(self.map) and is_identity(self.lead)
 
 
@@ -62,12 +62,12 @@ def is_identity(module: nn.Module) -> bool:
 
 
 def passes(skip: nn.Module) -> bool:
-    """Whether a layer with this skip can go as a whole together with its branch."""
+    """Whether a layer with this skip can be removed entirely, and not only its branch."""
     return isinstance(skip, Crossing) and skip.passes
 
 
 def follow_of(module: nn.Module) -> nn.Module | None:
-    """What follows the last sum in a module that reads a state; None if it does not say."""
+    """What follows the last sum in a module that reads a state; None if the module does not say."""
     if isinstance(module, nn.Sequential) and len(module):
         return follow_of(module[0])
     return module.follow if isinstance(module, (Crossing, Tailed)) else None
@@ -82,7 +82,7 @@ def set_follow(module: nn.Module, follow: nn.Module) -> None:
 
 
 def following(skip: nn.Module | None, k: int, follow: nn.Module | None) -> nn.Module:
-    """The skip of layer `k`, which comes after another block than before; `nn.Identity` for none.
+    """The skip of layer `k`, which now follows a different block; `nn.Identity` for none.
 
     Arguments:
         skip: What it was; None for the identity.
@@ -99,7 +99,7 @@ def following(skip: nn.Module | None, k: int, follow: nn.Module | None) -> nn.Mo
 
 
 def without_repetitions(skips: Sequence[nn.Module], head: nn.Module) -> list[nn.Module]:
-    """The skips that a state crosses, without a ReLU that the next one does once more."""
+    """The skips that a state crosses, without any ReLU that the next one repeats."""
     kept = []
     for skip, after in zip(skips, [*skips, head][1:], strict=True):
         both = map(is_idempotent, map(follow_of, (skip, after)))
@@ -109,12 +109,12 @@ def without_repetitions(skips: Sequence[nn.Module], head: nn.Module) -> list[nn.
 
 
 def is_idempotent(module: nn.Module | None) -> bool:
-    """Whether doing it twice is doing it once."""
+    """Whether applying it twice is the same as applying it once."""
     return isinstance(module, NetworkPart) and module.is_idempotent
 
 
 def pieces(module: nn.Module) -> list[nn.Module]:
-    """What a chain of skips and a head is made of, in order."""
+    """The parts of a chain of skips and a head, in order."""
     if isinstance(module, nn.Sequential):
         return [piece for part in module for piece in pieces(cast(nn.Module, part))]
     if isinstance(module, Crossing):

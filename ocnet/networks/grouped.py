@@ -21,7 +21,7 @@ from .readouts import Backbone, ReadOuts
 
 
 class Chain(NamedTuple):
-    """What one state is read out with: convolutions, the batch norm's weight and bias, linear."""
+    """The parts that read out one state: convolutions, batch-norm parameters, a linear layer."""
 
     skips: Sequence[Any]
     bn: nn.BatchNorm2d
@@ -29,7 +29,7 @@ class Chain(NamedTuple):
 
 
 class Pooled(NamedTuple):
-    """What the linear layers read of some states.
+    """The inputs of the linear layers for some states.
 
     Attributes:
         features: Shape `(state, batch, width)`.
@@ -52,18 +52,18 @@ def kernels(chains: Sequence[Chain]) -> Float[Tensor, "state out width"]:
 
 
 def of_backbone(backbone: Backbone, k: int) -> Chain:
-    """What the backbone reads the state `x_k` out with."""
+    """The parts with which the backbone reads out the state `x_k`."""
     head: Any = backbone.head
     return Chain([*backbone.after(k), *head.skips], head.bn, head.fc)
 
 
 class GroupedReadOuts(ReadOuts):
-    """Read-outs of an `Architecture`: what they read is small, and read for all states together.
+    """Read-outs of an `Architecture` that keep little of each state, and read out all together.
 
-    The remaining skips are linear, so they act as one 1x1 convolution whose stride reads few of
-    the pixels. Those are observed of a state in an earlier stage, and of one in the last stage the
-    features after the pooling. What batch norm and pooling need for the backward pass is
-    computed again there, so that a read-out keeps next to nothing.
+    The remaining skips are linear, so they act as one 1x1 convolution, whose stride reads only a
+    few pixels. For a state in an earlier stage, those pixels are observed; for a state in the last
+    stage, the features after the pooling are. The backward pass computes again what batch norm and
+    pooling need, so that a read-out keeps almost nothing.
 
     Arguments:
         architecture: The network's shape.
@@ -85,9 +85,9 @@ class GroupedReadOuts(ReadOuts):
 
     @abc.abstractmethod
     def chains(self, backbone: Backbone, ks: range) -> Sequence[Chain]:
-        """What the states `ks` are read out with: one for all, or one for each.
+        """The parts that read out the states `ks`: one chain for all, or one for each.
 
-        One for all has the skips of the first state, so that they are of use only in its stage.
+        One chain for all has the skips of the first state, so all must be in the same stage.
         """
 
     @abc.abstractmethod
@@ -124,12 +124,12 @@ class GroupedReadOuts(ReadOuts):
     def parts(
         self, backbone: Backbone, ks: range, ys: Sequence[Tensor | Pooled]
     ) -> Iterator[Pooled]:
-        """What was pooled of the states, in order; of earlier stages some states at once."""
+        """The pooled features of the states, in order; several states at once in earlier stages."""
 
         def skips_left(of_state: tuple[int, Tensor | Pooled]) -> int:
             return len(backbone.after(of_state[0]))
 
-        # Not by the pixels' shape, which two stages of one width share.
+        # The pixels' shape cannot tell stages apart: two stages of one width share it.
         for _, group in itertools.groupby(zip(ks, ys, strict=True), key=skips_left):
             states, of_stage = zip(*group, strict=True)
             if isinstance(of_stage[0], Pooled):
@@ -140,7 +140,7 @@ class GroupedReadOuts(ReadOuts):
                 yield self.project(backbone, range(states[i], states[i] + len(xs)), xs)
 
     def project(self, backbone: Backbone, ks: range, xs: Sequence[Tensor]) -> Pooled:
-        """The features of states of one stage before the last, of their pixels `xs`."""
+        """The features of states of one stage before the last, from their pixels `xs`."""
         chains = self.chains(backbone, ks)
         kernel = kernels(chains)
         weight = torch.stack([chain.bn.weight for chain in chains])
@@ -159,7 +159,7 @@ class GroupedReadOuts(ReadOuts):
 
     @torch.no_grad()
     def track(self, ks: range, parts: Sequence[Pooled]) -> None:
-        """Follows the batch's statistics of the states `ks`, as `nn.BatchNorm2d` does."""
+        """Updates the running statistics of the states `ks`, as `nn.BatchNorm2d` does."""
         some, count = slice(ks[0], ks[-1] + 1), parts[0].n
         mean, var = (torch.cat([getattr(p, name) for p in parts]) for name in ("mean", "var"))
         self.mean[some].lerp_(mean, self.momentum)

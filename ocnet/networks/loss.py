@@ -13,14 +13,14 @@ from ..cost import Loss as Loss
 
 
 NO_LABEL = -(2**63)
-"""No label is left out; torch would leave out -100, and give it a cost of zero."""
+"""No label is ignored; torch would ignore -100, and give it a cost of zero."""
 
 
 @dataclass(frozen=True)
 class CrossEntropy:
     """`-sum_c q_c log softmax(y)_c`, with `q` the label, smoothed towards all classes.
 
-    Where there is a label for each position, as in segmentation and for texts, the mean over these.
+    With a label for each position, as in segmentation and for texts, the mean over the positions.
 
     Arguments:
         smoothing: The share of `q` that is spread evenly over the classes.
@@ -65,17 +65,17 @@ class SquaredError:
 LOSSES: dict[str, Callable[..., Loss]] = {
     loss.__name__: loss for loss in (CrossEntropy, SquaredError)
 }
-"""The losses by their names, which files and the shell know them by."""
+"""The losses by the names that files and the shell use."""
 
 
 def accuracy(logits: Tensor, target: Tensor) -> Tensor | None:
     """Whether a prediction is right, for each sample, shape `(batch,)`.
 
-    Of labels, whether the largest logit is the label's; of one row of probabilities for each
-    sample, whether it is that of the largest; of several classes at once (rows of zeros and ones
-    that do not sum to 1), the share of classes for which the sign of the logit is right; of a label
-    for each position, the share of positions. None for other targets, such as those of a
-    regression.
+    For labels: whether the largest logit is that of the label. For a row of probabilities for each
+    sample: whether the largest logit is that of the largest probability. For several classes at
+    once (rows of zeros and ones that do not sum to 1): the share of classes for which the sign of
+    the logit is right. For a label at each position: the share of positions. None for other
+    targets, such as those of a regression.
 
     Arguments:
         logits: The predictions, shape `(batch, classes)`; `(batch, classes, *positions)` or
@@ -120,7 +120,7 @@ def by_position(logits: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor] 
     language models.
 
     Raises:
-        ValueError: If they may be either.
+        ValueError: If the classes may be in either dimension.
     """
     if not isinstance(logits, Tensor) or not isinstance(target, Tensor) or logits.dim() < 3:
         return None
@@ -143,7 +143,7 @@ def check_targets(logits: Tensor, target: Tensor | None) -> tuple[Tensor, int]:
     """The targets of a loss, and the number of classes.
 
     Raises:
-        TypeError, ValueError: If these are not one for each prediction.
+        TypeError, ValueError: If there is not one target for each prediction.
     """
     check_tensor("logits", logits)
     check_kind("labels", target, Tensor)
@@ -160,7 +160,7 @@ def check_targets(logits: Tensor, target: Tensor | None) -> tuple[Tensor, int]:
 
 @contextmanager
 def in_range(labels: Tensor, classes: int) -> Iterator[None]:
-    """Lets an error of torch's about labels name the one that is out of range."""
+    """Makes torch's error about labels name the label that is out of range."""
     try:
         yield
     except (IndexError, RuntimeError) as error:
@@ -212,6 +212,6 @@ def check_labels(labels: Tensor, classes: int) -> None:
 
 
 def check_cheaply(labels: Tensor, classes: int) -> None:
-    """`check_labels` where it costs no time: an accelerator would have to be waited for."""
+    """`check_labels` where it costs no time: not on an accelerator, which it would wait for."""
     if labels.device.type == "cpu" and not torch.compiler.is_compiling():
         check_labels(labels, classes)

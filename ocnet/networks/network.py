@@ -62,7 +62,7 @@ class ResNet(nn.Module):
         return self.problem.depth
 
     def forward(self, images: Tensor) -> Float[Tensor, "batch ..."]:
-        """The logits `y^`; images are floats, or bytes that count as 255 times those."""
+        """The logits `y^`; images are floats, or bytes, which are divided by 255."""
         return self.problem.head(self.trajectory(images).states[-1])
 
     def trajectory(self, images: Tensor, labels: Tensor | None = None) -> Trajectory:
@@ -119,7 +119,7 @@ class ResNet(nn.Module):
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
-        """Loads a state dict; one of another architecture changes nothing.
+        """Loads a state dict; if it is of another architecture, nothing changes.
 
         Raises:
             ValueError: If names or shapes differ.
@@ -147,9 +147,9 @@ class ResNet(nn.Module):
 
         Arguments:
             m: The number of blocks that are kept.
-            own_heads: Whether read-outs of earlier states keep heads that they have of their own,
-                and the stage cost goes on; else they share the new network's head, and have no
-                statistics yet.
+            own_heads: Whether read-outs of earlier states keep their own heads, if they have any,
+                and the stage cost goes on. Otherwise they share the new network's head, and have
+                no statistics yet.
 
         Raises:
             TypeError, ValueError: Unless `0 <= m <= N`, or if `y^_m` has no statistics yet.
@@ -170,7 +170,7 @@ class ResNet(nn.Module):
         few = self.part(range(m), (), head, ("cut", m))
         readouts = few.problem.readouts
         if m not in self.problem.readouts.resting:
-            # Where own heads rest, another head than before reads out, with other skips.
+            # Where own heads rest, a different head reads out, with different skips.
             changed = [k for k in readouts.resting if readouts.own_parameters(k)]
             readouts.batches[changed] = 0
         return few
@@ -192,7 +192,7 @@ class ResNet(nn.Module):
     def keep(self, ks: Sequence[int]) -> "ResNet":
         """The network of the blocks `ks` alone, with parameters of its own.
 
-        Where a block goes that changes the stage, its skip stays, as a layer without a branch.
+        If a removed block changes the stage, its skip stays, as a layer without a branch.
 
         Arguments:
             ks: The indexes of the blocks that stay, in order.
@@ -272,7 +272,7 @@ def parts(
     Arguments:
         architecture: The network's shape.
         heads: "WS" if the read-outs share the backbone's weights, "full" if each has its own.
-        mean, std: What the embedding normalises images in [0, 1] with, for each channel.
+        mean, std: Those by which the embedding normalises images in [0, 1], for each channel.
         generator: Makes the draws reproducible.
     """
     check_kind("architecture", architecture, Architecture)
@@ -376,7 +376,7 @@ def check_depth(name: str, m: int, depth: int) -> None:
 
 
 def check_shapes(mine: Mapping[str, Tensor], theirs: Mapping[str, Any]) -> None:
-    """Raises a ValueError that names the first tensor that a checkpoint has otherwise."""
+    """Raises a ValueError that names the first tensor whose shape differs in a checkpoint."""
     for name in sorted(mine.keys() | theirs.keys()):
         here, there = (
             tuple(state[name].shape) if name in state else "none" for state in (mine, theirs)

@@ -34,9 +34,9 @@ class Parting:
         branch: The branch of each layer.
         head: From the last state to the output, without what follows the last sum.
         last: What follows the last sum, or None.
-        owners: The module that each layer is the forward pass of, or None.
+        owners: For each layer, the module whose forward pass it is, or None.
         state_shape: The shape of the first state, without its batch dimension.
-        root: What has the modules and parameters.
+        root: The module that holds the modules and parameters.
     """
 
     embedding: fx.Graph
@@ -58,7 +58,7 @@ class Parting:
 
 
 def program(root: nn.Module, graph: fx.Graph, inputs: Sequence[Tensor]) -> Program:
-    """What the nodes of a graph are for two batches.
+    """A graph, with what its nodes hold for two batches.
 
     Arguments:
         root: What has the modules and parameters of the graph.
@@ -138,11 +138,11 @@ def tail(
     before: Layer | None,
     blocks: Blocks,
 ) -> fx.Node:
-    """Up to where, between a state and the next fork, the block before computes.
+    """Where the previous block ends, between a state and the next fork.
 
     Arguments:
         program: The graph.
-        every: The nodes that every way goes through.
+        every: The nodes that every path goes through.
         start: The state.
         end: Where the next layer forks, or the output.
         before: The layer whose sum the state is; None at the first.
@@ -177,7 +177,7 @@ def sides(
     if terms is not None:
         return None, cut_out(program, fork, terms, total)
     if len(layer.sums) > 1:
-        # No way through it is the identity, such as with a norm after each sum.
+        # No path through it is the identity, for example with a norm after each sum.
         return None, cut_out(program, fork, [out], minus_input)
     short = shortcut_of(program, fork, out)
     assert short is not None, "it was found before"
@@ -194,7 +194,7 @@ def total(graph: fx.Graph, x: fx.Node, terms: Sequence[fx.Node]) -> fx.Node:
 
 
 def minus_input(graph: fx.Graph, x: fx.Node, ends: Sequence[fx.Node]) -> fx.Node:
-    """What is added to the input to make the end."""
+    """What is added to the input to give the end."""
     return graph.call_function(torch.sub, (ends[0], x))
 
 

@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 
 def pixels(x: Tensor, stride: int) -> Float[Tensor, "in batch height width"]:
-    """What a 1x1 convolution of that stride reads of a state, channels first."""
+    """The pixels of a state that a 1x1 convolution of that stride reads, channels first."""
     return x[:, :, ::stride, ::stride].transpose(0, 1).contiguous()
 
 
@@ -73,8 +73,8 @@ class ProjectedPool(torch.autograd.Function):
 
     The batch norm is an affine map of the centred pixels `X`, shape `(in, n)`: with their
     covariance `C = X X' / n`, the variance is `v = diag(W C W')`, and the normalised pixels are
-    `A X + b` with `A = diag(w / sqrt(v + eps)) W`. (Where the terms of `W x` cancel, `v` has lost
-    twice the digits that `W x` has.) The pixels are kept, few as they are; what has the width of
+    `A X + b` with `A = diag(w / sqrt(v + eps)) W`. (Where the terms of `W x` cancel, `v` loses
+    twice as many digits as `W x`.) The few pixels are kept; what has the width of
     the projection is computed again in the backward pass. There, with `dy` the gradient after the
     ReLU's kinks, `s = dy 1`, `G = dy X'` and `r = 1 / sqrt(v + eps)`,
 
@@ -115,7 +115,7 @@ class ProjectedPool(torch.autograd.Function):
         ctx: Any, *gradients: Tensor
     ) -> tuple[Tensor | None, ...]:
         kernel, weight, bias, mean, inverse, W_C, A, *xs = ctx.saved_tensors
-        # A gradient that computes steps again does so as the forward pass did, under autocast.
+        # A gradient that computes steps again does so under autocast, as the forward pass did.
         with torch.autocast(kernel.device.type, enabled=False):
             X = stacked(xs, kernel.dtype).sub_(mean)
             y = normalised(A, bias, X).unflatten(2, (xs[0].shape[1], -1))
@@ -143,6 +143,6 @@ def normalised(A: Tensor, bias: Tensor, X: Tensor) -> Float[Tensor, "state out n
 
 
 def gated(gradient: Tensor, y: Tensor) -> Tensor:
-    """The gradient of `relu(y).mean(-1)` with respect to `y`, in the place of `y`."""
+    """The gradient of `relu(y).mean(-1)` with respect to `y`, written over `y`."""
     of_mean = (gradient / y.shape[-1])[..., None].expand_as(y)
     return torch.ops.aten.threshold_backward.grad_input(of_mean, y, 0, grad_input=y)

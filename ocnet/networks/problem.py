@@ -56,10 +56,10 @@ class ResidualProblem(SupervisedProblem, abc.ABC):
         state_shape: The shape of `x_0`.
         image_shape: The shape of an image, or None to take any.
         loss: The loss `L` per sample, `(logits, labels) -> (batch,)`.
-        gamma: The weight of the stage cost. Where `gamma_k = 0` a head of its own rests: it is
-            not trained, and the backbone reads `x_k` out in its place. The attribute can be set
-            anew between two steps of training. A head that begins or ceases to rest leaves
-            statistics that are not its successor's: `collect_statistics` makes them.
+        gamma: The weight of the stage cost. If `gamma_k = 0`, a separate head of `x_k` rests: it is
+            not trained, and the backbone reads `x_k` out in its place. The attribute can be
+            changed between two steps of training. When a head starts or stops resting, the
+            statistics stay those of the old head: `collect_statistics` makes the new ones.
 
     Raises:
         ValueError: If a weight of the stage cost is negative.
@@ -119,7 +119,7 @@ class ResidualProblem(SupervisedProblem, abc.ABC):
 
     @property
     def backbone(self) -> Backbone:
-        """What the network itself reads its final state out with."""
+        """The skips and the head that read out the network's final state."""
         skips = {round(p.start): p if isinstance(p, Crossing) else p.map for p in self.projections}
         return Backbone(skips, self.head)
 
@@ -127,7 +127,7 @@ class ResidualProblem(SupervisedProblem, abc.ABC):
         return u(x)
 
     def embed(self, x0: Tensor) -> State:
-        """`x_0 = V(images)`; raises a TypeError or ValueError for what are not such images."""
+        """`x_0 = V(images)`; raises a TypeError or ValueError for anything else."""
         check_kind("images", x0, Tensor)
         if self.image_shape is not None and x0.shape[1:] != self.image_shape:
             raise ValueError(
@@ -155,10 +155,10 @@ class ResidualProblem(SupervisedProblem, abc.ABC):
         The gradient of `J_N` moves the head of `y^_k` by `gamma_k` times the gradient of its
         loss, so its learning rate is `lr / gamma_k` (`lr` where `gamma_k = 0`: there it rests,
         and takes no gradient).
-        Weight decay adds the objective's $\tfrac{\lambda}{2} \sum_k |w_{F,k}|^2$, which is of the
-        branches alone. The last `N` groups are the heads'; with shared weights there are none.
-        After `gamma` was set anew, their rates are those of a new call; a training that goes on
-        with the same optimiser changes it by `ocnet.learning.GammaSchedule`.
+        Weight decay adds the objective's $\tfrac{\lambda}{2} \sum_k |w_{F,k}|^2$, which covers
+        only the branches. The last `N` groups are the heads'; with shared weights there are none.
+        After a change of `gamma`, a new call gives the new rates; to go on with the same optimiser,
+        change `gamma` by `ocnet.learning.GammaSchedule`.
 
         Arguments:
             control: The branches.
@@ -182,12 +182,12 @@ class ResidualProblem(SupervisedProblem, abc.ABC):
         return groups
 
     def resting_parameters(self) -> list[nn.Parameter]:
-        """Those of own heads with `gamma_k = 0`, which no cost trains."""
+        """The parameters of own heads with `gamma_k = 0`, which no cost trains."""
         return [p for k in self.readouts.resting for p in self.readouts.own_parameters(k)]
 
     @torch.no_grad()
     def zero_state(self, k: int) -> State:
-        """The state 0 sent through the skips before `x_k`: it has the shape of `x_k`."""
+        """A zero state sent through the skips before `x_k`: it has the shape of `x_k`."""
         # A network need not have parameters, and those that it has may be shards.
         p = next(self.parameters(), torch.empty(0, device=self.readouts.batches.device))
         x = torch.zeros(1, *self.state_shape, dtype=p.dtype, device=p.device)
@@ -226,7 +226,7 @@ class Classifier(ResidualProblem):
 
 @torch.no_grad()
 def shaped(module: nn.Module, x: Tensor) -> Tensor:
-    """A tensor of the shape that a module makes of `x`.
+    """A tensor of the shape that a module returns for `x`.
 
     Its parameters may be shards, which compute nothing outside a step: zeros stand in for them.
     """
@@ -234,7 +234,7 @@ def shaped(module: nn.Module, x: Tensor) -> Tensor:
         name: torch.zeros(p.shape, dtype=p.dtype, device=p.device)
         for name, p in module.named_parameters()
     }
-    # A copy: batch norm must not count it among its batches.
+    # The module is a copy, so that batch norm does not count this as a batch.
     return torch.func.functional_call(copy.deepcopy(module).eval(), zeros, x)
 
 
@@ -242,7 +242,7 @@ def gammas(gamma: Gamma, depth: int) -> tuple[float, ...]:
     """The weights of the stage cost for all depths.
 
     Raises:
-        ValueError: If there are not as many as layers, or one is negative.
+        ValueError: If there is not one for each layer, or one is negative.
     """
     if isinstance(gamma, (int, float)):
         values = [gamma] * depth

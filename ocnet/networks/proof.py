@@ -15,17 +15,17 @@ ROUNDING = 1e-8
 """How far a result in double precision may be off, relative to its size."""
 
 COARSE = 1e-4
-"""The same where a network knows single precision only."""
+"""The same for a network that works only in single precision."""
 
 
 @dataclass(frozen=True)
 class Response:
-    """What a network makes of an input.
+    """The response of a network to an input.
 
     Attributes:
         output: The prediction.
-        gradients: Of a random sum of the predictions, by each parameter.
-        buffers: What is in the buffers then.
+        gradients: Of a random sum of the predictions, with respect to each parameter.
+        buffers: What is in the buffers afterwards.
     """
 
     output: Tensor
@@ -51,7 +51,7 @@ def unchanged(network: nn.Module) -> Iterator[None]:
 
 
 def outcome(network: nn.Module, given: nn.Module, x: Tensor) -> Response:
-    """What a network makes of an input, with a fixed seed.
+    """The response of a network to an input, with a fixed seed.
 
     Arguments:
         network: The network, or another one with its parameters and buffers.
@@ -111,7 +111,7 @@ def difference(first: Response, second: Response) -> tuple[str, float]:
 def in_mode(
     given: nn.Module, wrapped: nn.Module, x: Tensor, training: bool
 ) -> tuple[Response, Response]:
-    """What both make of an input in a mode, each put into it by its own means.
+    """The responses of both networks to an input in one mode, which each sets in its own way.
 
     Arguments:
         given: The network.
@@ -128,7 +128,7 @@ def in_mode(
 def compared(
     given: nn.Module, wrapped: nn.Module, x: Tensor, training: bool
 ) -> tuple[str, float, float]:
-    """Where the two differ most in a mode, by how much, and how much rounding may do.
+    """Where the two differ most in a mode, by how much, and how much rounding may explain.
 
     Arguments:
         given: The network.
@@ -160,22 +160,22 @@ def has_narrow_shortcut(network: nn.Module) -> bool:
 
 @contextmanager
 def careful(network: nn.Module) -> Iterator[None]:
-    """Lets nothing write out of bounds."""
+    """Turns oneDNN off if a backward pass of the network would write out of bounds."""
     if not has_narrow_shortcut(network):
         yield
         return
     with warnings.catch_warnings():
-        # Of a setting for other hardware, which is only put back.
+        # The warning is about a setting for other hardware, which this only puts back.
         warnings.filterwarnings("ignore", message="TF32")
         with torch.backends.mkldnn.flags(enabled=False):
             yield
 
 
 def prove(given: nn.Module, wrapped: nn.Module, inputs: Sequence[Tensor]) -> None:
-    """Raises a ValueError that says where a wrapped network is another than the given one.
+    """Raises a ValueError that says where a wrapped network differs from the given one.
 
     Outputs, gradients and buffers are compared in evaluation and in training mode with the same
-    seed, to the bit or else in double precision to rounding. Parameters, buffers, modes and
+    seed: bit by bit, or else in double precision up to rounding. Parameters, buffers, modes and
     random state are afterwards as they were.
 
     Arguments:

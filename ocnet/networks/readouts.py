@@ -1,4 +1,4 @@
-"""What reads the intermediate states of a network out, and what it reads them out with."""
+"""The read-outs of a network's intermediate states, and the skips and head that they use."""
 
 import abc
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from .crossing import without_repetitions
 
 
 class Backbone(NamedTuple):
-    """What a network itself reads its states out with.
+    """The skips and the head that a network itself uses to read out its states.
 
     Attributes:
         skips: The projection maps `S_k` under the index of their layer.
@@ -24,14 +24,14 @@ class Backbone(NamedTuple):
     head: nn.Module
 
     def after(self, k: int) -> list[nn.Module]:
-        """The skips that the state `x_k` has yet to cross, those that do something."""
+        """The skips that the state `x_k` has yet to cross, without those that change nothing."""
         return without_repetitions([skip for j, skip in self.skips.items() if j >= k], self.head)
 
 
 class ReadOuts(nn.Module, abc.ABC):
     r"""The intermediate outputs `y^_k = E_k(x_k) = H(S_{N-1}(... S_k(x_k)))` for `k < N`.
 
-    Every state has batch-norm statistics of its own, which training mode follows and
+    Every state has batch-norm statistics of its own, which training mode updates and
     evaluation mode uses.
 
     Attributes:
@@ -62,7 +62,7 @@ class ReadOuts(nn.Module, abc.ABC):
         """The logits of the states `xs`, whose indexes are `ks`.
 
         Arguments:
-            backbone: What the network reads its final state out with.
+            backbone: The skips and head that read out the network's final state.
             ks: Consecutive indexes.
             xs: The states.
         """
@@ -72,13 +72,13 @@ class ReadOuts(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def observe(self, backbone: Backbone, k: int, x: State) -> Any:
-        """What `logits` wants of the state `x_k`, taken while that is at hand."""
+        """What `logits` needs from the state `x_k`, taken while the state is available."""
 
     @abc.abstractmethod
     def logits(
         self, backbone: Backbone, ks: Sequence[int], ys: Sequence[Any]
     ) -> Float[Tensor, "state batch ..."]:
-        """The logits of states of which `ys` were observed; the rest is as in `forward`."""
+        """The logits of the states for which `observe` gave `ys`; the rest is as in `forward`."""
 
     def own_parameters(self, k: int) -> list[nn.Parameter]:
         """The parameters that only the `k`-th read-out has; none by default."""
@@ -102,6 +102,6 @@ class ReadOuts(nn.Module, abc.ABC):
 
         Arguments:
             ks: The indexes of the layers, whose inputs are the states that are read out.
-            backbone: What the smaller network reads its final state out with.
-            bare: Those of the layers of which only the skip stays.
+            backbone: The skips and head that read out the smaller network's final state.
+            bare: Those of the layers that keep only their skip.
         """

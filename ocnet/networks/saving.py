@@ -1,4 +1,4 @@
-"""Networks in one safetensors file, with all it takes to make them anew."""
+"""Networks in one safetensors file, with everything needed to rebuild them."""
 
 import json
 from collections.abc import Mapping
@@ -26,8 +26,8 @@ KEY = "ocnet.resnet"
 def save_network(network: ResNet, path: Path | str) -> None:
     """Writes a network to a new file: parameters, statistics, shape, heads, loss and gamma.
 
-    Of a wrapped network the file holds what `load_network` needs to fill another one of its
-    kind, not its code; of a loss that is not ocnet's, only the name.
+    For a wrapped network the file holds what `load_network` needs to fill another one of the same
+    kind, but not its code; for a loss that is not ocnet's, only its name.
 
     Raises:
         TypeError: If it is not a network.
@@ -134,7 +134,7 @@ def pruned(network: ResNet, pruning: list[tuple[str, Any]]) -> ResNet:
 
 
 def tensors(network: ResNet) -> dict[str, Tensor]:
-    """The state of a network; what several modules share, as read-outs do, only once."""
+    """The state of a network; tensors that several modules share appear only once."""
     named = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     return {name: value for name, value in network.state_dict().items() if name in named}
 

@@ -20,7 +20,7 @@ class NetworkPart(nn.Module):
         evaluation: The operations in evaluation mode.
         training: Those in training mode; the same ones if None.
         frozen: The names of modules that stay in evaluation mode whatever the rest does.
-        number: What tells it from other parts of its network, also in copies.
+        number: Identifies it among the parts of its network, and in copies of the network.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class NetworkPart(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        """What is computed of `x`, shape `(batch, ...)`."""
+        """What is computed from `x`, shape `(batch, ...)`."""
         is_other = self.training and self.in_training is not None
         return (self.in_training if is_other else self.evaluation)(x)  # pyright: ignore[reportOptionalCall]
 
@@ -57,7 +57,7 @@ class NetworkPart(nn.Module):
 
     @property
     def is_idempotent(self) -> bool:
-        """Whether it is a ReLU alone: doing it twice is doing it once."""
+        """Whether it is only a ReLU: applying it twice is the same as applying it once."""
         graphs = [g for g in (self.evaluation, self.in_training) if g is not None]
         return all(map(is_relu, graphs))
 
@@ -83,9 +83,9 @@ def has_module(module: nn.Module, name: str) -> bool:
 
 
 def graph_module(root: nn.Module, graph: fx.Graph) -> fx.GraphModule:
-    """A graph with the modules that it uses, none of which changes what it is given.
+    """A graph with the modules that it uses, none of which changes its input.
 
-    What would change the input in place makes a new tensor.
+    An operation that would change the input in place makes a new tensor instead.
     """
     modules: dict[str, Any] = {}
     (x,) = graph.find_nodes(op="placeholder")
@@ -110,7 +110,7 @@ def graph_module(root: nn.Module, graph: fx.Graph) -> fx.GraphModule:
             with graph.inserting_before(node):
                 node.replace_input_with(node.args[0], graph.call_method("clone", (node.args[0],)))
     result = fx.GraphModule(modules, graph)
-    # It is a part of a network, in the mode of that.
+    # It is a part of a network, and in the same mode.
     result.training = root.training
     return result
 

@@ -17,14 +17,14 @@ SUMS = (operator.add, operator.iadd, torch.add, "add", "add_", torch.ops.aten.ad
 
 @dataclass(frozen=True)
 class Program:
-    """The graph of a network, and what its nodes are for two batch sizes.
+    """The graph of a network, and what its nodes hold at two batch sizes.
 
     Attributes:
         graph: The operations.
         root: The module whose attributes they use.
         sizes: Two batch sizes.
-        small, large: What each node is with the one and with the other: the shape of a tensor,
-            a number, or a tuple of these.
+        small, large: What each node holds at the first and at the second size: the shape of a
+            tensor, a number, or a tuple of these.
     """
 
     graph: fx.Graph
@@ -38,7 +38,7 @@ class Program:
         return has_shape(self.small.get(node))
 
     def batch_dim(self, node: fx.Node) -> int | None:
-        """The one dimension of a tensor that is the batch's; None if it has no such dimension."""
+        """The batch dimension of a tensor; None if there is none."""
         small, large = self.small[node], self.large[node]
         if not (isinstance(small, torch.Size) and isinstance(large, torch.Size)):
             return None
@@ -103,8 +103,8 @@ class Layer:
     Attributes:
         fork: Where shortcut and branch part.
         sums: The sums in it, in order.
-        out: The next state: the last sum, or what has the shape of the fork again after it.
-        owner: The module that it is the forward pass of, or None.
+        out: The next state: the last sum, or a later node that has the fork's shape again.
+        owner: The module whose forward pass it is, or None.
     """
 
     fork: fx.Node
@@ -124,7 +124,7 @@ def is_sum(program: Program, node: fx.Node) -> bool:
 
 
 def cuts(program: Program, path: Sequence[fx.Node]) -> list[fx.Node]:
-    """The nodes that every way from the input to the output goes through."""
+    """The nodes that every path from the input to the output goes through."""
     place = {node: i for i, node in enumerate(path)}
     found, reach = [], 0
     for i, node in enumerate(path):
@@ -136,11 +136,11 @@ def cuts(program: Program, path: Sequence[fx.Node]) -> list[fx.Node]:
 
 @dataclass(frozen=True)
 class Blocks:
-    """What makes one layer.
+    """The rule that says what makes one layer.
 
     Attributes:
-        of: The module that a node belongs to, or None, and what tells its calls apart; None alone
-            if the node is in no layer.
+        of: Maps a node to the module that it belongs to (or None) and a value that tells the
+            module's calls apart; or to None alone if the node is in no layer.
         grouped: Whether all sums in one call are one layer.
     """
 
@@ -170,7 +170,7 @@ def layers(program: Program, blocks: Blocks) -> list[Layer]:
         out = sums[-1] if len(sums) == 1 else end_of(program, every[place[sums[-1]] :], fork, call)
         parts = [([one], one) for one in sums] if out is None else [(sums, out)]
         found += [Layer(every[place[some[0]] - 1], tuple(some), end, owner) for some, end in parts]
-    # A network all of whose sums add two branches has no shortcuts.
+    # If every sum adds two branches, the network has no shortcuts.
     plain = any(identity_terms(program, one.fork, one.out) is not None for one in found)
     return found if plain or any(len(one.sums) > 1 for one in found) else []
 
@@ -180,7 +180,7 @@ def end_of(program: Program, rest: Sequence[fx.Node], fork: fx.Node, call: Any) 
 
     Arguments:
         program: The graph.
-        rest: The nodes that every way goes through, from the last sum on.
+        rest: The nodes that every path goes through, from the last sum on.
         fork: Where the block begins.
         call: The block.
     """
@@ -193,14 +193,14 @@ def end_of(program: Program, rest: Sequence[fx.Node], fork: fx.Node, call: Any) 
 
 
 def is_residual(program: Program, fork: fx.Node, node: fx.Node) -> bool:
-    """Whether one of the two terms is a shortcut: the state itself, or less than the other."""
+    """Whether one of the two terms is a shortcut: the state itself, or less work than the other."""
     if identity_terms(program, fork, node) is not None:
         return True
     return shortcut_of(program, fork, node) is not None
 
 
 def shortcut_of(program: Program, fork: fx.Node, node: fx.Node) -> fx.Node | None:
-    """The term that is less than the other, or that a `Residual` says is the shortcut.
+    """The term that is less work than the other, or that a `Residual` says is the shortcut.
 
     Arguments:
         program: The graph.
@@ -227,7 +227,7 @@ def is_described(program: Program, node: fx.Node) -> bool:
 
 
 def identity_terms(program: Program, fork: fx.Node, node: fx.Node) -> list[fx.Node] | None:
-    """What is added to the fork to make a sum, the innermost term first; None if it is not.
+    """The terms added to the fork to give a node, innermost first; None if it is no such sum.
 
     Arguments:
         program: The graph.
@@ -247,7 +247,7 @@ def identity_terms(program: Program, fork: fx.Node, node: fx.Node) -> list[fx.No
 
 
 def between(program: Program, start: fx.Node, ends: Sequence[fx.Node]) -> set[fx.Node]:
-    """The nodes that the values of `ends` take, given that of `start`, which is not among them."""
+    """The nodes needed to compute `ends` from `start`, without `start` itself."""
     found: set[fx.Node] = set()
     stack = list(ends)
     while stack:
@@ -272,7 +272,7 @@ def cut_out(
     ends: Sequence[fx.Node],
     finish: Callable[[fx.Graph, fx.Node, Sequence[fx.Node]], fx.Node] | None = None,
 ) -> fx.Graph:
-    """The graph from one node to others, as a function of the first with its batch in front.
+    """The graph from one node to others, as a function of the first, batch dimension first.
 
     Numbers that depend on the batch size are read off the first.
 
@@ -280,10 +280,11 @@ def cut_out(
         program: The whole graph.
         start: The node that becomes the input.
         ends: The nodes to compute.
-        finish: What is made of the input and those, given the graph; the only one by default.
+        finish: Makes the result from the input and the ends, given the graph; by default it is
+            the only end.
 
     Raises:
-        ValueError: If a number depends on the batch size in another way than as a multiple.
+        ValueError: If a number depends on the batch size, but is not a multiple of it.
     """
     graph = fx.Graph()
     x = graph.placeholder("x")

@@ -13,11 +13,11 @@ from .readouts import Backbone, ReadOuts
 
 
 SLACK = 1e-12
-"""What times may be off, relative to the horizon: torchdiffeq moves some by one rounding."""
+"""How far times may be off, relative to the horizon: torchdiffeq moves some by one rounding."""
 
 
 class Outputs(Protocol):
-    """What the cost asks of its network."""
+    """What the cost needs from its network."""
 
     depth: int
     readouts: ReadOuts
@@ -29,7 +29,7 @@ class Outputs(Protocol):
 
     @property
     def backbone(self) -> Backbone:
-        """What the network itself reads its final state out with."""
+        """The skips and the head that read out the network's final state."""
         ...
 
     @property
@@ -55,12 +55,12 @@ class OutputLoss(ObservedStageCost):
 
     def __init__(self, network: Outputs):
         super().__init__()
-        # Not a submodule: the network is what this cost is a part of.
+        # Not a submodule: this cost is itself a part of the network.
         object.__setattr__(self, "network", network)
 
     @property
     def steps_at_once(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """What is observed of a state is small, so all may wait for one evaluation of the loss."""
+        """What is observed of a state is small, so it can wait for one evaluation of all losses."""
         return max(self.network.depth, 1)
 
     def observe(self, node: Node, target: Tensor | None) -> Any:
@@ -80,11 +80,11 @@ class OutputLoss(ObservedStageCost):
         weights = [node.weight * network.gamma[k] for node, k in zip(nodes, ks, strict=True)]
         logits = network.readouts.logits(network.backbone, ks, [node.y for node in nodes])
         losses = network.losses(logits, target)
-        # No matrix product, which half precision would round.
+        # Not a matrix product: half precision would round that.
         return (constants(weights, losses.dtype, losses.device)[:, None] * losses).sum(0)
 
     def layer(self, node: Node) -> int:
-        """The index `k < N` of the state `x_k` that a node is.
+        """The index `k < N` of the state `x_k` at a node.
 
         Raises:
             ValueError: If the node lies between two states.

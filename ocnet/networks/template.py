@@ -1,4 +1,4 @@
-"""The way back: a wrapped network that lost blocks as a network of the class it was made from."""
+"""The way back: a pruned, wrapped network becomes a network of the class it was made from."""
 
 import copy
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ class Template:
 
     Arguments:
         network: The network.
-        owners: The module that each layer is the forward pass of, or None.
+        owners: For each layer, the module whose forward pass it is, or None.
         example: A batch that it takes.
     """
 
@@ -41,8 +41,8 @@ def original(network: Any) -> nn.Module:
 
     Raises:
         TypeError: If it was not made from a wrapped network.
-        ValueError: If its blocks cannot go from the class: one that changes the stage left its
-            shortcut, or only a part of one went, or it is not an element of a list.
+        ValueError: If the blocks cannot be taken out of the class: one that changes the stage left
+            its shortcut, only a part of one was removed, or one is not an element of a list.
     """
     template: Template | None = getattr(network, "source", None)
     if template is None:
@@ -98,7 +98,7 @@ def remove(network: Any, owners: Sequence[str]) -> None:
 
 
 def fill(result: nn.Module, network: nn.Module) -> None:
-    """Copies the values of the parts of a wrapped network to where they are from."""
+    """Copies the values of a wrapped network's parts back to where the parts came from."""
     p = next(network.parameters(), None)
     if p is not None:
         result.to(p)

@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 
 OPENED = (nn.Sequential, nn.ModuleList, nn.TransformerEncoder, nn.TransformerEncoderLayer)
-"""Modules of torch's in which sums are looked for; the others are recorded as one operation."""
+"""Modules of torch that are searched for sums; the others are recorded as one operation."""
 
 OF_THE_KIND = frozenset(
     "dim ndim ndimension dtype device layout numel nelement stride is_contiguous is_floating_point "
@@ -59,15 +59,15 @@ class Answered(nn.Module):
 class Recording(fx.Proxy):
     """A recorded tensor or number that knows its value for the example.
 
-    Python's own control flow sees the value. Where that makes a graph which holds for the
-    example alone, the proof finds out.
+    Python's own control flow sees the value. If that gives a graph that holds only for the
+    example, the proof finds out.
     """
 
     tracer: "GraphRecorder"
 
     @property
     def value(self) -> Any:
-        """What the example makes of it."""
+        """Its value for the example."""
         return self.node.meta["value"]
 
     def number(self) -> Any:
@@ -151,7 +151,7 @@ class GraphRecorder(fx.Tracer):
 
         Arguments:
             kind, target, args, kwargs: The operation.
-            more, named: What else torch.fx gives.
+            more, named: Further arguments from torch.fx.
         """
         changed = kind == "call_function" and kwargs.get("inplace") is True
         if changed:
@@ -269,7 +269,7 @@ def in_place(node: fx.Node, root: nn.Module) -> bool:
 
 
 def exported(root: Answered, example: Tensor) -> tuple[fx.Graph, nn.Module]:
-    """The graph of a network in its mode, by torch.export; and a module with its constants."""
+    """The graph of a network in its current mode, by torch.export; a module with its constants."""
     batch = torch.export.Dim.AUTO
     shapes = ({0: batch},)
     program: Any = torch.export.export(root, (example,), dynamic_shapes=shapes, strict=False)

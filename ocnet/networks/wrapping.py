@@ -37,10 +37,10 @@ def wrap(
     loss: Loss | None = None,
     gamma: Gamma = 0.0,
 ) -> ResNet:
-    r"""A residual network that exists already, with the read-outs of every block's state.
+    r"""An existing residual network, with the read-outs of every block's state.
 
     What the network computes is recorded on the example, by torch.fx or else torch.export. Its
-    layers are the sums of a shortcut and a branch that every way from the input to the output
+    layers are the sums of a shortcut and a branch that every path from the input to the output
     goes through. The parts share the network's parameters: training the wrapped network trains
     the given one. Where an activation or a norm `e_k` follows a sum,
 
@@ -59,8 +59,8 @@ def wrap(
             `Sequential` or `ModuleList`, such as the two of a transformer's block; "sums" for
             each sum on its own; or the modules whose forward passes are one layer each, or their
             names in the network.
-        embedding: With blocks in the place of a network: what comes before them.
-        head: With blocks in the place of a network: what comes after them.
+        embedding: If blocks are given instead of a network: what comes before them.
+        head: If blocks are given instead of a network: what comes after them.
         heads: "WS" if the read-outs share the network's weights, "full" if each has its own.
         loss: The loss per sample, `(logits, labels) -> (batch,)`.
         gamma: The weight of the stage cost: a number, or one for each state before the last.
@@ -122,7 +122,7 @@ def attempt(
     options: Options,
     reasons: list[str],
 ) -> tuple[ResNet, bool] | None:
-    """A wrapped network that is proven to be the given one, and whether all could be looked into.
+    """A wrapped network, proven equal to the given one, and whether all modules were looked into.
 
     Arguments:
         root: The network.
@@ -130,10 +130,10 @@ def attempt(
         blocks: What makes one layer.
         use_export: Whether torch.export records it, instead of torch.fx.
         options: Heads, loss and gamma.
-        reasons: Takes the reason if there is none.
+        reasons: The reason is added to it if there is no such network.
 
     Raises:
-        ValueError: If no way of recording can do justice to the network.
+        ValueError: If the network cannot be recorded faithfully.
     """
     by = "torch.export" if use_export else "torch.fx"
     try:
@@ -187,7 +187,7 @@ def check_arguments(network: Any, example_input: Any, heads: Any) -> None:
 
 
 def two_batches(example: Tensor) -> list[Tensor]:
-    """A batch of at least two samples, and one of one more."""
+    """A batch of at least two samples, and a batch with one sample more."""
     example = example.detach()
     first = example if len(example) > 1 else torch.cat([example, example])
     return [first, torch.cat([first[-1:], first])]
@@ -249,13 +249,13 @@ def of_container(root: nn.Module, node: fx.Node) -> tuple[str | None, Any]:
 
 
 class Refused(OcnetError, ValueError):
-    """A network that no way of recording can do justice to."""
+    """A network that cannot be recorded faithfully."""
 
 
 def in_both_modes(
     root: Answered, inputs: Sequence[Tensor], blocks: Blocks, use_export: bool
 ) -> tuple[tuple[Parting, Parting, tuple[str, ...]] | None, bool]:
-    """The parts in both modes, None if there are no layers; and whether all could be looked into.
+    """The parts in both modes, or None without layers; and whether all modules were looked into.
 
     Arguments:
         root: The network.

@@ -14,7 +14,7 @@ from .style import axes, COLORS, legend_below, look, plain_log_ticks
 
 
 NOISE = 1e-13
-"""What is below this share of a path's range is rounding."""
+"""Anything below this share of a path's range is rounding."""
 
 
 def trajectories(comparison: Comparison) -> Figure | None:

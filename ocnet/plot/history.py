@@ -65,9 +65,9 @@ def validation(runs: Sequence[RunRecord]) -> Figure | None:
 
 
 def cut(ax: Axes, lines: Sequence[Sequence[float]]) -> Sequence[Sequence[float]]:
-    """Lets lines that start far above all that follows leave the axis; returns what stays on it.
+    """Lets lines that start far above the rest leave the axis; returns what stays on it.
 
-    So they do in a deep network with batch norm, whose statistics mean nothing at first.
+    Lines start like this in a deep network with batch norm, whose statistics mean nothing at first.
     """
     later = [value for line in lines for value in line[1:] if math.isfinite(value)]
     first = max((line[0] for line in lines if len(line)), default=0.0)

@@ -139,7 +139,7 @@ def draw_bounds(ax: Axes, bounds: tuple[Any, Any] | None, shape: tuple[int, ...]
 
 
 def shade_where_active(ax: Axes, found: Solution, instance: int) -> None:
-    """Makes the steps grey in which a path constraint acts.
+    """Colours the steps in which a path constraint acts in grey.
 
     Arguments:
         ax: Where to draw.
@@ -165,6 +165,6 @@ def unwrapped(angle: Tensor) -> Tensor:
 
 
 def stairs(index: int) -> dict[str, Any]:
-    """The look of a line, in the words that steps understand."""
+    """The look of a line, as the arguments that matplotlib's `stairs` takes."""
     style = look(index)
     return {"edgecolor": style["color"], "linestyle": style["linestyle"]}

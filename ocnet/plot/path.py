@@ -38,7 +38,7 @@ def states_and_controls(
     ax.legend(frameon=False, ncols=4)
     if values:
         ax = axes(figure, (2, 1, 2))
-        # Of a batch of controls the first is drawn, as with the states.
+        # The first control of a batch is drawn, as with the states.
         u = [value.reshape(-1, value.shape[-1])[0] for value in values]
         names = control_names or [rf"$u_{{{i + 1}}}$" for i in range(len(u[0]))]
         for i, name in enumerate(names):

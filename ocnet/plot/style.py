@@ -16,7 +16,7 @@ LINES = ("-", "--", "-.", ":")
 
 
 def look(index: int) -> dict[str, Any]:
-    """Colour and dashes of the line number `index`; both change, so that grey prints read."""
+    """Colour and dashes of the line number `index`; both change, so that it can be read in grey."""
     check_count("index", index, least=0)
     return {"color": COLORS[index % len(COLORS)], "linestyle": LINES[index % len(LINES)]}
 
@@ -43,7 +43,7 @@ def plain_log_ticks(axis: Axis) -> None:
 
 
 def legend_below(figure: Figure, columns: int = 2) -> None:
-    """One legend for all axes, below them, of what the first shows."""
+    """One legend below all axes, for what the first of them shows."""
     check_kind("figure", figure, Figure)
     check_count("columns", columns)
     handles, labels = figure.axes[0].get_legend_handles_labels()

@@ -16,14 +16,14 @@ from .sample import Sample
 
 
 class Batch(NamedTuple):
-    """A problem from many initial states, each with parameters of its own: what `solve` takes.
+    """A problem from many initial states, each with parameters of its own, as `solve` takes it.
 
     Attributes:
-        problem: Of which these are instances.
+        problem: The problem that these are instances of.
         x0: The initial states, shape `(*batch, *state_shape)`.
         target: What the costs compare with, shape `(*batch, ...)`, or None.
-        parameters: Values that replace the problem's parameters or buffers of that name, of
-            their own shape or `(*batch, *shape)`.
+        parameters: Values that replace the problem's parameters or buffers of the same name,
+            each of the same shape or of shape `(*batch, *shape)`.
     """
 
     problem: "Problem"
@@ -46,11 +46,11 @@ class Problem(nn.Module, abc.ABC):
        g(t, x, u) \le 0, \quad u_{\min} \le u \le u_{\max}, \quad
        \psi(x(t_1)) = 0, \quad \omega(x(t_1)) \le 0. $$
 
-    A problem knows nothing of grids, networks, data sets or optimisers. Write `dynamics` and
-    `sample`, and one or both of `stage_cost` and `terminal_cost` (what is not written is zero).
-    A cost may be a method, or a cost object assigned in the constructor:
-    `self.stage_cost = 0.5 * Quadratic(...)`. What learning from data needs besides is in
-    `SupervisedProblem`.
+    A problem knows nothing of grids, networks, data sets or optimisers. Implement `dynamics` and
+    `sample`, and one or both of `stage_cost` and `terminal_cost` (a cost that is not implemented is
+    zero). A cost may be a method, or a cost object assigned in the constructor:
+    `self.stage_cost = 0.5 * Quadratic(...)`. `SupervisedProblem` adds what learning from data
+    needs.
 
     Every method accepts leading batch dimensions of `x`, and a `u` whose batch dimensions
     broadcast with those of `x`.
@@ -68,9 +68,9 @@ class Problem(nn.Module, abc.ABC):
             guess; None if it is fixed.
         static_parameters: The names of the problem's own parameters that are optimised together
             with the control, with the lower and upper bounds of each.
-        state_names, state_units, control_names, control_units: For people: what the components
-            are called and measured in, flattened. Pictures show what is in "rad" without jumps
-            by whole turns.
+        state_names, state_units, control_names, control_units: For people: the names and units of
+            the components, flattened. Pictures show components in "rad" without jumps by whole
+            turns.
     """
 
     t0: float = 0.0
@@ -111,11 +111,11 @@ class Problem(nn.Module, abc.ABC):
         """`g(t, x, u)`, which must be `<= 0`, shape `(*batch, rows)`; no rows by default.
 
         `solve` imposes it at the start of each step, with that step's control, and at the final
-        time with the last step's control (but for rows that read neither state nor time, which
-        that control has satisfied already). Rows that no decision can influence are left out:
-        those of the given initial state, or with Euler steps those of a position whose
-        acceleration is controlled at the second node too. Where the initial state violates them,
-        the solution's `violation` and `reason` tell so, but that does not stop `solve`.
+        time with the last step's control (except for rows that read neither state nor time: that
+        control has satisfied them already). Rows that no decision can influence are left out.
+        These are the rows at the given initial state; with Euler steps, they are also the rows on a
+        position at the second node, if the control acts on its acceleration. If the initial state
+        violates such rows, the solution's `violation` and `reason` say so, but `solve` goes on.
         """
         return x.new_zeros(*self.batch_shape(x), 0)
 
@@ -151,7 +151,7 @@ class Problem(nn.Module, abc.ABC):
         return None
 
     def batch(self, x0: State, target: Tensor | None = None, **parameters: Tensor) -> Batch:
-        """This problem from each of the states `x0`: thousands at once in one call of `solve`."""
+        """This problem from each of the states `x0`; one call of `solve` takes thousands."""
         return Batch(self, x0, target, parameters)
 
     def embed(self, x0: Tensor) -> Tensor:
@@ -160,12 +160,12 @@ class Problem(nn.Module, abc.ABC):
 
     @property
     def has_stage_cost(self) -> bool:
-        """Whether the problem has a stage cost of its own: solvers need not sum up zeros."""
+        """Whether the problem has its own stage cost; if not, solvers need not sum up zeros."""
         return "stage_cost" in self.__dict__ or type(self).stage_cost is not Problem.stage_cost
 
     @property
     def constraints(self) -> list[str]:
-        """The names of the constraints that the problem has; training keeps none of them."""
+        """The names of the constraints that the problem has; training enforces none of them."""
         methods = ("path_constraint", "terminal_constraint", "terminal_inequality")
         found = [
             n
@@ -185,12 +185,12 @@ class Problem(nn.Module, abc.ABC):
         if name in ("projections", "observations"):
             value = nn.ModuleList(value)
         if name in ("t0", "t1") and isinstance(value, nn.Parameter):
-            # The defaults below make PyTorch take the name for one that is taken.
+            # Because of the defaults below, PyTorch would treat the name as already taken.
             self._parameters[name] = value
             object.__setattr__(self, name, value)
             return
         super().__setattr__(name, value)
-        # A module that is assigned lies in `_modules`, where Python looks only after the class:
-        # the defaults above would hide it.
+        # An assigned module lies in `_modules`, where Python looks only after it has looked in the
+        # class, so the defaults above would hide it.
         if name in HIDDEN and isinstance(value, nn.Module):
             object.__setattr__(self, name, value)

@@ -1,4 +1,4 @@
-"""Projection maps: where the state goes from one space to the next."""
+"""Projection maps, which take the state from one space to the next."""
 
 import math
 
@@ -13,8 +13,8 @@ class Projection(nn.Module):
 
     Every solver crosses `[start, end]` in one step, `x(end) = S(x(start)) + (end - start) f`, with
     `f = dynamics(start, x(start), u(start))` already a vector of the new space. On a residual
-    network this is the layer where the stage changes. A subclass may let the state jump before
-    both, `x <- enter(x)`: what `S` and `f` have in common is then computed once.
+    network this is the layer where the stage changes. A subclass may let the state jump first,
+    `x <- enter(x)`, so that operations common to `S` and `f` are done only once.
 
     Arguments:
         start: The time at which the layer reads the old state.
@@ -36,7 +36,7 @@ class Projection(nn.Module):
         self.map = map
 
     def enter(self, x: State) -> State:
-        """What `S` and the dynamics take of the state at `start`: the state itself by default."""
+        """The state that `S` and the dynamics are given: the one at `start`, unless overridden."""
         return x
 
     def forward(self, x: State) -> State:

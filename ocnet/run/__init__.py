@@ -1,4 +1,4 @@
-"""A run is a folder: what was asked for, what came out, and what it takes to go on."""
+"""A run is a folder: what was asked for, what came out, and what is needed to go on."""
 
 from .changes import Changed
 from .checkpoint import (

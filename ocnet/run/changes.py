@@ -1,4 +1,4 @@
-"""What has changed since a checkpoint was written, and whether a run may go on all the same."""
+"""What has changed since a checkpoint was written, and whether a run may go on in spite of that."""
 
 import json
 import zlib
@@ -15,7 +15,7 @@ from .config import Config
 
 
 SAME_RESULT = ("checkpoint_every", "tensorboard", "device")
-"""The settings that change no number but by rounding, which the device is compared for."""
+"""The settings that change numbers only by rounding; `rounding` compares the device itself."""
 
 
 class Changed(OcnetError, ValueError):
@@ -25,7 +25,7 @@ class Changed(OcnetError, ValueError):
 def origin(
     config: Config, problem: Problem, data: Sample | None, device: torch.device
 ) -> dict[str, Any]:
-    """What the numbers of a run come from, as plain values.
+    """All that the numbers of a run come from, as plain values.
 
     Arguments:
         config: What was asked for.
@@ -83,7 +83,7 @@ def sum_of(sample: Sample) -> int:
 def differing(
     then: dict[str, Any], now: dict[str, Any], permitted: Collection[str] = ()
 ) -> list[str]:
-    """What would lead to another result, a phrase each.
+    """The changes that would lead to another result, one phrase each.
 
     Arguments:
         then, now: Two origins.
@@ -95,7 +95,7 @@ def differing(
         for name in {**before, **asked}
         if name not in permitted and asked.get(name) != before.get(name)
     ]
-    # A module comes or goes only where one that names it changes.
+    # A module appears or disappears only where one that names it changes.
     for name in sorted({*then["sources"]} & {*now["sources"]}):
         if then["sources"][name] != now["sources"][name]:
             found.append(f"the source of {name} is not what it was")
@@ -110,7 +110,7 @@ def differing(
 
 
 def rounding(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What leads to the same result but for rounding, or so it should, a phrase each."""
+    """The changes that should affect the result only by rounding, one phrase each."""
     flat = [
         {
             **{f"the version of {name}": value for name, value in origin["versions"].items()},

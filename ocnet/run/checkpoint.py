@@ -1,8 +1,8 @@
 """Checkpoints: one safetensors file with the state's structure as JSON, written in one piece.
 
-Nothing in such a file is ever run: tensors are plain bytes and the rest is JSON. A file takes its
-name only once it is on the disk as a whole, and holds a checksum of all its values: what can be
-read is what was written.
+Nothing in such a file is ever run: tensors are plain bytes and the rest is JSON. A file gets its
+name only once all of it is on the disk, and it holds a checksum of all its values. So a
+file that can be read holds what was written.
 """
 
 import hashlib
@@ -21,10 +21,10 @@ from ..errors import OcnetError
 
 
 FORMAT = 2
-"""The version of what is in a checkpoint; raised when older ones can no longer be read."""
+"""The version of the checkpoint format; it increases when older ones can no longer be read."""
 
 PART = ".part"
-"""How the name of a file ends that is still being written."""
+"""The ending of the name of a file that is still being written."""
 
 
 class CheckpointError(OcnetError, ValueError):
@@ -51,7 +51,7 @@ def load_checkpoint(path: Path) -> Any:
     """Reads back what `save_checkpoint` wrote, on the CPU.
 
     Raises:
-        CheckpointError: If the file is none of this version's checkpoints, or is damaged.
+        CheckpointError: If the file is not a checkpoint of this version, or is damaged.
         OSError: If there is no file.
     """
     check_kind("path", path, Path)
@@ -60,8 +60,8 @@ def load_checkpoint(path: Path) -> Any:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            # Copies: in the mapped file tensors lie at odd addresses, from where sums over them
-            # are rounded otherwise than over those that torch places itself.
+            # Copies: in the mapped file, tensors lie at odd addresses, where sums over them are
+            # rounded differently from sums over tensors that torch places itself.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
     except SafetensorError as error:
         raise CheckpointError(f"{path} is not a whole safetensors file: {error}.") from None
@@ -98,7 +98,7 @@ def encode(tree: Any, tensors: dict[str, Tensor]) -> Any:
     """
     if isinstance(tree, Tensor):
         name = str(len(tensors))
-        # A copy each: parts of one storage, which L-BFGS has, would not be written otherwise.
+        # A copy of each: parts of one storage, as L-BFGS has them, could not be written.
         tensors[name] = tree.detach().cpu().contiguous().clone()
         return {"tensor": name}
     if isinstance(tree, dict):
@@ -122,7 +122,7 @@ def decode(structure: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file that is found under its name only when all of it is on the disk."""
+    """Writes a file that gets its name only once all of it is on the disk."""
     part = path.with_name(path.name + PART)
     try:
         with part.open("wb") as file:
@@ -133,7 +133,7 @@ def write_whole(path: Path, content: bytes) -> None:
     except OSError:
         part.unlink(missing_ok=True)
         raise
-    # The new name itself is on the disk when its folder is.
+    # The new name itself is on the disk only once its folder is.
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

@@ -15,10 +15,10 @@ from .lock import LOCK, OWNER
 
 
 COUNTS = ("steps", "best_step", "iterations")
-"""What the final measures name besides costs and scores."""
+"""The names in the final measures besides costs and scores."""
 
 KEEP = 2
-"""How many checkpoints to go on from are kept."""
+"""How many checkpoints are kept to go on from."""
 
 
 class RunFolder:
@@ -58,13 +58,13 @@ class RunFolder:
         self.write_json("provenance.json", provenance)
 
     def start_over(self, config: Config, provenance: dict[str, Any]) -> None:
-        """Takes a run without a checkpoint for a new one, with what is there now."""
+        """Treats a run without a checkpoint as a new one, computed from what is there now."""
         self.best.unlink(missing_ok=True)
         write_whole(self.path / "config.json", config.to_json().encode())
         self.write_json("provenance.json", provenance)
 
     def adopt(self, config: Config, step: int, origin: dict[str, Any]) -> None:
-        """Notes what a run is computed from after a step, which is not what it began with."""
+        """Notes what a run is computed from after a step, if that has changed since its start."""
         write_whole(self.path / "config.json", config.to_json().encode())
         noted = self.read_json("provenance.json") or {}
         since = [*noted.get("since", []), {"step": step, **origin}]
@@ -72,7 +72,7 @@ class RunFolder:
         (self.path / "result.json").unlink(missing_ok=True)
 
     def claim(self) -> None:
-        """Makes the folder, which is empty but for what a lock leaves.
+        """Makes the folder, which is empty except for what a lock leaves.
 
         Raises:
             FileExistsError: If there is something already.
@@ -153,14 +153,14 @@ class RunFolder:
             save_checkpoint(path, state)
         except OSError as error:
             raise OSError(f"{path} could not be written: {self.remains(error)}") from error
-        # A later one is damaged, or of a future that did not come.
+        # A later one is damaged, or was written before the run went back to an earlier step.
         saved = self.saved()
         older = saved[: saved.index(path) + 1]
         for old in (*older[:-KEEP], *saved[len(older) :]):
             old.unlink()
 
     def remains(self, error: OSError) -> str:
-        """Why something could not be written, and what there is to go on from."""
+        """Why something could not be written, and which checkpoint is left to go on from."""
         good = f"is of step {int(self.saved()[-1].stem)}" if self.saved() else "does not exist"
         return f"{error.strerror}. The last good checkpoint {good}."
 
@@ -172,8 +172,8 @@ class RunFolder:
         """The state of the last checkpoint, or None if there is none.
 
         Arguments:
-            note: Is told if the last checkpoint is damaged and the one before is taken; without it
-                a damaged one is an error.
+            note: Called with a message if the last checkpoint is damaged and the one before is
+                taken; without `note`, a damaged one is an error.
 
         Raises:
             CheckpointError: If no checkpoint can be read.
@@ -224,12 +224,12 @@ class Table:
         self.writer.writerow(values.values())
 
     def size(self) -> int:
-        """The bytes so far, all of them on the disk."""
+        """The number of bytes so far, once all of them are on the disk."""
         self.file.flush()
         os.fsync(self.file.fileno())
         return self.file.tell()
 
     def close(self) -> None:
-        """Writes what is left, if it can: a run that goes on cuts off what no checkpoint knows."""
+        """Writes what is left, if possible: a resumed run cuts off rows beyond its checkpoint."""
         with suppress(OSError):
             self.file.close()

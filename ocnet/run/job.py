@@ -1,4 +1,4 @@
-"""Everything that a run consists of while it runs, and the state to take it up again from."""
+"""Everything that a run consists of while it runs, and the state to resume it from."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -35,7 +35,7 @@ class Job:
     Attributes:
         step: How many iterations were done.
         iterations: How many there are to do.
-        obstacle: What forbids to capture the steps, if that was asked for, or None.
+        obstacle: Why the steps cannot be captured, if that was asked for, or None.
         origin: What the numbers come from: configuration, source files, data, versions.
 
     Raises:
@@ -107,11 +107,11 @@ class Job:
 
     @property
     def is_over(self) -> bool:
-        """Whether all iterations are done, or the patience came to its end."""
+        """Whether all iterations are done, or the patience has run out."""
         return self.step >= self.iterations or self.stopping.is_over
 
     def scheduled(self) -> AbstractContextManager[None]:
-        """Learning rates and weights of the next step; the weights while the context lasts."""
+        """Sets the learning rates of the next step and, within the context, its weights."""
         self.schedule.apply(self.optimizer, self.step)
         if self.gamma_schedule is None:
             return nullcontext()
@@ -124,13 +124,13 @@ class Job:
             if data is not None:
                 check_sample(self.problem, data)
             return data
-        # Not the seed of the batches, whose first samples these would be.
+        # Not the seed of the batches: that would give the first samples of the training.
         generator = torch.Generator().manual_seed(self.config.seed + 1)
         return self.problem.sample(DRAWN_FOR_VALIDATION, generator)
 
     def validate(self, sample: Sample) -> dict[str, float]:
         """Mean cost and scores of the present parameters on some samples."""
-        # As many at a time as in training, whose memory is known to be there.
+        # As many at a time as in training, for which there is known to be enough memory.
         return measure(
             self.problem,
             self.control,
@@ -145,7 +145,7 @@ class Job:
         modules = {"control": self.control, "problem": self.problem}
         if not self.is_sharded:
             return {name: module.state_dict() for name, module in modules.items()}
-        # Not above, here and below: importing it takes a second.
+        # Here and below, not at the top of the file: importing it takes a second.
         from ..learning.sharding import model_state
 
         return {name: model_state(module) for name, module in modules.items()}
@@ -171,7 +171,7 @@ class Job:
         return any(map(is_shard, self.parameters))
 
     def state_dict(self) -> dict[str, Any]:
-        """All it takes to go on bit by bit as if nothing had happened; every process calls it."""
+        """All that is needed to go on bit by bit as if uninterrupted; every process calls it."""
         return {
             **self.model(),
             "kind": self.config.descent.optimizer,
@@ -210,12 +210,12 @@ class Job:
         if self.average is not None and state["average"] is not None:
             self.average.load_state_dict(state["average"])
         elif self.average is not None:
-            # It was not asked for so far: it starts at the parameters that are in place now.
+            # The average was not asked for until now, so it starts at the current parameters.
             self.average = Average(self.average.live, self.average.decay)
         self.randomness.load_state_dict(state["rng"])
 
     def load_optimizer(self, state: dict[str, Any]) -> None:
-        """Puts what an optimiser keeps in place; rates and decay stay as the configuration asks."""
+        """Restores an optimiser's state; rates and decay stay as the configuration asks."""
         pairs = zip(self.optimizer.param_groups, state["param_groups"], strict=True)
         groups = [{**group, "params": saved["params"]} for group, saved in pairs]
         state = {**state, "param_groups": groups}
@@ -247,7 +247,7 @@ def iterations(config: Config, per_epoch: int | None) -> int:
 def check_energy(problem: Problem) -> None:
     """Raises a ValueError if a cost reads the parameters of layers that are computed again.
 
-    They are shards when it is first computed and whole when it is computed again.
+    The parameters are shards when the cost is first computed, and whole when it is computed again.
     """
     if any(isinstance(part, ControlEnergy) for part in problem.modules()):
         raise ValueError(
@@ -257,7 +257,7 @@ def check_energy(problem: Problem) -> None:
 
 
 def check_same_architecture(name: str, module: nn.Module, state: dict[str, Tensor]) -> None:
-    """Raises a CheckpointError that names the first tensor that is not as saved."""
+    """Raises a CheckpointError that names the first tensor whose shape is not as saved."""
     own = module.state_dict()
     for key in sorted(set(own) | set(state)):
         here = tuple(own[key].shape) if key in own else "none"

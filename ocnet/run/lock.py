@@ -1,7 +1,7 @@
 """One process at a time owns the folder of a run.
 
-The lock is the system's, which frees it when its process ends in whatever way. Next to it a file
-names the owner. It is removed at the end: where one is left, its process was killed.
+The operating system holds the lock, and frees it when the process ends, in whatever way. Next to
+it, a file names the owner. That file is removed at the end: if it is left, the process was killed.
 """
 
 import json
@@ -32,8 +32,8 @@ def owned(folder: Path, note: Callable[[str], object]) -> Iterator[None]:
     """Owns a folder for as long as the context lasts.
 
     Arguments:
-        folder: The folder, which is there.
-        note: Is told if the last owner died without giving the folder back.
+        folder: The folder, which must exist.
+        note: Called with a message if the last owner died without giving the folder back.
 
     Raises:
         FolderInUse: If another process, or another call in this one, owns it.
@@ -71,7 +71,7 @@ def myself() -> dict[str, Any]:
 
 
 def described(owner: Path) -> str:
-    """The owner of a folder as one reads it, as far as it is known."""
+    """The owner of a folder in readable form, as far as it is known."""
     try:
         who = json.loads(owner.read_text())
         return f"process {who['pid']} on {who['host']} since {who['since']}"

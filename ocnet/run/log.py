@@ -79,7 +79,7 @@ class Log:
         self.saved_at = time.monotonic()
 
     def adopt(self) -> None:
-        """Notes in the folder what the run is computed from now on; the first process does."""
+        """Notes in the folder what the next steps are computed from; the first process does it."""
         if self.tables:
             self.folder.adopt(self.job.config, self.job.step, self.job.origin)
 
@@ -104,7 +104,7 @@ class Log:
 
 
 def board(folder: Path, step: int) -> Any:
-    """A writer for TensorBoard that forgets what came after a step.
+    """A writer for TensorBoard that drops everything after a step.
 
     Raises:
         ValueError: If TensorBoard is not installed.

@@ -40,24 +40,24 @@ def execute(
 
     Arguments:
         folder: An empty or new folder for a new run, or the folder of a run to go on with.
-        config: What to do in a new run; None goes on.
+        config: What to do in a new run; None to go on with a run.
         problem: A problem as an object, in place of one that the configuration names. The run
             starts from its parameters as they are, and trains it in place. To go on with such a
             run, hand over the same problem: made in the same way, its values come from the folder.
-        epochs, iterations: How long the run is to be from now on, counted from its beginning; a run
-            that is done goes on. Schedules are from its present step on those of a run of the new
-            length from the start, and the patience begins anew.
+        epochs, iterations: The new length of the run, counted from its beginning; a finished run
+            goes on. From the current step on, schedules are those of a run that had the new length
+            from the start, and the patience starts again.
         accept_changes: Whether to go on where problem, data or configuration have changed.
         progress: Whether to show a progress bar on a terminal.
         before: Called in every process with the job of a new run, before it starts.
-        note: Is told what the user should know; a warning of Python if not given.
+        note: Called with what the user should know; a Python warning if not given.
 
     Returns:
         The final measures, in the first process; None in the others.
 
-    Raises: What `run_job` raises; ConfigError if the configuration does not fit together or the
-        problem; FileExistsError or FileNotFoundError if the folder does not fit; FolderInUse if
-        another process trains in it.
+    Raises: What `run_job` raises; ConfigError if the configuration is inconsistent or does not
+        fit the problem; FileExistsError or FileNotFoundError if the folder does not fit;
+        FolderInUse if another process trains in it.
     """
     check_kind("folder", folder, RunFolder)
     check_kind("config", config, Config, type(None))
@@ -67,7 +67,7 @@ def execute(
         config = config.changed(epochs=epochs, iterations=iterations)
     device = choose_device(config.execution.device)
     with processes(device):
-        # What does not fit is told before there is a folder.
+        # What does not fit is reported before there is a folder.
         job = prepared(config, problem)
         with told_of_shards(job):
             done = None if is_new else folder.result(job.iterations)
@@ -125,8 +125,9 @@ def run_job(
         accept_changes, progress, note: See `execute`.
 
     Raises:
-        Interrupted: After SIGINT, SIGTERM or SIGHUP, to any of the processes.
-        NonFiniteCost: With what reproduces it in `failure.safetensors`.
+        Interrupted: After any of the processes has received SIGINT, SIGTERM or SIGHUP.
+        NonFiniteCost: If the cost or its gradient is not finite; what reproduces it is in
+            `failure.safetensors`.
         Changed: If problem, data or configuration are not those of the last checkpoint.
         CheckpointError: If no checkpoint can be used.
         OSError: If the folder cannot be written; the last good checkpoint is still there.
@@ -145,20 +146,20 @@ def run_job(
     received: list[int] = []
 
     def between_steps(number: int) -> None:
-        """Of several processes each waits for what all agree on; torchrun gives them 30 s."""
+        """Several processes end only when all agree to; torchrun gives them 30 s for that."""
         if received and world_size() == 1:
             raise KeyboardInterrupt
         received.append(number)
 
     def at_once(number: int) -> None:
-        """All is saved when the steps are done; several processes come to their end together."""
+        """After the last step all is saved; several processes go on to end together."""
         if world_size() == 1:
             raise Interrupted(job.step, number)
 
     try:
         with explained(job, log), signals(between_steps):
             if state is not None and state["origin"] != job.origin:
-                # From now on it is a run of what is there now.
+                # From here on, the run is computed from what is there now.
                 log.save()
                 log.adopt()
             iterate(job, log, received, progress)
@@ -179,7 +180,7 @@ def explained(job: Job, log: "Log") -> Iterator[None]:
         error.add_note(f"What reproduces it is in {log.failure(error)}.")
         raise
     except OSError as error:
-        if error.strerror is None:  # It says already what there is to say.
+        if error.strerror is None:  # It already says everything.
             raise
         remains = log.folder.remains(error)
         raise OSError(f"{log.folder.path} could not be written: {remains}") from error
@@ -194,7 +195,7 @@ def explained(job: Job, log: "Log") -> Iterator[None]:
 
 @contextmanager
 def told_of_shards(job: Job) -> Iterator[None]:
-    """Says what PyTorch's errors mean about shards among whole tensors, or whole ones before."""
+    """Explains PyTorch's errors about shards that meet whole tensors, or were whole before."""
     try:
         yield
     except RuntimeError as error:

@@ -14,7 +14,7 @@ from ..origin import namespaces
 
 
 Generator = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
-"""What a problem may hold to draw from."""
+"""The kinds of generators that a problem may hold."""
 
 
 def seed_everything(seed: int) -> None:
@@ -66,7 +66,7 @@ class Randomness:
             torch.cuda.set_rng_state(states["cuda"], self.device)
         *words, has_gauss, gauss = states["python"].tolist()
         python_gauss = number(gauss) if has_gauss else None
-        # Last: what checks types while tests run draws from it.
+        # This comes last, because the type checker that runs in the tests draws from it.
         random.setstate((3, tuple(words), python_gauss))
 
     def own_state(self) -> tuple[dict[str, Tensor], list[Any]]:
@@ -90,11 +90,11 @@ class Randomness:
         return {"processes": gathered, "held": [state_of(g) for g in self.held]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from states that were saved."""
+        """Restores saved states."""
         for generator, saved in zip(self.held, state["held"], strict=False):
             set_state(generator, saved)
         of_processes = state["processes"]
-        # More processes than before keep the seed that they started with.
+        # Processes beyond the earlier number keep the seed that they started with.
         if rank() < len(of_processes["torch"]):
             self.set_process({name: states[rank()] for name, states in of_processes.items()})
 
@@ -105,7 +105,7 @@ def generators(values: Any, own: frozenset[str], seen: set[int]) -> Iterator[Gen
     Arguments:
         values: Where to look.
         own: The names of the user's own modules.
-        seen: The objects that were looked at; it grows.
+        seen: The objects visited so far, to which new ones are added.
     """
     for value in values:
         if id(value) in seen:
@@ -132,7 +132,7 @@ def state_of(generator: Generator) -> Any:
 
 
 def set_state(generator: Generator, state: Any) -> None:
-    """Puts a state back that `state_of` gave."""
+    """Restores a state that `state_of` returned."""
     if isinstance(generator, torch.Generator):
         generator.set_state(state)
     elif isinstance(generator, random.Random):

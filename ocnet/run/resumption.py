@@ -1,4 +1,4 @@
-"""Going on with a run from its last checkpoint, if that is still what it was."""
+"""Going on with a run from its last checkpoint, if problem, data and configuration still match."""
 
 import warnings
 from collections.abc import Callable
@@ -11,11 +11,11 @@ from .job import Job
 
 
 class RunWarning(UserWarning):
-    """What the user should know about a run that goes on all the same."""
+    """What the user should know about a run that goes on in spite of changes."""
 
 
 def warn(text: str) -> None:
-    """Tells a note as a warning of Python."""
+    """Gives a note as a Python warning."""
     warnings.warn(text, RunWarning, stacklevel=3)
 
 
@@ -26,13 +26,13 @@ def take_up(
     accept_changes: bool,
     note: Callable[[str], object],
 ) -> None:
-    """Goes on from a checkpoint, if what it was computed from is what there is now.
+    """Goes on from a checkpoint, if problem, data and configuration are still the same.
 
     Arguments:
         job, folder: Those of `run_job`.
         state: What the checkpoint holds.
-        accept_changes: Whether to go on all the same.
-        note: Is told what has changed.
+        accept_changes: Whether to go on in spite of changes.
+        note: Called with what has changed.
 
     Raises:
         Changed: If something has changed that would lead to another result.
@@ -72,12 +72,12 @@ def take_up(
 
 
 def check_done(job: Job, folder: RunFolder, note: Callable[[str], object]) -> None:
-    """Tells what has changed since a run was done, whose result stays what it is.
+    """Tells what has changed since a run was finished; its result stays as it is.
 
     Arguments:
         job: The job as it would be now.
         folder: The folder of the run.
-        note: Is told.
+        note: Called with the message.
     """
     try:
         state = folder.latest()

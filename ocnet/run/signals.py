@@ -35,7 +35,7 @@ def signals(receive: Callable[[int], None]) -> Iterator[None]:
     """Hands over the signals that ask the run to end, for as long as the context lasts.
 
     Outside the main thread, where Python receives no signals, it does nothing. A SIGHUP that is
-    ignored, as by nohup, stays so.
+    ignored, as under nohup, stays ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -17,7 +17,7 @@ class NetworkwiseAdam(DeviceOptimizer):
         theta_i <- theta_i - rate_i (m_i / (1 - b1^k)) / (sqrt(v_i / (1 - b2^k)) + eps)
 
     at step `k`, for network `i`. The rates and the number of steps are tensors on the device, and
-    all memory is there from the beginning. Source: Kingma and Ba, ICLR 2015, Algorithm 1.
+    all memory is allocated at the start. Source: Kingma and Ba, ICLR 2015, Algorithm 1.
 
     Arguments:
         groups: Parameters under "params", and under "axis" the dimension that tells the networks
@@ -47,7 +47,7 @@ class NetworkwiseAdam(DeviceOptimizer):
             raise ValueError(f"rates must be positive, but got {rates.tolist()}.")
         self.betas, self.eps = betas, eps
         self.rates: Tensor = rates.double().clone()
-        # In double precision: in single, 1 - b2^k has lost four digits at the first steps.
+        # In double precision: in single, 1 - b2^k would lose four digits in the first steps.
         self.count: Tensor = torch.zeros_like(self.rates[0])
         for group in self.param_groups:
             for p in group["params"]:

@@ -85,7 +85,7 @@ class Verdict:
     def right_as_it_is(self) -> bool:
         """Whether the network is right at its own depth, though a deeper one might not be.
 
-        A constant inside the block may be made for this depth: then that is all there is to say.
+        A constant inside the block may be chosen for this depth: then no more can be said.
         """
         return not self.declared and self.moderate and (grows(self.forward) or grows(self.backward))
 
@@ -96,7 +96,7 @@ class Cure:
 
     Attributes:
         beta, error: The scaling `L**-beta` of step times branch, and its error bar.
-        shift: How much of it is new.
+        shift: The part of `beta` that the advice adds.
         factor: What to multiply the branches by at the network's own depth.
         forward, backward: The ratios that this makes.
         exponent, backward_exponent: How they change with depth then.
@@ -197,7 +197,7 @@ def settled(regime: Regime, v: Verdict) -> str:
 
 
 def change(regime: Regime, v: Verdict, cure: Cure | None) -> str:
-    """What to change where it has none."""
+    """What to change where depth has no limit."""
     what = {
         "explosion": f"The branches are too large for a deep network: the {v.worst} ratio grows.",
         "identity": "The branches are too small to matter in a deep network.",

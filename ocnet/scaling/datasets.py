@@ -16,7 +16,7 @@ DATA = ("digits", "mnist", "cifar10")
 
 
 class Images(NamedTuple):
-    """A data set in three parts: to train on, to choose on, to report."""
+    """A data set in three parts: to train on, to choose on, and to report on."""
 
     train: Sample
     validation: Sample
@@ -28,8 +28,8 @@ def load_images(name: str, folder: Path | None = None, count: int | None = None)
 
     Arguments:
         name: "digits" (8x8 scans that ship inside scikit-learn), "mnist" or "cifar10".
-        folder: What holds MNIST or CIFAR-10, as torchvision stores it or as NAME.npz.
-        count: How many images to train on at most, and as many to choose and to report on.
+        folder: The folder with MNIST or CIFAR-10, as torchvision stores it or as NAME.npz.
+        count: How many images to keep at most in each of the three parts.
 
     Raises:
         TypeError, ValueError, FileNotFoundError: If the name is not known, the folder or the data
@@ -74,7 +74,7 @@ def split(train: Sample, test: Sample, count: int | None = None) -> Images:
     assert y is not None and y_test is not None, "images have labels"
     order = torch.from_numpy(np.random.default_rng(1).permutation(len(y)))
     fit, choose = order[len(y) // 6 :][:count], order[: len(y) // 6][:count]
-    # In the published order classes may follow one another.
+    # In the published order, images may be sorted by class.
     report = torch.from_numpy(np.random.default_rng(2).permutation(len(y_test)))[:count]
     x_test, y_test = x_test[report], y_test[report]
     mean, std = x[fit].mean(), x[fit].std()

@@ -32,7 +32,7 @@ GONE = -100.0
 """The logarithm of a norm that counts as zero."""
 
 ATTEMPTS = 8
-"""How often the advice is corrected at most before it is given."""
+"""The most corrections of the advice before it is given."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ class Diagnosis:
         log_costate: `log |p_k|` likewise.
         log_forward: `log (|h_k - h_0| / |h_0|)` likewise.
         log_backward: `log (|p_k - p_L| / |p_L|)` likewise.
-        beta: How the step shrinks with depth, `L**-beta`; what is inside the block is not in it.
+        beta: How the step shrinks with depth, `L**-beta`, without factors inside the block.
         exponent: `q` in `forward ~ L**q`, with its error bar.
-        backward_exponent: The same of `backward`.
-        correlation: Of the weights of neighbouring layers.
-        hurst: The growth of their sum, `L**H`, with its error bar.
+        backward_exponent: The same for `backward`.
+        correlation: The correlation of the weights of neighbouring layers.
+        hurst: `H` in the growth `L**H` of the weights' sum over layers, with its error bar.
         overflow: Which networks left the number range.
         regime: The name of what happens as the depth grows.
         advice: What to change.
@@ -122,7 +122,7 @@ def diagnose(
     the step at `L**-beta` (up to a constant factor). With a network or a control given, or with
     projections, only its own depth is measured, in its longest stage, and its growth from layer to
     layer is fitted instead. Where branches are too large or too small the report scales them,
-    measures again, corrects the scaling and says what it has come to.
+    measures again, corrects the scaling and tells the result.
 
     Arguments:
         subject: A problem, whose controls are drawn; a network as it is, trained or not, a
@@ -330,8 +330,8 @@ class DepthFit:
     """The tracks of networks of increasing depth, and what is fitted to them.
 
     Arguments:
-        tracks: Those of each draw, for each depth.
-        beta: How the step shrinks with depth, for one depth alone.
+        tracks: The tracks of each draw, for each depth.
+        beta: How the step shrinks with depth; it is used if there is only one depth.
     """
 
     def __init__(self, tracks: Sequence[Sequence[Track]], beta: float):
@@ -357,7 +357,7 @@ class DepthFit:
 
     @property
     def exponents(self) -> tuple[Exponent, Exponent]:
-        """Of both ratios."""
+        """The exponents of both ratios."""
         return self.forward, self.backward
 
     @property
@@ -392,7 +392,7 @@ def within(tracks: Sequence[Track], beta: float) -> tuple[Exponent, Exponent]:
 
 
 def conclude(bench: Bench, apply: bool) -> Diagnosis:
-    """The diagnosis of what is on the bench; with `apply` the advice is measured again."""
+    """The diagnosis of what the bench measures; with `apply`, the advice is measured too."""
     found = DepthFit([bench.tracks(L) for L in bench.depths], bench.beta)
     first = [t for of_depth in found.tracks for t in of_depth]
     memory, neighbours = memory_of(found)
@@ -468,11 +468,11 @@ def memory_of(found: DepthFit) -> tuple[Exponent, float]:
 
 
 def cured(bench: Bench, verdict: Verdict) -> Cure:
-    """The scaling at which the ratios stop to change with depth, found by measuring it.
+    """The scaling at which the ratios stop changing with depth, found by measurement.
 
     Branches multiplied by `L^-shift` are measured, and the exponent that is left corrects the
-    shift, until it is within its error bar. Where the network is right at its own depth `n` they
-    are multiplied by `(n / L)^shift`, which leaves it as it is.
+    shift, until that exponent is within its error bar. If the network is right at its own depth
+    `n`, its branches are multiplied by `(n / L)^shift` instead, which leaves it as it is there.
     """
     anchor = bench.n if verdict.right_as_it_is else 1
     start = worst_of(verdict.forward, verdict.backward)
@@ -505,19 +505,20 @@ def cured(bench: Bench, verdict: Verdict) -> Cure:
 
 
 def worst_of(*exponents: Exponent) -> Exponent:
-    """The exponent of the ratio that grows fastest, or one that is not a number: all overflowed."""
+    """The exponent of the ratio that grows fastest; one that is not finite counts as largest."""
     return max(exponents, key=lambda q: q.value if math.isfinite(q.value) else math.inf)
 
 
 def limited(exponent: Exponent) -> float:
-    """An exponent between -1/2 and 1/2: beyond, ratios grow exponentially and tell no power."""
+    """An exponent limited to [-1/2, 1/2]: beyond, ratios grow exponentially, not as a power."""
     return min(max(exponent.value, -0.5), 0.5) if math.isfinite(exponent.value) else 0.5
 
 
 def corrected(known: Sequence[tuple[float, float]]) -> float:
     """The next shift, from shifts with the exponents that they leave, which fall as it grows.
 
-    By that exponent itself, as long as all have one sign; then between the two nearest.
+    While all exponents have one sign, the last one is added to its shift. After that, the next
+    shift lies between the largest that is too small and the smallest that is too large.
     """
     too_small = [pair for pair in known if pair[1] > 0]
     too_large = [pair for pair in known if pair[1] <= 0]

@@ -36,7 +36,7 @@ UNKNOWN = Exponent(math.nan, math.nan)
 def fitted(depths: Sequence[float], logs: Float[Tensor, "depth draw"]) -> Exponent:
     """`q` in `value ~ depth^q` by least squares over all draws, from logarithms of the values.
 
-    The error bar is two standard errors, from what is left around the line: noise and curvature.
+    The error bar is two standard errors, from the residuals around the line: noise and curvature.
 
     Arguments:
         depths: The depths.

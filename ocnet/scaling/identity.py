@@ -1,4 +1,4 @@
-"""What a study's settings are, as a text that every process and machine writes alike."""
+"""A study's settings as a text that is the same in every process and on every machine."""
 
 import dataclasses
 import functools
@@ -18,12 +18,13 @@ PLAIN = (bool, int, float, complex, str, bytes, type(None))
 def identity(value: Any) -> str:
     """A text that is the same for equal settings, in every process.
 
-    Of a dataclass the fields that take part in its comparison (`field(compare=False)` leaves out
-    what does not change the numbers, such as the place of the data); of a function its code with
-    what it closes over, not its address; of a path its place, not its spelling.
+    For a dataclass, the text holds the fields that take part in its comparison
+    (`field(compare=False)` leaves out what does not change the numbers, such as where the data
+    are); for a function, its code with what it closes over, not its address; for a path, where it
+    leads, not its spelling.
 
     Raises:
-        TypeError: For an object that says no more of itself than its address.
+        TypeError: For an object whose text is no more than its address.
     """
     if isinstance(value, np.generic):
         return identity(value.item())
@@ -67,7 +68,7 @@ def of_function(function: Any) -> str:
 
 
 def of_code(code: types.CodeType) -> str:
-    """What a function does, without the lines that it stands on."""
+    """What a function does, without its line numbers."""
     constants = [
         of_code(one) if isinstance(one, types.CodeType) else repr(one) for one in code.co_consts
     ]

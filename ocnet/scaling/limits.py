@@ -52,7 +52,7 @@ def power_law(depths: Sequence[float], values: Sequence[float]) -> float:
         values: A positive value for each.
 
     Raises:
-        TypeError, ValueError: Naming the argument that is off.
+        TypeError, ValueError: If an argument is off; the message names it.
     """
     for name, some in (("depths", depths), ("values", values)):
         check_sequence(name, some)
@@ -92,7 +92,7 @@ def ode_limit(
         x0: The initial states.
         depths: The numbers of layers to compare.
         reference: The solver of the ODE; by default Dormand-Prince of torchdiffeq with a relative
-            tolerance of 1e-9. Its times must hold those of every network.
+            tolerance of 1e-9. Its times must include those of every network.
 
     Raises:
         ValueError: If no depth is given, or the largest is not a multiple of each.
@@ -129,7 +129,7 @@ def sde_limit(
         network: A res-1 or linear network; only its width and its activation matter.
         x0: The initial states, one for each Brownian path.
         depths: The numbers of layers to compare.
-        refinement: How many steps of the reference lie in one of the finest network.
+        refinement: How many steps of the reference lie in one step of the finest network.
         generator: Makes the paths reproducible.
 
     Raises:
@@ -155,7 +155,7 @@ def sde_limit(
 def brownian_increments(
     n: int, x0: Float[Tensor, "path d"], generator: torch.Generator | None = None
 ) -> Float[Tensor, "step path d d"]:
-    """Increments over `1/n` of a `d x d` Brownian motion for each initial state."""
+    """For each initial state, the increments of a `d x d` Brownian motion over steps of `1/n`."""
     paths, d = x0.shape
     return torch.empty(n, paths, d, d).to(x0).normal_(std=n**-0.5, generator=generator)
 

@@ -14,7 +14,7 @@ with `kappa(rho) = E sigma(g) sigma(g')` over standard normal `g, g'` of correla
 
 `kappa'(rho) = E sigma'(g) sigma'(g')`, where the last term is what a finite width `d` adds. What it
 adds to `V sigma(h)` is a drift: a layer acts on what the earlier ones made with correlated
-weights, and `E V_k V_j = r_kj / d` makes that `h_{k+1} = (1 + b_k) h_k + ...` with
+weights, and `E V_k V_j = r_kj / d` leads to `h_{k+1} = (1 + b_k) h_k + ...` with
 `b_k = alpha^2 kappa(1) / d sum_{j<k} r_kj`.
 """
 
@@ -55,7 +55,7 @@ def slope_of(network: ScaledNetwork) -> float:
     """The slope of a network that the recursions describe.
 
     Raises:
-        TypeError: If they do not: its branch or its activation is of another kind.
+        TypeError: If they do not describe it: its branch or its activation is of another kind.
     """
     check_kind("network", network, ScaledNetwork)
     if not (is_leaky(network, OneMatrix) or is_leaky(network, TwoMatrices)):
@@ -152,7 +152,7 @@ def forward_recursion(network: ScaledNetwork, costates: bool) -> tuple[float, np
 
 
 def drift_of(network: ScaledNetwork, alpha: float) -> np.ndarray:
-    """`b_k`, what a layer adds to the state itself in the mean; zero for two matrices."""
+    """`b_k`, the share of the state itself that a layer adds on average; zero for two matrices."""
     L, slope = network.depth, slope_of(network)
     if not isinstance(network, OneMatrix):
         return np.zeros(L)

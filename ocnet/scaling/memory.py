@@ -12,16 +12,16 @@ from .fits import Exponent, fitted, UNKNOWN
 
 
 ENTRIES = 4096
-"""How many entries of a layer are looked at."""
+"""About how many entries of a layer are used."""
 
 NEARLY_EQUAL = 0.9
-"""Neighbouring layers that correlate by more count as values of a path that is smooth in depth."""
+"""Neighbours whose correlation is larger count as values of a path that is smooth in depth."""
 
 
 def gram(weights: Float[Tensor, "layer ..."]) -> Float[Tensor, "layer layer"]:
-    """The mean products of the entries of each two layers, over the entries, of mean square 1.
+    """The mean product of the entries of every two layers, with entries scaled to mean square 1.
 
-    Zero where all weights are.
+    Zero where all weights are zero.
     """
     u = weights.detach().flatten(1).double().cpu()
     u = u[:, :: max(1, u.shape[1] // ENTRIES)]
@@ -55,10 +55,10 @@ def hurst_over_depths(depths: Sequence[int], products: Sequence[Sequence[Tensor]
 def hurst(weights: Float[Tensor, "layer ..."]) -> Exponent:
     """`H` of one network's weights, from the variance of the sums of `m` layers in a row, `m^2H`.
 
-    Over blocks of an eighth of the depth up to all of it, so that correlations over a few layers
-    do not count. Where neighbours are nearly equal the weights are the values of a path that is
-    smooth in depth: then over blocks of up to four layers, because longer ones only tell how far
-    the path is correlated, which stays a share of the depth.
+    The sums are over blocks of an eighth of the depth up to all of it, so that correlations over a
+    few layers do not count. Where neighbours are nearly equal, the weights are the values of a path
+    that is smooth in depth. Then the blocks have up to four layers, because longer ones only tell
+    how far the path is correlated, which stays a share of the depth.
 
     Arguments:
         weights: The weights of equal layers, in their order.
@@ -94,8 +94,8 @@ def hurst_of(products: Float[Tensor, "layer layer"], entries: int) -> Exponent:
 
 
 def is_smooth(products: Float[Tensor, "layer layer"]) -> bool:
-    """Whether neighbours are nearly equal, or differ like the values of a smooth path: twice as far
-    apart four times as much, in the square."""
+    """Whether neighbours are nearly equal, or differ like the values of a smooth path: the squared
+    difference is four times as large at twice the distance."""
     near, next_but_one = correlation(products, 1), correlation(products, 2)
     return near > NEARLY_EQUAL or (near > 0.5 and 1 - next_but_one > 2.5 * (1 - near))
 

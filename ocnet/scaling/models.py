@@ -44,7 +44,7 @@ class ScaledNetwork(SupervisedProblem):
     n_out: int
 
     slope: float
-    """Of the activation for negative arguments: 0 is ReLU, 1 the identity."""
+    """The activation's slope for negative arguments: 0 is ReLU, 1 the identity."""
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class ScaledNetwork(SupervisedProblem):
     def homogeneous(self) -> bool:
         """Whether `g(c x, u) = c g(x, u)` for all `c > 0`, which the log domain needs.
 
-        False unless it is known. A model with a branch of its own may declare it:
+        False unless this is known to hold. A model with a branch of its own may declare it:
         `homogeneous = True`.
         """
         return False
@@ -276,7 +276,7 @@ def leaky_derivative(z: Tensor, slope: float) -> Tensor:
 
 
 def kept(network: ScaledNetwork, name: str, kind: type[ScaledNetwork]) -> bool:
-    """Whether a network still has the method of a class: nobody has overridden it."""
+    """Whether a network still has the method of a class, and no override of it."""
     return getattr(getattr(network, name), "__func__", None) is getattr(kind, name)
 
 

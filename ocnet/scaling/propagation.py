@@ -100,7 +100,7 @@ def propagate(
     """The sizes of states and costates along the depth.
 
     Arguments:
-        network: Which branch `g`.
+        network: The network, which gives the branch `g`.
         weights: `u_k`, shape `(L, *#batch, *weight_shape)`.
         h_0: The initial states, shape `(*batch, d)`.
         p_L: The final costates, shape `(*batch, d)`; only their direction matters to the ratios.
@@ -110,7 +110,7 @@ def propagate(
             positively homogeneous branches, `ScaledNetwork.homogeneous`; others are refused.
 
     Raises:
-        TypeError, ValueError: If the network's branch is not what the arguments take it for.
+        TypeError, ValueError: If the network's branch is not what the arguments assume.
     """
     h = states(network, weights, h_0, alpha, log_domain=log_domain)
     p = costates(network, weights, h, p_L, alpha, log_domain=log_domain)
@@ -177,7 +177,7 @@ def costates(
 
 
 def check_branch(network: ScaledNetwork, log_domain: bool) -> None:
-    """Raises a TypeError or ValueError unless a network's branch may be propagated so."""
+    """Raises a TypeError or ValueError unless a network's branch may be propagated in this way."""
     check_kind("network", network, ScaledNetwork)
     name = type(network).__name__
     if not kept(network, "dynamics", ScaledNetwork):
@@ -195,7 +195,7 @@ def check_branch(network: ScaledNetwork, log_domain: bool) -> None:
 
 
 def refute_homogeneity(network: ScaledNetwork) -> None:
-    """Raises a ValueError where a branch that declares to be homogeneous is not."""
+    """Raises a ValueError if a branch is declared homogeneous but is not."""
     generator = torch.Generator().manual_seed(0)
     normal = lambda *shape: torch.randn(shape, dtype=torch.float64, generator=generator)
     x, u = normal(8, network.d), normal(*network.weight_shape(network.d)) / math.sqrt(network.d)

@@ -49,7 +49,7 @@ def measure(
         repeats: How many networks to draw.
         inputs: How many inputs to send through each of them.
         generator: Makes the draws reproducible.
-        dtype, device: To compute with.
+        dtype, device: The type to compute in, and where to compute.
         log_domain: Keeps the logarithm of the scale; by default where the
             branch is known to be positively homogeneous. Without it states may overflow, which
             `overflow` and `overflows` report.
@@ -107,7 +107,7 @@ def joined(parts: Sequence[Propagation], columns: tuple[int, int]) -> Propagatio
 
 
 def rms(log_ratio: Float[Tensor, "network ..."]) -> Float[Tensor, "..."]:
-    """The root of the mean square over all networks, of ratios given by their logarithm."""
+    """The root mean square, over all networks, of ratios given by their logarithms."""
     check_tensor("log_ratio", log_ratio)
     if not len(log_ratio):
         raise ValueError(

@@ -28,9 +28,9 @@ class Study(abc.ABC):
     """A numerical experiment that falls into independent chunks.
 
     A study is a frozen dataclass: its fields are the settings, which tell the chunks of one study
-    from those of another in the same folder. Fields with `compare=False` are left out: what the
-    numbers do not depend on, such as where the data lie or how much runs at a time. Chunks are of
-    a fixed size, so that a study begun on one machine goes on on another.
+    from those of another in the same folder. Fields with `compare=False` are left out: the
+    numbers do not depend on them. Examples are where the data are and how much runs at a time.
+    Chunks have a fixed size, so that a study begun on one machine can continue on another.
     """
 
     seed: int
@@ -62,15 +62,16 @@ def run_study(
 ) -> Arrays:
     """The arrays of a study; chunks that the folder holds already are read, not computed.
 
-    Beside the arrays of the study there is `seconds`, the wall time each chunk took when it was
-    computed. A chunk notes the settings, the versions and the source that it was computed with: one
-    with others, or a damaged one, is computed again, and a warning says so.
+    Besides the arrays of the study there is `seconds`, the wall time each chunk took when it was
+    computed. A chunk notes the settings, the versions and the source that it was computed with. If
+    they differ now, or the chunk is damaged, it is computed again, and a warning says so.
 
     Arguments:
         study: Which networks are drawn, and what is measured.
         folder: Where the chunks are saved.
-        executor: Who computes them: nobody else by default; the `concurrent.futures` interface of
-            any engine, such as `dask.distributed.Client(...).get_executor()` for many machines.
+        executor: What computes them: this process by default, or the `concurrent.futures`
+            interface of any engine, such as `dask.distributed.Client(...).get_executor()` for
+            many machines.
         progress: Whether to show a progress bar on a terminal.
     """
     check_kind("study", study, Study)
@@ -126,7 +127,7 @@ def record(study: Study) -> str:
 
 
 def is_of(file: Path, expected: str) -> bool:
-    """Whether a file is a chunk that was computed with what there is now."""
+    """Whether a file is a chunk computed with the current settings, versions and source."""
     if not file.exists():
         return False
     try:
@@ -149,7 +150,7 @@ def digest(study: Study) -> str:
 
 
 def save_arrays(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes arrays to a file that is either whole or not there, whenever the program stops."""
+    """Writes arrays to a file that is either complete or absent, whenever the program stops."""
     check_kind("file", file, Path)
     check_all("arrays", arrays, np.ndarray)
     partial = file.with_suffix(".partial")

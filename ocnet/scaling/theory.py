@@ -45,7 +45,7 @@ class Theory:
             not read.
 
     Raises:
-        TypeError: If the network's branch or activation is none that theory describes.
+        TypeError: If theory does not describe the network's branch or activation.
     """
 
     network: ScaledNetwork
@@ -151,7 +151,7 @@ def critical_exponent(network: ScaledNetwork) -> float:
     """The `beta` at which a wide network has a limit that is neither trivial nor infinite.
 
     `max(H, 1/4)` for `V sigma(h)`: the sum of the layers grows like `L^H`, and where its increments
-    fight each other (`H < 1/4`) the products of two of them like `L^(1/2)` at twice the order.
+    oppose each other (`H < 1/4`), the products of two of them like `L^(1/2)` at twice the order.
     `max(1/2, H)` for `V sigma(W h)`, where `E sigma(g) != 0` lets the sum of `V` through;
     `max(1/2, 2 H - 1)` with the identity, where only the products of `V` and `W` add up.
     """
@@ -165,7 +165,7 @@ def backward_critical_exponent(network: ScaledNetwork) -> float:
 
 
 def exponent_of(network: ScaledNetwork, carries: bool) -> float:
-    """The critical exponent; of two matrices whether a sum of single ones is carried through."""
+    """The critical exponent; with two matrices, `carries` says if the sum of `V` passes through."""
     check_kind("network", network, ScaledNetwork)
     H = network.kind.hurst
     if isinstance(network, OneMatrix):
@@ -174,11 +174,11 @@ def exponent_of(network: ScaledNetwork, carries: bool) -> float:
 
 
 def regime(network: ScaledNetwork) -> Regime:
-    """The regime of a scaled network in the limit of infinite depth, of large width.
+    """The regime of a wide scaled network in the limit of infinite depth.
 
-    Below the critical exponent the network explodes, above it is the identity; at the exponent
-    itself the limit is an ODE if neighbouring layers become equal (`H = 1`), and driven by noise
-    otherwise: by Brownian motion or by fractional noise.
+    Below the critical exponent the network explodes, and above it the network is the identity. At
+    the exponent itself the limit is an ODE if neighbouring layers become equal (`H = 1`); otherwise
+    it is driven by Brownian motion or by fractional noise.
     """
     critical = critical_exponent(network)
     if math.isclose(network.beta, critical, abs_tol=1e-9):

@@ -29,7 +29,7 @@ class Track(NamedTuple):
         state, costate: `|h_k|` and `|p_k|`.
         forward: `|h_k - h_0| / |h_0|`.
         backward: `|p_k - p_L| / |p_L|`.
-        products: The mean products of the weights of each two layers, or None where layers differ.
+        products: The mean products of the weights of every two layers; None if layers differ.
         entries: How many weights a layer has.
         has_weights: Whether any weight differs from zero.
     """
@@ -114,7 +114,7 @@ def longest_stage(states: Sequence[State]) -> slice:
 
 
 def weights_of(control: ControlValue) -> Float[Tensor, " weight"]:
-    """The weights of a layer in one vector; of a module its matrices and filters only, because
+    """The weights of a layer in one vector; for a module, its matrices and filters only, because
     the scales and shifts of a normalisation start equal in every layer."""
     if isinstance(control, Tensor):
         return control.detach().flatten().cpu()
@@ -141,7 +141,7 @@ def initialised(control: Control, kind: Kind, generator: torch.Generator | None 
 
 
 def at_depth(problem: Problem, n: int, L: int, beta: float, factor: float = 1.0) -> Problem:
-    """The problem with its branches multiplied, where `L` steps have a width ~ `L**-beta`.
+    """The problem with its branches multiplied, on a horizon whose `L` steps are ~ `L**-beta` wide.
 
     Parameters are shared.
 
@@ -160,7 +160,7 @@ def at_depth(problem: Problem, n: int, L: int, beta: float, factor: float = 1.0)
             deep.depth = L
         deep.t1 = problem.t0 + (problem.t1 - problem.t0) * (L / n) ** (1 - beta)
     if factor != 1:
-        # Of this copy alone.
+        # This replaces the dynamics of the copy alone.
         vars(deep)["dynamics"] = multiplied(deep.dynamics, factor)
     return deep
 

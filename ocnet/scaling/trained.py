@@ -30,11 +30,11 @@ class WeightProfile:
     """The weights of equal layers against the depth, all as root mean squares over the entries.
 
     Attributes:
-        sizes: Of `V_k`, shape `(L,)`.
-        increments: Of `V_{k+1} - V_k`, shape `(L - 1,)`.
-        noise: Of the independent part: second differences of a smooth path are `O(L^-2)`, those
-            of noise have six times its variance.
-        smooth: Of the rest.
+        sizes: Those of `V_k`, shape `(L,)`.
+        increments: Those of `V_{k+1} - V_k`, shape `(L - 1,)`.
+        noise: That of the independent part: second differences of a smooth path are `O(L^-2)`,
+            those of noise have six times its variance.
+        smooth: That of the rest.
         hurst: How the sum over layers grows, with its error bar.
     """
 
@@ -106,7 +106,7 @@ class TrainingEffect:
             return {}
         law = lambda name, profiles: fitted(
             self.depths,
-            # Of a part that is zero somewhere there is none.
+            # A part that is zero somewhere has no exponent.
             torch.tensor([[getattr(p, name)] for p in profiles], dtype=torch.float64).log(),
         )
         names = ("size", "increment", "smooth", "noise")
@@ -153,9 +153,9 @@ def training_effect(
 
 
 def layer_weights(control: Control) -> Float[Tensor, "layer weight"]:
-    """The weights of all layers of a control, a copy; of modules the matrices and filters.
+    """A copy of the weights of all layers of a control; for modules, the matrices and filters.
 
-    Of layers of several shapes, as of a network in stages, those of the longest equal run.
+    If layers differ in shape, as in a network in stages, only the longest equal run is taken.
 
     Raises:
         TypeError: If the control has no layers.

@@ -42,7 +42,7 @@ class SideBySide(SupervisedProblem):
 
         h_0 = A x,   h' = T (V sigma(h) + b) on [0, 1],   T = L^{1 - beta},   F(x) = B h(1)
 
-    Time runs from 0 to 1 in each network: the horizon `T` of its own moves into the dynamics, so
+    Time runs from 0 to 1 in each network: its own horizon `T` moves into the dynamics, so
     that Euler with `L` steps has the step `alpha_L = L^{-beta}` in all of them. The state has the
     shape `(network, batch, d)`, the control `(network, 1, d, d + 1)`.
 
@@ -52,7 +52,8 @@ class SideBySide(SupervisedProblem):
         kinds: The process over depth that initialises the weights of each.
         d: The width of every network, `>= 1`.
         n_in, n_out: The sizes of inputs and logits.
-        seed: Of embeddings, heads and weights; networks of the same kind get the same ones.
+        seed: The seed of embeddings, heads and weights; networks of the same kind get the
+            same ones.
     """
 
     kinds: tuple[Kind, ...]
@@ -111,7 +112,7 @@ class SideBySide(SupervisedProblem):
         return self.T * product(u, pad(leaky_relu(x, Res1.slope), (0, 1), value=1.0))
 
     def logits(self, x: State) -> Float[Tensor, "network batch class"]:
-        """What the heads make of the final states."""
+        """What the heads compute from the final states."""
         return x @ self.head.mT
 
     def terminal_cost(self, x: State, target: Tensor | None) -> Cost:
@@ -207,7 +208,7 @@ def train_side_by_side(
         side_by_side=problem.n_networks,
     )  # fmt: skip
     loss, diverged_at = followed(steps, optimizer, epochs, len(train.x0) // batch_size)
-    # A graph keeps the memory of its step, which the evaluation needs.
+    # A recorded graph holds on to the memory of its step, but the evaluation needs that memory.
     del steps
     return Trained(
         validation=accuracy(problem, control, validation, batch_size).cpu(),
@@ -230,7 +231,7 @@ def optimizer_of(
 
 
 def epochs_of(data: Sample, batch_size: int, generator: torch.Generator | None) -> Iterator[Sample]:
-    """Batches of shuffled epochs, without end; what is left of an epoch is dropped."""
+    """Endless batches in shuffled epochs; the rest of an epoch that fills no batch is dropped."""
     x, y = data
     assert y is not None, "images have labels"
     while True:
@@ -246,7 +247,7 @@ def followed(
 
     Arguments:
         steps: The training, one record for each step that it takes.
-        optimizer: Whose learning rates fall.
+        optimizer: The optimiser whose learning rates fall.
         epochs, per_epoch: How many epochs there are, of how many steps.
 
     Returns:
@@ -278,9 +279,9 @@ def bytes_per_network(
 ) -> int:
     """About how much memory a step takes for each network that it trains.
 
-    Of the weights there are six copies: themselves, their gradient and the layers it is stacked
-    from, two moments, and the update. For each layer and image the
-    backward pass keeps the state and the activation with its one for the bias.
+    There are six copies of the weights: the weights themselves, their gradient, the layers from
+    which it is stacked, two moments, and the update. For each layer and image the backward pass
+    keeps the state, and the activation with its one for the bias.
 
     Arguments:
         n_layers, d: The network's depth and width, `>= 1`.
@@ -297,7 +298,7 @@ def bytes_per_network(
 
 
 def networks_at_once(per_network: int, device: torch.device) -> int:
-    """How many networks fit in memory side by side: a number that makes a chunk of a study."""
+    """How many networks fit in memory at a time, to be trained side by side."""
     check_count("per_network", per_network)
     check_kind("device", device, torch.device)
     if device.type == "cuda":
@@ -312,7 +313,7 @@ def accuracy(
 ) -> Float[Tensor, " network"]:
     """The accuracy of each network, NaN where its outputs are not finite.
 
-    In batches no larger than those of the training, so that it takes no more memory.
+    The batches are no larger than those of the training, so that it takes no more memory.
     """
     x, y = sample
     assert y is not None, "images have labels"

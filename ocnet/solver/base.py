@@ -1,4 +1,4 @@
-"""What every solver does: from a problem, a control and an initial state to a trajectory."""
+"""The base of solvers, which turn a problem, a control and an initial state into a trajectory."""
 
 import abc
 import copy
@@ -30,9 +30,9 @@ class Solver(abc.ABC):
     Attributes:
         n: How many steps, or output intervals of an adaptive method.
         order: The order of the method.
-        is_fixed: Whether the `n` steps are all that the method takes.
+        is_fixed: Whether the method takes exactly these `n` steps.
         gradient: How the gradient is found.
-        gradients: The ways to find it that the solver takes.
+        gradients: The ways to find it that the solver accepts.
     """
 
     n: int
@@ -90,7 +90,7 @@ class Solver(abc.ABC):
     ) -> tuple[int, float] | None:
         """The index and the time of the first state that is not finite, or None if all are.
 
-        Of the steps that are taken, whatever the trajectory keeps of them.
+        This looks at every step, even if the trajectory does not keep it.
 
         Arguments:
             problem: What is integrated from `problem.t0` to `problem.t1`.
@@ -143,7 +143,7 @@ class Grid(NamedTuple):
 
     Attributes:
         times: The ends of the steps.
-        projections: The projection crossed by a step, under the index of the step.
+        projections: For the index of a step, the projection that the step crosses.
     """
 
     times: list[float]
@@ -174,7 +174,7 @@ class Segment(NamedTuple):
 
     Attributes:
         start, end: The indices of the first step, and of the first one after the segment.
-        projection: The projection that the segment, then a single step, crosses.
+        projection: The projection that the segment crosses in a single step, or None.
     """
 
     start: int
@@ -200,8 +200,8 @@ def vector_field(
     """`f(t, x, u)`, checked to be a vector of the space that has `shape`.
 
     Raises:
-        TypeError, ValueError: If the dynamics return something else; an error inside of them names
-            the user's line.
+        TypeError, ValueError: If the dynamics return something else; an error inside them names the
+            user's line.
     """
     try:
         f = problem.dynamics(t, x, u)
@@ -215,7 +215,7 @@ def vector_field(
             f"dynamics must return shape {tuple(shape)}, but got {tuple(f.shape)} from a state of "
             f"shape {tuple(x.shape)}."
         )
-    # What a formula joins to the time may have become double precision.
+    # A result that a formula computes with the time may have become double precision.
     return f.to(x.dtype) if f.dtype == torch.float64 else f
 
 

@@ -23,14 +23,14 @@ from .tableau import Tableau
 
 
 CHUNK = 2**19
-"""How many numbers of state or parameters the gradients over all steps take at once."""
+"""The gradients over all steps process about this many numbers of states or parameters at once."""
 
 COMPILED_EVALUATIONS = 32
-"""How many evaluations of the dynamics are compiled together: the compile time grows with it."""
+"""This many evaluations of the dynamics are compiled together; compile time grows with it."""
 
 
 class Steps(NamedTuple):
-    """What the recursion runs through.
+    """The steps that the recursion works on.
 
     Attributes:
         problem: What is integrated.
@@ -38,7 +38,8 @@ class Steps(NamedTuple):
         linear: The dynamics and their linearisation at each step.
         h: The widths of the steps.
         t: The times of the steps, shape `(step,)`, for each stage of the method.
-        compile: Compiles as many steps as make `COMPILED_EVALUATIONS`, and repeats them.
+        compile: Whether to compile a block of steps with `COMPILED_EVALUATIONS` evaluations in all,
+            which is then run again and again.
     """
 
     problem: Problem
@@ -49,11 +50,11 @@ class Steps(NamedTuple):
     compile: bool
 
     def chunks(self, x: Tensor) -> Iterator[tuple[slice, Sequence[float] | Tensor]]:
-        """The steps to take at once, with their widths, a tensor like `x` for compiled code."""
+        """The steps to take at once, and their widths (for compiled code, in a tensor like `x`)."""
         n = len(self.h)
         if self.compile:
             most = min(n, max(1, COMPILED_EVALUATIONS // len(self.t)))
-            # The steps left over are not compiled, so that no time to compile depends on the depth.
+            # The steps left over are not compiled, so compile time does not depend on the depth.
             size = min(range(most, most // 2, -1), key=lambda size: n % size)
             h = x.new_tensor(self.h)
         else:
@@ -172,9 +173,9 @@ class Recursion(torch.autograd.Function):
         p <- p + h sum_i g_i.
 
     For forward Euler that is the costate equation, `p <- p + h f_x' p + q`. The gradient with
-    respect to the control is `h f_u(t_i, X_i, u_i)' m_i`, Pontryagin's `H_u`: no recursion, all
-    steps at once. After W. Hager, "Runge-Kutta methods in optimal control and the transformed
-    adjoint system", Numerische Mathematik 87 (2000).
+    respect to the control is `h f_u(t_i, X_i, u_i)' m_i`, Pontryagin's `H_u`. It needs no
+    recursion: all steps are computed at once. After W. Hager, "Runge-Kutta methods in optimal
+    control and the transformed adjoint system", Numerische Mathematik 87 (2000).
     """
 
     @staticmethod

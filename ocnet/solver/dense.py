@@ -1,4 +1,4 @@
-"""States at any times: what a solver is asked for besides the ends of its steps."""
+"""States at any times, which a solver may be asked for in addition to the ends of its steps."""
 
 import math
 from bisect import bisect_right
@@ -33,7 +33,7 @@ def evaluation_times(problem: Problem, t_eval: Any, x0: State) -> Moments | None
         x0: The initial states, shape `(*batch, *state_shape)`.
 
     Raises:
-        TypeError, ValueError: Naming the time that is off.
+        TypeError, ValueError: The message names the time that is wrong.
     """
     if t_eval is None:
         return None
@@ -88,9 +88,9 @@ def check_times(problem: Problem, times: Sequence[float]) -> list[float]:
 
 
 def places(nodes: Sequence[float], times: Sequence[float]) -> list[tuple[int, float]]:
-    """Where times lie: the index of the node before, and the share of the step after it.
+    """For each time, the index of the node before it, and how far into the step it lies.
 
-    A time that is meant to be a node has the share 0.
+    The latter is a share of the step; a time that is meant to be a node has the share 0.
 
     Arguments:
         nodes: The ends of the steps.
@@ -105,7 +105,7 @@ def places(nodes: Sequence[float], times: Sequence[float]) -> list[tuple[int, fl
 
 
 def neighbours(nodes: Sequence[float], times: Sequence[float]) -> set[int]:
-    """The indices of the nodes whose states are read for those at some times.
+    """The indices of the nodes whose states are needed to find the states at some times.
 
     Arguments: those of `places`.
     """
@@ -118,11 +118,12 @@ def with_states_at(
 ) -> Trajectory:
     r"""A trajectory with its states at further times, interpolated between the ends of its steps.
 
-    Of order one, on the straight line between them; else by the cubic of Hermite, from the states
-    and the vector field at both ends, whose error is of order four.
+    With order one, a state lies on the straight line between both ends. Otherwise it comes from
+    Hermite's cubic, which uses the states and the vector field at both ends and has an error of
+    order four.
 
     Arguments:
-        trajectory: It keeps the states next to the times.
+        trajectory: The trajectory, which keeps the states next to the times.
         times: The times.
         order: The order of the method that made it.
         problem, control: What was solved.
@@ -276,7 +277,7 @@ class Slopes:
         self.evaluations: int = 0
 
     def between(self, k: int) -> tuple[State, State]:
-        """At the start and at the end of step `k`, with the control's limits from inside of it."""
+        """The field at both ends of step `k`, with the control's limits from inside the step."""
         if k not in self.known:
             found = []
             with frozen(self.norms):

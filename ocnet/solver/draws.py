@@ -1,4 +1,4 @@
-"""Random numbers that formulas draw elsewhere than from torch: nothing repeats them."""
+"""Random numbers that formulas draw from other sources than torch, so they cannot be repeated."""
 
 import pickle
 import random
@@ -23,18 +23,18 @@ REPEATS = 16
 
 
 GENERATORS = (np.random.Generator, np.random.RandomState, random.Random, torch.Generator)
-"""What a problem may hold to draw from."""
+"""The kinds of generators that a problem may hold."""
 
 
 def state_of(source: Any) -> Callable[[], Any]:
-    """What tells the state of a generator."""
+    """The function that returns the state of a generator."""
     if isinstance(source, np.random.Generator):
         return lambda: source.bit_generator.state
     return source.getstate if isinstance(source, random.Random) else source.get_state
 
 
 def sources(modules: Iterable[nn.Module]) -> list[Callable[[], Any]]:
-    """The global generator of numpy, and those that modules or their files name."""
+    """The states of numpy's global generator, and of those that modules or their files hold."""
     found: dict[int, Callable[[], Any]] = {}
     spaces: dict[int, dict[str, Any]] = {}
     for module in modules:
@@ -55,9 +55,9 @@ def sources(modules: Iterable[nn.Module]) -> list[Callable[[], Any]]:
 def drawing_nothing(
     problem: Problem, control: Control, x: Tensor, gradient: Gradient
 ) -> Iterator[None]:
-    """Refuses formulas that draw what computing them again would not repeat.
+    """Refuses formulas that draw random numbers which a second evaluation would not repeat.
 
-    Torch's own generator is not looked at: what a gradient does about it is its own affair.
+    Torch's own generator is not checked, because each gradient deals with it in its own way.
 
     Arguments:
         problem, control: Where the formulas are.
@@ -71,14 +71,14 @@ def drawing_nothing(
     before, python = [pickle.dumps(state()) for state in states], random.getstate()
     yield
     drew = any(pickle.dumps(state()) != old for state, old in zip(states, before, strict=True))
-    # Type checkers draw from Python's generator too, which changes no value.
+    # Type checkers draw from Python's generator too, but that changes no value.
     if drew or (python != random.getstate() and is_random(problem, control, x)):
         raise gradient.refusal()
 
 
 @torch.no_grad()
 def is_random(problem: Problem, control: Control, x: Tensor) -> bool:
-    """Whether dynamics give several values at one point, with the same numbers from torch."""
+    """Whether dynamics give different values at one point although torch draws the same numbers."""
     t = torch.tensor(control.t0, dtype=time_dtype(x.device), device=x.device)
     (law,) = control.laws([control.t0])
     devices = [x.device] if x.device.type == "cuda" else []

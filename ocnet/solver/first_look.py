@@ -1,7 +1,7 @@
 """A first look at a user's formulas: do they drop a gradient that is asked for?
 
-The first steps that a solver takes of a problem are watched, operation by operation; what is seen
-there can prove that a gradient is lost, never that none is.
+The first steps that a solver takes are watched, operation by operation. This can prove that a
+gradient is lost, but not that none is lost.
 """
 
 import sys
@@ -25,7 +25,7 @@ STEPS_IN_TIME = frozenset(
 """Functions whose derivative is zero wherever it exists."""
 
 NUMBERS = frozenset("item float int tolist numpy".split())
-"""What takes a number out of a tensor, and leaves the gradient behind."""
+"""Functions that take a number out of a tensor, and leave the gradient behind."""
 
 LOOKED: "WeakSet[Problem]" = WeakSet()
 """The problems whose formulas were watched."""
@@ -35,8 +35,8 @@ class Origin(NamedTuple):
     """What a tensor was computed from.
 
     Attributes:
-        time: Whether the time was among it.
-        variable: Whether a tensor was that requires a gradient.
+        time: Whether it was computed from the time.
+        variable: Whether it was computed from a tensor that requires a gradient.
     """
 
     time: bool
@@ -55,11 +55,11 @@ def first_look(
     Layers do not see the time, and compiled dynamics are not looked into.
 
     Arguments:
-        problem: Whose formulas are watched.
+        problem: The problem whose formulas are watched.
         times: The times that its formulas will be called with.
         states: The states that they start from.
         gradient: How the gradient is found.
-        known: All tensors whose gradient it follows; None if it follows every one.
+        known: The tensors whose gradients are followed; None if all are.
     """
     opaque = problem.control_shape is None or "dynamics" in problem.__dict__
     if opaque or torch.compiler.is_compiling() or problem in LOOKED:
@@ -85,7 +85,7 @@ class Look(TorchFunctionMode):
         self.problem = problem
         self.gradient = gradient
         self.known: set[int] | None = None if known is None else {id(z) for z in known}
-        # An identity is one tensor's only as long as that tensor lives.
+        # An identity belongs to one tensor only as long as that tensor lives.
         self.outside: int = own_functions()
         times, states = list(times), list(states)
         self.alive: list[Tensor] = [*times, *states]
@@ -141,7 +141,7 @@ class Look(TorchFunctionMode):
             )
 
     def origin(self, z: Tensor) -> Origin | None:
-        """What a tensor was computed from; None if state or control are among it."""
+        """What a tensor was computed from; None if that includes the state or the control."""
         if id(z) in self.origins:
             return self.origins[id(z)]
         if not z.requires_grad:
@@ -163,9 +163,10 @@ class Look(TorchFunctionMode):
 
 
 def own_functions() -> int:
-    """How many calls of a `torch.autograd.Function` are at work: each has its own backward pass.
+    """The number of calls of a `torch.autograd.Function` that are now running.
 
-    A solver may be one of them; what a formula calls comes on top.
+    Each has its own backward pass. A solver may be one of them; calls that a formula makes are
+    counted in addition.
     """
     frame, found = sys._getframe(), 0
     while frame is not None:

@@ -1,4 +1,4 @@
-"""How a solver finds gradients: each way is an object, which `gradient=` takes."""
+"""How a solver finds gradients: each way is an object to pass as `gradient=`."""
 
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
@@ -27,7 +27,7 @@ class Gradient:
         return f"gradient={self!r}"
 
     def refusal(self) -> ValueError:
-        """The error for dynamics that it could not compute again as they were."""
+        """The error for dynamics that would not give the same values when computed again."""
         return ValueError(
             f"{self} computes every step again, so the dynamics must draw no random numbers: set "
             "dropout to 0, or take another gradient."
@@ -53,12 +53,13 @@ class Checkpoint(Gradient):
 class Costate(Gradient):
     """The costate recursion by itself, and the gradient of the control for all steps at once.
 
-    It keeps every step. It is the fastest, for open-loop controls and dynamics that take the same
-    tensor operations at every step.
+    It keeps every step. It takes open-loop controls, and dynamics that use the same tensor
+    operations at every step; for these it is the fastest.
 
     Attributes:
-        compile: Whether the recursions are compiled, a fixed number of steps at a time however deep
-            the network is. That takes some seconds at the first solve, and a C++ compiler.
+        compile: Whether the recursions are compiled, a fixed number of steps at a time, however
+            deep the network is. That needs a C++ compiler and takes some seconds at the first
+            solve.
 
     Raises:
         TypeError: If `compile` is not a bool.

@@ -1,4 +1,4 @@
-"""A horizon that requires a gradient: the same problem on a horizon of numbers."""
+"""Replaces a horizon that requires a gradient by one of numbers, with the same problem on it."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from .running_cost import parts
 
 
 class ScaledTime(Problem):
-    r"""A problem whose time is stretched by a rate that is 1 and carries the horizon's gradient.
+    r"""A problem whose time is stretched by a rate of 1, which carries the horizon's gradient.
 
     With $s$ the time of the solver, on a horizon of numbers $[s_0, s_1]$ that are equal to
     `t0` and `t1`,
@@ -70,7 +70,8 @@ def on_numbers(problem: Problem, control: Control, gradient: Gradient) -> Proble
         gradient: How the gradient is found.
 
     Raises:
-        ValueError: If it, the control or a projection cannot follow that gradient.
+        ValueError: If `gradient`, the control, a projection or the stage cost cannot follow the
+            horizon's gradient.
     """
     ends = (problem.t0, problem.t1)
     if not any(isinstance(t, Tensor) and t.requires_grad for t in ends):

@@ -21,9 +21,9 @@ from .gradient import Costate
 class LinearisedDynamics(NamedTuple):
     """`f(t, x, u)` and its vector-Jacobian products, as functions that share their work.
 
-    Between two projections the tensor operations of a step are the same at every step. What they
-    compute from time and control alone needs no recursion and is done for all steps at once; what
-    depends on the state is done on the way forward and kept for the way back.
+    Between two projections, every step takes the same tensor operations. Those that use only time
+    and control need no recursion and are done for all steps at once. Those that depend on the state
+    are done in the forward pass, and their results are kept for the backward pass.
 
     Attributes:
         control: `(t, u) -> values`, all that depends on neither state nor costate.
@@ -43,7 +43,7 @@ class LinearisedDynamics(NamedTuple):
 
 
 def linearise(problem: Problem, t: Time, x: State, u: Tensor) -> LinearisedDynamics:
-    """Records the dynamics at one step; the recording is good for every step of the same shapes.
+    """Records the dynamics at one step; the recording is valid for every step with the same shapes.
 
     Raises:
         ValueError: If the dynamics draw random numbers, change a buffer, look at values in
@@ -52,8 +52,8 @@ def linearise(problem: Problem, t: Time, x: State, u: Tensor) -> LinearisedDynam
     dynamics = Dynamics(problem)
     parameters = [z for z in dynamics.parameters() if z.requires_grad]
     position = {id(z): i for i, z in enumerate(parameters)}
-    # A parameter may belong to several modules, and a module may be found under several names:
-    # then it is named once, because `functional_call` would not put its own parameters back.
+    # A parameter may belong to several modules, and a module may have several names. Such a module
+    # is named only once, because `functional_call` would not put its own parameters back.
     names = {
         f"{prefix}.{name}": id(z)
         for prefix, module in dynamics.named_modules()
@@ -70,9 +70,9 @@ def linearise(problem: Problem, t: Time, x: State, u: Tensor) -> LinearisedDynam
         value, pull_back, *_ = torch.func.vjp(f, x, u, *theta)
         return value, pull_back(p)
 
-    # Functionalised, a recording has no operation that writes in place, and no number of a tensor
-    # is read unseen. Fresh tensors, because a tensor is known by its identity: the
-    # caller's may be one that the dynamics use besides.
+    # `functionalize` leaves no operation that writes in place, and reveals every number that is
+    # read from a tensor. The tensors are fresh, because a tensor is known by its identity, and the
+    # dynamics may use the caller's tensor for something else.
     t, x, u, p = (fresh(z) for z in (t, x, u, x))
     theta = [z.detach() for z in parameters]
     with OperationRecorder() as recorder:
@@ -190,7 +190,7 @@ class OperationRecorder(TorchDispatchMode):
     def split(
         self, f: Tensor, products: Sequence[Tensor], parameters: Sequence[Tensor]
     ) -> LinearisedDynamics:
-        """The recording as functions, one for each phase, of the operations that are of use.
+        """The recording as one function for each phase, with only the operations that are needed.
 
         Arguments:
             f: The dynamics.
@@ -219,7 +219,7 @@ class OperationRecorder(TorchDispatchMode):
             source(known, gradient, listed(names)),
         )
         others = {c: value for c, value in self.constants.items() if not isinstance(value, Tensor)}
-        # A number as it is written: -0.0 equals 0.0, and nothing equals not a number.
+        # Numbers are compared as written, because -0.0 equals 0.0, and NaN equals nothing.
         written = (value if callable(value) else repr(value) for value in others.values())
         return LinearisedDynamics(
             defined(sources[0], self.constants),
@@ -239,7 +239,7 @@ class OperationRecorder(TorchDispatchMode):
 
 
 def source(inputs: list[str], body: list[RecordedOperation], result: str) -> str:
-    """A Python function: at a few microseconds an operation, an interpreter's cost shows."""
+    """The source of a Python function. (Interpreting operations of microseconds is too slow.)"""
     lines = [f"def step({', '.join(inputs)}):", *(op.line for op in body), f"return {result}"]
     return "\n    ".join(lines)
 
@@ -253,7 +253,7 @@ def defined(text: str, constants: dict[str, Any]) -> Callable[..., Any]:
 
 @functools.lru_cache(maxsize=256)
 def code(text: str) -> CodeType:
-    """A source, compiled: at every solve it is most often that of the one before."""
+    """The code of a source; cached, because it is usually the same as in the solve before."""
     return compile(text, "<recording>", "exec")
 
 
@@ -263,7 +263,7 @@ def listed(names: list[str]) -> str:
 
 
 def fastest(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Any:
-    """The same operation under `torch`, if plain arguments mean the same: it is called faster."""
+    """The same operation under `torch`, faster to call, if it takes the same arguments."""
     builtin = getattr(torch, func._opname, None)
     plain = not kwargs and all(isinstance(arg, (Tensor, int, float)) for arg in args)
     return builtin if plain and isinstance(builtin, BuiltinFunctionType) else func

@@ -63,23 +63,23 @@ class TorchDiffEq(Solver):
     The control's knots and the problem's jumps are handed over, so that no adaptive step straddles
     one, and a stage at the end of a fixed step reads the control's left limit. The method adds up
     its steps in double precision, where the device has it; the dynamics are evaluated in the
-    state's.
+    state's precision.
 
     Arguments:
         method: An adaptive method (dopri5, dopri8, bosh3, fehlberg2, adaptive_heun) or one of
             fixed steps (euler, midpoint, heun2, heun3, rk4, explicit_adams, implicit_adams).
-        n: The steps of a fixed method, which needs it; of an adaptive method, into how many
-            equal intervals the times of the trajectory divide the horizon.
+        n: The number of steps, required for a method of fixed steps. For an adaptive method, the
+            number of equal intervals into which the times of the trajectory divide the horizon.
         rtol, atol: The tolerances of an adaptive method, relative and absolute.
         gradient: `Backprop()` differentiates the method's steps; `Adjoint()` solves the adjoint
             equation backwards in time, with memory that does not grow with the number of steps.
-        max_steps: An adaptive method gives up after so many steps between two output times.
+        max_steps: An adaptive method gives up after this many steps between two output times.
         norm: How an adaptive method measures the error of a batch: "sample" takes the largest of
             the samples' own norms, so that each is solved to the tolerance; "joint" takes one norm
             over all, in which many easy samples hide a hard one.
 
     Raises:
-        TypeError, ValueError: Naming the argument that is off.
+        TypeError, ValueError: The message names the argument that is wrong.
     """
 
     gradients = (Backprop, Adjoint)
@@ -163,7 +163,7 @@ class TorchDiffEq(Solver):
 
     @property
     def uses_adjoint(self) -> bool:
-        """Whether a solution that is asked for now is one that the adjoint equation follows."""
+        """Whether a solution computed now will have its gradient from the adjoint equation."""
         return isinstance(self.gradient, Adjoint) and torch.is_grad_enabled()
 
     def integrate(
@@ -193,7 +193,7 @@ class TorchDiffEq(Solver):
         settings: dict[str, Any] = {
             "rtol": self.rtol, "atol": self.atol, "method": self.method, "options": options,
         }  # fmt: skip
-        # Not above: it imports scipy's integrators, which takes a third of a second.
+        # Imported here because it imports scipy's integrators, which takes a third of a second.
         from torchdiffeq import odeint, odeint_adjoint
 
         field.reached = []
@@ -225,9 +225,9 @@ class TorchDiffEq(Solver):
         start: tuple[State, Tensor],
         settings: dict[str, Any],
     ) -> SolverError:
-        """The error that tells where an adaptive method gave up, with the trajectory up to there.
+        """The error that says where an adaptive method gave up, with the trajectory up to there.
 
-        The accepted steps are solved again, so that a run that goes well need not keep them.
+        The accepted steps are solved again, so a run that goes well need not keep them.
 
         Arguments:
             field: `f` and `l` in one function, which noted the times that were reached.
@@ -279,12 +279,12 @@ class AugmentedField:
         self.running: RunningCost = RunningCost(problem, target)
         self.dtype = dtype
         self.pieces: Sequence[Piece] = control.pieces()
-        # At a knot time arrives moved by one unit in the last place to its left or right.
+        # A time at a knot arrives moved to the left or right by one unit in the last place.
         self.inner: list[float] = control.knots[1:-1]
         self.gradient = gradient
         self.has_adjoint: bool = gradient.repeats
         self.is_watched: bool = torch.is_grad_enabled()
-        # What follows statistics where the field is evaluated, in each interval.
+        # For each interval, the modules used there that keep running statistics.
         parts = control.layers if isinstance(control, Layers) else [control]
         self.norms: list[list[nn.Module]] = (
             [tracking(problem, part) for part in parts] if gradient.repeats else []
@@ -298,8 +298,8 @@ class AugmentedField:
 
     def __call__(self, t: Tensor, state: tuple[State, Tensor]) -> tuple[State, Tensor]:
         self.evaluations += 1
-        # The adjoint alone asks for derivatives: it meets the batch a second time. Its first
-        # evaluation in an interval is at the later end, and is not moved.
+        # Only the adjoint asks for derivatives here, and it sees the batch a second time. Its first
+        # evaluation in an interval is at the later end, and that time is not moved.
         again = self.has_adjoint and torch.is_grad_enabled()
         time = float(t.detach())
         k = bisect_left(self.inner, time) if again else self.interval(time)
@@ -342,7 +342,7 @@ class AugmentedField:
 def applied(
     control: Control, times: Sequence[float], states: Sequence[State]
 ) -> tuple[ControlValue, ...]:
-    """The control values at all times but the last, whose states are given."""
+    """The control values at all times but the last; the states at the times are given."""
     if len(times) == 1:
         return ()
     with frozen(tracking(control)):
@@ -350,7 +350,7 @@ def applied(
 
 
 def refined(grid: Grid, times: Sequence[float]) -> Grid:
-    """A grid that has nodes at further times, too; those that mean a node of it are left out."""
+    """The grid with nodes at further times; times that already stand for a node are left out."""
     new = [t for t, (_, share) in zip(times, places(grid.times, times), strict=True) if share > 0]
     projections = {grid.times[k]: p for k, p in grid.projections.items()}
     nodes = sorted([*grid.times, *new])
@@ -358,10 +358,10 @@ def refined(grid: Grid, times: Sequence[float]) -> Grid:
 
 
 def worst_sample(errors: tuple[Tensor, Tensor], batch: int) -> Tensor:
-    """The largest over the samples of a sample's root mean square, cost and state apart.
+    """The largest root mean square of any sample's error, with cost and state taken apart.
 
     Arguments:
-        errors: Of state and running cost, each over its tolerance.
+        errors: The errors of state and running cost, each divided by its tolerance.
         batch: How many batch dimensions they have.
     """
     of_x, of_cost = errors

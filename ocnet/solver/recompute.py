@@ -11,23 +11,23 @@ from .gradient import Gradient
 
 
 def tracking(*modules: nn.Module) -> list[nn.Module]:
-    """The modules that follow statistics of their batches, such as batch norm."""
+    """The modules that keep running statistics of their batches, such as batch norm."""
     every = dict.fromkeys(m for module in modules for m in module.modules())
     return [m for m in every if getattr(m, "track_running_stats", False)]
 
 
 def statistics(modules: Iterable[nn.Module]) -> list[Tensor]:
-    """The statistics that such modules follow."""
+    """The running statistics of such modules."""
     return [buffer for m in modules for buffer in m.buffers(recurse=False)]
 
 
 class frozen:
-    """Lets modules compute with the statistics of the batch, but not follow them.
+    """Lets modules use the statistics of a batch without updating their running statistics.
 
-    A context that can be entered again: checkpointing computes once for each backward pass.
+    The context can be entered again, because checkpointing recomputes once per backward pass.
 
     Arguments:
-        modules: The modules that follow statistics.
+        modules: The modules that keep running statistics.
     """
 
     def __init__(self, modules: Sequence[nn.Module]):
@@ -38,7 +38,7 @@ class frozen:
     def __enter__(self) -> None:
         self.kept.append([(m.momentum, m.num_batches_tracked) for m in self.norms])
         for m in self.norms:
-            # Checkpointing wants the same operations again, so they run, but come to nothing.
+            # Checkpointing needs the same operations again, so they run, but without effect.
             m.momentum = 0.0
             m.num_batches_tracked = torch.zeros_like(m.num_batches_tracked)  # pyright: ignore
         for m in self.others:
@@ -52,12 +52,12 @@ class frozen:
 
 
 def random_state(device: torch.device) -> Tensor:
-    """The state of what layers draw from."""
+    """The state of the generator that layers draw from."""
     return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
 
 
 def once_differentiable(gradient: Gradient, *outputs: Tensor) -> None:
-    """Lets the backward pass from some tensors raise a ValueError if it is to be differentiated.
+    """Lets the backward pass from some tensors raise a ValueError if it is differentiated.
 
     Arguments:
         gradient: The gradient, which has no second derivative.

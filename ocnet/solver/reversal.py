@@ -1,4 +1,4 @@
-"""The steps of the reversible scheme, ahead and on the way back."""
+"""The steps of the reversible scheme, forward and on the way back."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -48,13 +48,13 @@ def coupling(n: int) -> float:
 
 
 class Column(NamedTuple):
-    """One stage of all steps: where it reads the control.
+    """One stage of all steps: the times and what it reads of the control there.
 
     Attributes:
         times: The times.
         t: The same as tensors.
-        values: The control's values there, shape `(step, ...)`, of an open-loop control.
-        laws: The laws there, of another one.
+        values: The control's values there, shape `(step, ...)`, if the control is open-loop.
+        laws: The control laws there, if it is not.
     """
 
     times: Sequence[float]
@@ -68,7 +68,7 @@ class Column(NamedTuple):
         return Stage(self.times[k], self.t[k], law)
 
     def controls(self, steps: range, x: State) -> list[ControlValue]:
-        """The control values of some steps, where they are the same whatever the state is."""
+        """The control values of some steps, where they do not depend on the state."""
         if self.values is not None:
             return list[ControlValue](unbound(self.values[steps.start : steps.stop]))
         return [self.laws[k](x) for k in steps]
@@ -89,7 +89,7 @@ class Scheme(NamedTuple):
         coupling: The coupling `lambda`.
         h: The widths of the steps.
         ahead, back: The stages of the increments `Psi_h` and `Psi_{-h}`.
-        norms: The modules that follow statistics, which the way back must not.
+        norms: The modules that keep running statistics, which the way back must not update.
         steps: The indices of the steps.
         has_backward: Whether a backward pass may follow.
         is_feedback: Whether the control values depend on the state, and are to be returned.
@@ -132,7 +132,7 @@ class Scheme(NamedTuple):
 class Reversed(torch.autograd.Function):
     """`(x, control values, parameters) -> (y_n, running cost)`, keeping only `y_n` and `z_n`.
 
-    Of a feedback policy its values come after them, one for each step, shape `(step, *batch, ...)`.
+    A feedback policy's values are returned after them, one per step, shape `(step, *batch, ...)`.
     """
 
     @staticmethod
@@ -222,8 +222,8 @@ class WayBack:
             k: The step.
             y, z: The states after it.
             grad_y, grad_z: The gradients with respect to these.
-            grad_cost: That with respect to the running cost.
-            grad_u: That with respect to the step's control value, of a feedback policy.
+            grad_cost: The gradient with respect to the running cost.
+            grad_u: The gradient with respect to the step's control value, for a feedback policy.
         """
         coupling, h = self.scheme.coupling, self.scheme.h[k]
         psi, grad = self.pull(k, -h, y, -grad_z, None)
@@ -243,15 +243,15 @@ class WayBack:
     ) -> tuple[State, State]:
         """The increment from `x`, and the gradient of its product with `grad`.
 
-        That with respect to control values and parameters is added to what is there.
+        The gradients with respect to control values and parameters are added to those found so far.
 
         Arguments:
             k: The step.
             h: Its width, negative for the increment backwards.
             x: The state that it starts from.
             grad: The weight of the increment.
-            grad_cost: The weight of the running cost, which the increment ahead has.
-            grad_u: The weight of the step's control value, of a feedback policy.
+            grad_cost: The weight of the running cost, which only the increment forward has.
+            grad_u: The weight of the step's control value, for a feedback policy.
         """
         scheme = self.scheme
         m = len(scheme.ahead)
@@ -289,7 +289,7 @@ class WayBack:
         return psi.detach(), torch.zeros_like(x) if grads[0] is None else grads[0]
 
     def used_by(self, layers: Sequence[nn.Module]) -> list[Tensor]:
-        """The parameters of some layers and of the problem: looking at all takes longer."""
+        """The parameters of some layers and of the problem; to look at all would take longer."""
         theirs = [p for layer in dict.fromkeys(layers) for p in layer.parameters()]
         used = {id(p) for p in (*theirs, *self.scheme.problem.parameters())}
         return [p for p in self.parameters if id(p) in used]

@@ -12,8 +12,8 @@ $$ z_k = z_{k+1} + \Psi_{-h}(t_{k+1}, y_{k+1}), \quad
    y_k = \lambda^{-1} (y_{k+1} - (1 - \lambda) z_k - \Psi_h(t_k, z_k)). $$
 
 The coupling `lambda < 1` damps the difference of the copies, and the way back amplifies rounding
-errors by `lambda**-n`: the two cannot be had apart. On `x' = -a x` the scheme needs
-`a h <= 1 - lambda` to be stable, so strongly damped dynamics want another gradient.
+errors by `lambda**-n`: one comes with the other. On `x' = -a x` the scheme needs
+`a h <= 1 - lambda` to be stable, so strongly damped dynamics need another gradient.
 
 Source: S. McCallum, J. Foster, "Efficient, accurate and stable gradients for neural ODEs",
 arXiv 2410.11648, 2024.
@@ -59,9 +59,9 @@ from .tableau import Tableau
 class Reversible(Solver):
     """The reversible scheme that an explicit Runge-Kutta method gives.
 
-    It has the method's order and takes twice the work. It keeps no step at all, so that its memory
-    does not grow with `n`; a feedback policy's control values alone are kept. The trajectory holds
-    the first state, the last one and those at projections.
+    It has the method's order and takes twice the work. It keeps no states of the steps, so its
+    memory does not grow with `n`, except for the control values of a feedback policy, which are
+    kept. The trajectory holds the first state, the last one and those at projections.
 
     Arguments:
         solver: The method and its number of steps, with `gradient=Backprop()`.
@@ -217,6 +217,6 @@ def column(
 
 
 def parameters(problem: Problem, control: Control) -> list[nn.Parameter]:
-    """What the increments depend on besides state and control values, and what is trained of it."""
+    """The trained parameters that the increments depend on besides state and control values."""
     own = () if isinstance(control, OpenLoop) else control.parameters()
     return [p for p in (*problem.parameters(), *own) if p.requires_grad]

@@ -60,11 +60,12 @@ class ExplicitRungeKutta(Solver):
     Arguments:
         tableau: The method.
         n: How many steps.
-        gradient: `Backprop()` keeps every step for the backward pass, `Checkpoint()` a part of them
-            and computes the rest again, `Costate()` runs the costate recursion.
+        gradient: `Backprop()` keeps every step for the backward pass, `Checkpoint()` keeps a part
+            of them and computes the rest again, `Costate()` runs the costate recursion.
 
     Raises:
-        TypeError, ValueError: If `n` is not a positive integer, or the gradient is another one.
+        TypeError, ValueError: If `n` is not a positive integer, or the gradient is not one of
+            these.
     """
 
     gradients = (Backprop, Checkpoint, Costate)
@@ -129,7 +130,7 @@ class ExplicitRungeKutta(Solver):
         norms = tracking(problem, control) if saves else []
         needed = neighbours(grid.times, times) if saves and times else set[int]()
 
-        # A cost of the control alone stays one number, which needs no sum on the way back.
+        # A cost of the control alone stays one number, so the way back needs no sum.
         x, cost = x0, x0.new_zeros(())
         states, controls, kept = [x0], [], [0]
         for start in range(0, len(steps), segment):

@@ -17,7 +17,7 @@ class RunningCost:
     """The integral of a problem's stage cost along a path, node after node.
 
     Arguments:
-        problem: Whose stage cost is integrated.
+        problem: The problem whose stage cost is integrated.
         target: What its stage cost compares with, or None.
 
     Attributes:
@@ -37,7 +37,7 @@ class RunningCost:
 
     @property
     def steps_at_once(self) -> int | None:
-        """The nodes of how many steps to add up at a time; None for the solver's choice."""
+        """The number of steps whose nodes are added up at a time; None for the solver's choice."""
         asked = [cost.steps_at_once for _, cost in self.observed]
         return min((n for n in asked if n is not None), default=None)
 
@@ -131,7 +131,7 @@ class RunningCost:
 
 
 def parts(cost: Any) -> tuple[Any, list[tuple[float | Tensor, ObservedStageCost]]]:
-    """A stage cost taken apart: what is summed node by node, and weighted observed costs."""
+    """A stage cost in two parts: one to sum node by node, and the weighted observed costs."""
     if not isinstance(cost, CostTerm):
         return cost, []
     weighted = terms(cost)
@@ -143,7 +143,7 @@ def parts(cost: Any) -> tuple[Any, list[tuple[float | Tensor, ObservedStageCost]
 
 
 def as_cost(cost: Any, x: State) -> Cost:
-    """What a stage cost returned, in the state's precision if it took that of the time.
+    """A stage cost's value, in the state's precision if it had taken on the time's precision.
 
     Raises:
         TypeError: If it is not a tensor.

@@ -12,7 +12,7 @@ from .tableau import stage_state, Tableau, weighted
 
 
 class Stage(NamedTuple):
-    """What one Runge-Kutta stage of one step reads: its time and the control there."""
+    """The time of one Runge-Kutta stage of one step, and the control law there."""
 
     time: float
     t: Time

@@ -60,7 +60,7 @@ def retreat(
     q: Stages,
     known: Stages,
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    """Steps of the costate recursion, from the last to the first, and the gradients of the rest.
+    """Steps of the costate recursion, from the last to the first, with the other gradients.
 
     Arguments:
         tableau, linear, h: The method, the linearisation of its stages, the widths of the steps.
@@ -79,7 +79,7 @@ def retreat(
     for k, h_k in reversed([*enumerate(each(h))]):
         g: list[Tensor] = []
         for i in reversed(range(s)):
-            # Stage `i` feeds those after it, which come first here.
+            # Stage `i` feeds the stages after it, which come first on the way back.
             column = [a[i] for a in tableau.a[:i:-1]]
             m_i = p if tableau.b[i] == 1 else tableau.b[i] * p
             if any(column):
@@ -127,8 +127,8 @@ class Compiled(NamedTuple):
 
 
 OPTIONS = {"cpp.min_chunk_size": 2**15}
-"""A thread gets at least as many numbers as in PyTorch's own operations: to start one takes longer
-than most steps."""
+"""Each thread gets at least as many numbers as in PyTorch's own operations, because starting a
+thread takes longer than most steps."""
 
 COMPILED: dict[Hashable, Compiled] = {}
 """The compiled functions of this process."""
@@ -189,8 +189,8 @@ def of_steps(inputs: Sequence[Tensor], stacked: Sequence[int]) -> list[Tensor]:
 def separate(graph: GraphModule) -> list[int]:
     """Makes each tensor that is unbound from an input an input of its own, after the others.
 
-    As parts of one tensor the steps would have kernels that differ by an offset, each of which
-    takes a second to compile; like this all steps share theirs.
+    As parts of one tensor, the steps would have kernels that differ only by an offset, and each
+    kernel takes a second to compile. This way, all steps share one kernel.
 
     Returns:
         The inputs to unbind, in the order of the new ones.

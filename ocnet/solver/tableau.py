@@ -27,8 +27,8 @@ class Tableau(NamedTuple):
 def check_tableau(tableau: Tableau) -> None:
     """Raises a TypeError or ValueError unless a tableau is one of an explicit, consistent method.
 
-    The stages come one after the other, `sum_i b_i = 1`, and `c_i = sum_j a_ij`, without which the
-    method has not even order one.
+    The stages must come one after the other. The sums must be `sum_i b_i = 1` and
+    `c_i = sum_j a_ij`, because otherwise the method does not even have order one.
     """
     if not isinstance(tableau, Tableau):
         raise TypeError(f"tableau must be a Tableau, but got {tableau!r}.")

@@ -1,4 +1,4 @@
-"""From where a method ended to the solution that is handed out."""
+"""Turns the point where a method ended into the solution that the user gets."""
 
 import time
 from typing import NamedTuple
@@ -36,10 +36,10 @@ class Computed(NamedTuple):
 
     Attributes:
         solver: The steps.
-        method: What found it.
-        backend: What `Solution.backend` says.
-        gradient_of_failed: What the gradient through what did not converge is.
-        seconds: What took how long so far.
+        method: The method that found it.
+        backend: The text for `Solution.backend`.
+        gradient_of_failed: How to treat a gradient through an instance that did not converge.
+        seconds: How long each part took so far.
     """
 
     solver: ExplicitRungeKutta
@@ -52,14 +52,14 @@ class Computed(NamedTuple):
 def assembled(
     nlp: Transcription, batch: Batch, outcome: Outcome, by: Computed, notes: dict[int, str]
 ) -> Solution:
-    """The solution that an outcome amounts to.
+    """The solution made from an outcome.
 
     Arguments:
         nlp: The discretised problem.
         batch: The problem as it was given.
         outcome: Where it ended.
         by: How it was computed.
-        notes: What else is to be said of some instances, by their numbers.
+        notes: Further remarks on some instances, by their numbers.
     """
     it, shape, problem = outcome.it, nlp.shape, nlp.problem
     tolerance = accuracy(by.method, it.z.dtype)
@@ -117,14 +117,14 @@ def assembled(
 def judged(
     nlp: Transcription, outcome: Outcome, lin: Linearisation, by: Computed, notes: dict[int, str]
 ) -> tuple[Seconds, list[tuple[str, str]]]:
-    """How long all took, and status and reason of each instance.
+    """How long everything took, and the status and reason of each instance.
 
     Arguments:
         nlp: The discretised problem.
         outcome: Where it ended.
         lin: The linearisation there.
         by: How it was computed.
-        notes: What else is to be said of some instances, by their numbers.
+        notes: Further remarks on some instances, by their numbers.
     """
     tolerance = accuracy(by.method, outcome.it.z.dtype)
     began = time.perf_counter()

@@ -1,7 +1,7 @@
 """Every converged answer is evaluated once more with the problem's own functions.
 
-The first one step by step, by the ordinary solver's formula; later ones of the same problem and the
-same formulas at all points at once.
+The first answer is evaluated step by step, by the ordinary solver's formula. Later answers of the
+same problem with the same formulas are evaluated at all points at once.
 """
 
 import copy
@@ -35,7 +35,8 @@ class Values(NamedTuple):
         dynamics: The states at the ends of the steps, each step from the answer's own state.
         stage_cost: The cost of each step.
         path_constraint: Its rows at the start of each step.
-        terminal_cost, terminal_constraint, terminal_inequality: Those at the end; time is one.
+        terminal_cost, terminal_constraint, terminal_inequality: The values at the end, where
+            the size of `time` is one.
     """
 
     dynamics: Tensor
@@ -47,7 +48,7 @@ class Values(NamedTuple):
 
 
 class Apart(Problem):
-    """A problem whose instances have constants of their own, each evaluated with its own.
+    """A problem whose functions are evaluated with the constants that each instance has of its own.
 
     Time is that of the unstretched horizon; a free final time stretches it by the rate `r`,
     `x' = r f(t0 + r (s - t0), x, u)`.
@@ -72,7 +73,7 @@ class Apart(Problem):
         return self.points.problem.has_stage_cost
 
     def each(self, function: Callable[..., Tensor], *args: Tensor | None) -> Tensor:
-        """`function(rate, *args)` of each instance while the parameters have its values."""
+        """Calls `function(rate, *args)` for each instance, with its values of the parameters."""
 
         def one(z: Tensor, own: dict[str, Tensor], *args: Any) -> Tensor:
             rate = z[self.points.nx] if self.points.free_time else 1.0
@@ -83,7 +84,7 @@ class Apart(Problem):
             try:
                 return vmap(one, in_dims=(0, 0, *axes))(self.z, self.own, *args)
             except RuntimeError:
-                pass  # What reads numbers is evaluated instance by instance.
+                pass  # Functions that read numbers are evaluated instance by instance.
         values = [
             one(
                 z, {k: v[i] for k, v in self.own.items()}, *(a if a is None else a[i] for a in args)
@@ -131,15 +132,15 @@ def checked_again(
     nlp: Transcription, solver: ExplicitRungeKutta, outcome: Outcome, lin: Linearisation,
     words: list[tuple[str, str]], tolerance: float,
 ) -> list[tuple[str, str]]:  # fmt: skip
-    """Status and reason, "inconsistent" where a converged answer is not that of the problem.
+    """Status and reason: "inconsistent" where a converged answer does not solve the problem.
 
     Arguments:
         nlp: The discretised problem.
         solver: The steps.
         outcome: Where the method ended.
         lin: The functions there, as the method saw them.
-        words: What is known so far.
-        tolerance: Of the residuals.
+        words: Status and reason so far.
+        tolerance: The tolerance of the residuals.
     """
     at = [i for i, (status, _) in enumerate(words) if status == "converged"]
     if not at:
@@ -156,20 +157,20 @@ def checked_again(
 
 
 passed: WeakKeyDictionary[Problem, WeakSet[Any]] = WeakKeyDictionary()
-"""Problems, and the machine code of their formulas with which an answer passed step by step."""
+"""Problems, each with the machine code whose answers passed the check step by step."""
 
 
 def repeated(nlp: Transcription, it: Iterate, believed: Values, room: Values) -> bool:
-    """Whether an answer holds that needs no pass step by step, as one of its kind passed before.
+    """Whether an answer passes a quick check, which is enough if one of its kind passed before.
 
-    The formulas were traced anew, and are those of machine code whose values this very problem's
-    functions had, step by step. What is left to refute are the values: the functions are called
+    The formulas were traced anew. They are those of machine code that agreed, step by step, with
+    this very problem's functions. Only the values are left to check: the functions are called
     again, for all points at once, each with its own time.
 
     Arguments:
         nlp: The discretised problem.
         it: The answer.
-        believed: What the solution believes its functions to be there.
+        believed: The values that its functions have there according to the solution.
         room: By how much each may differ.
     """
     if nlp.way == "stepwise" or nlp.backend not in passed.get(nlp.problem, ()):
@@ -190,19 +191,19 @@ def inconsistencies(
     nlp: Transcription, solver: ExplicitRungeKutta, it: Iterate, lin: Linearisation,
     tolerance: float,
 ) -> list[str | None]:  # fmt: skip
-    """For each instance the function whose value differs, the first step where, and both values.
+    """For each instance, the function that differs first, the step where it does, and both values.
 
     The steps are taken one after the other with the problem's own functions, a scalar time and the
-    whole batch at once: nothing traced, compiled, shared or kept from before has a part in it.
-    Each step starts from the answer's own state, so that an unstable system does not blow up what
-    is left of the residual.
+    whole batch at once: nothing traced, compiled, shared or kept from before is used.
+    Each step starts from the answer's own state, so that an unstable system does not amplify the
+    residual that is left.
 
     Arguments:
         nlp: The discretised problem.
         solver: The steps.
         it: The answer.
-        lin: What the solution believes its functions to be there.
-        tolerance: Of the residuals.
+        lin: The values that its functions have there according to the solution.
+        tolerance: The tolerance of the residuals.
     """
     single = it.z.dtype != torch.float64
     tolerance = max(10 * tolerance, 1e-3 if single else 1e-7)
@@ -273,10 +274,10 @@ def evaluated(nlp: Transcription, solver: ExplicitRungeKutta, it: Iterate, shift
 
 
 def allowed(nlp: Transcription, it: Iterate, believed: Values, tolerance: float) -> Values:
-    """By how much each value may differ, as something that broadcasts with it."""
+    """How far each value may differ, in a shape that broadcasts with it."""
     size = (1 + largest(it.z[..., : nlp.nx]))[:, None]
     total = believed.stage_cost.abs().sum(0) + believed.terminal_cost.abs().sum(0)
-    # A cost that cancels is as exact as its derivatives are large, however small it is.
+    # Terms of a cost may cancel: its error then depends on its derivatives, not on its size.
     total = total + (1 / nlp.scale[:, None]) * max(1.0, nlp.points.h * nlp.n)
     return Values(
         tolerance * size,
@@ -289,7 +290,7 @@ def allowed(nlp: Transcription, it: Iterate, believed: Values, tolerance: float)
 
 
 def differences(believed: Values, found: Values, room: Values) -> list[Tensor]:
-    """Which values differ by more than there is room for, `(time, batch)` for each function."""
+    """Which values differ by more than is allowed, `(time, batch)` for each function."""
     return [
         ~((a == b) | ((a - b).abs() <= most)).all(-1)
         for a, b, most in zip(believed, found, room, strict=True)
@@ -299,14 +300,14 @@ def differences(believed: Values, found: Values, room: Values) -> list[Tensor]:
 def told(
     nlp: Transcription, it: Iterate, believed: Values, found: Values, differ: list[Tensor], i: int
 ) -> str:
-    """The function of instance `i` that differs first, where, and both values.
+    """The function of instance `i` that differs first, the step where it does, and both values.
 
     Arguments:
         nlp: The discretised problem.
         it: The answer.
-        believed: What its functions are according to the answer.
-        found: What they are.
-        differ: At which times each differs.
+        believed: The values of its functions according to the answer.
+        found: Their values where each step is evaluated alone.
+        differ: The times at which each differs.
         i: The index of the instance.
     """
     first = []

@@ -49,7 +49,7 @@ class LinearSolve(torch.autograd.Function):
 
 
 def needs_derivatives(nlp: Transcription) -> bool:
-    """Whether initial states or parameters ask for derivatives."""
+    """Whether initial states or parameters require derivatives."""
     shared, own, _ = nlp.given
     tensors = [nlp.x0, *shared.values(), *own.values(), *nlp.problem.parameters()]
     return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
@@ -69,7 +69,7 @@ def with_derivatives(
         lin: The linearisation there.
         mu: The barrier parameter at the end.
         words: Status and reason of each instance.
-        gradient: What a gradient through one that did not converge is.
+        gradient: How to treat a gradient through an instance that did not converge.
     """
     good = [i for i, (status, _) in enumerate(words) if status == "converged"]
     bad = [i for i, (status, _) in enumerate(words) if status != "converged"]
@@ -99,7 +99,7 @@ def attach(
 ) -> tuple[Iterate, Tensor]:
     """The optimum and its cost as differentiable functions of initial states and parameters.
 
-    One Newton step from the optimum changes nothing, but what it depends on is what the optimum
+    One Newton step from the optimum changes nothing, but its result depends on what the optimum
     depends on. The cost takes the derivative of the Lagrangian (envelope theorem).
     """
     with torch.no_grad():

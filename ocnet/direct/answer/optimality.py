@@ -19,7 +19,7 @@ class Optimality(NamedTuple):
     inequalities (bounds included), per unit of time:
 
     Attributes:
-        stationarity: `|H_u|`, which off the bounds is that of `l + p . f` alone.
+        stationarity: `|H_u|`, which away from the bounds is that of `l + p . f` alone.
         costate: `|p' + H_x|`, with `p'` the difference quotient of the costates.
         transversality: `|p(t1) - phi_x - psi_x' nu - omega_x' eta|`, and the derivative of the
             Lagrangian in a free final time and in static parameters.
@@ -45,12 +45,12 @@ class Multipliers(NamedTuple):
     `g <= e`, `-int eta_u dt` with the upper bound and `int eta_l dt` with the lower one.
 
     Attributes:
-        lower, upper: Of the control bounds, shape `(time, *batch, *control_shape)`, zero where
-            there is no bound.
-        path: Of the path constraint, shape `(time, *batch, rows)`.
-        terminal: Of the terminal constraint, shape `(*batch, rows)`.
-        terminal_inequality: Of the terminal inequality, shape `(*batch, rows)`.
-        final_path: Of the path constraint at the final time, not per unit of time, shape
+        lower, upper: Those of the control bounds, shape `(time, *batch, *control_shape)`; zero
+            where there is no bound.
+        path: Those of the path constraint, shape `(time, *batch, rows)`.
+        terminal: Those of the terminal constraint, shape `(*batch, rows)`.
+        terminal_inequality: Those of the terminal inequality, shape `(*batch, rows)`.
+        final_path: Those of the path constraint at the final time, not per unit of time, shape
             `(*batch, rows)`; zero for rows that are not imposed there.
     """
 

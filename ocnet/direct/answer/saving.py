@@ -106,12 +106,12 @@ def load_solution(path: str | Path, problem: Problem) -> Solution:
 
 
 def read_stall(residuals: list[Any], dependent: list[str]) -> Stall:
-    """What was written as lists."""
+    """Restores a `Stall` that was written as lists."""
     return Stall(tuple(Missed(*residual) for residual in residuals), tuple(dependent))
 
 
 def runge_kutta(tableau: list[Any], n: int) -> ExplicitRungeKutta:
-    """The method with a tableau that was written as lists."""
+    """Restores the method whose tableau was written as lists."""
     a, b, c, order = tableau
     given = Tableau(tuple(map(tuple, a)), tuple(b), tuple(c), order)
     for known in (Euler, Heun, RK4, RK38):

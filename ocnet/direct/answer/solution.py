@@ -23,9 +23,9 @@ class Seconds(NamedTuple):
     """How long the parts of `solve` took, in seconds.
 
     Attributes:
-        tracing: To write the problem's functions down as formulas.
-        solving: To compile what is not compiled yet, and to iterate.
-        checking: To evaluate a converged answer once more, step by step.
+        tracing: Writing the problem's functions down as formulas.
+        solving: Compiling what is not compiled yet, and iterating.
+        checking: Evaluating a converged answer once more, step by step.
     """
 
     tracing: float
@@ -42,8 +42,8 @@ class Solution:
     Attributes:
         batch: The problem, initial states, targets and parameters.
         solver: The discretisation.
-        control: The control, constant over each step. Of a batch with free final times it lives
-            on the unstretched horizon `[t0, t1]`, else on `[t0, final_time]`.
+        control: The control, constant over each step. For a batch with free final times it lives on
+            the unstretched horizon `[t0, t1]`, else on `[t0, final_time]`.
         trajectory: States and controls; its times lie on the control's horizon.
         cost: The cost of the discretised problem, shape `(*batch,)`.
         costates: `p` at the ends of the steps, shape `(time, *batch, *state_shape)`.
@@ -51,20 +51,20 @@ class Solution:
         optimality: The residuals of Pontryagin's conditions.
         violation: The largest violation of any constraint, dynamics included, `(*batch,)`.
         multipliers: Those of the constraints.
-        final_time: `t1`, or what was found best, `(*batch,)`.
-        parameters: The static parameters found best, each `(*batch, *shape)`.
-        iterations: How many each instance took, `(*batch,)`.
+        final_time: `t1`, or the best final time that was found, `(*batch,)`.
+        parameters: The best static parameters that were found, each `(*batch, *shape)`.
+        iterations: How many iterations each instance took, `(*batch,)`.
         statuses: "converged", "infeasible", "unbounded", "diverged", "saddle", "stalled",
             "exhausted", "inconsistent" or "invalid" (given with values that are not finite) for
-            each instance, in the order of the flattened batch. Inconsistent is an answer that
-            converged, but not for the problem as it is: a function does not fit its derivative, or
-            has another value where the answer's steps are evaluated again one by one.
-        reasons: Why, one line for each instance.
-        backend: What computed: "machine code", or "torch, because ..." with the reason.
-        seconds: How long that took.
+            each instance, in the order of the flattened batch. "inconsistent" means that the answer
+            converged, but not for the problem as it is: a function does not match its derivative,
+            or has another value when the answer's steps are evaluated again one by one.
+        reasons: The reason for each status, one line for each instance.
+        backend: What did the computing: "machine code", or "torch, because ..." with the reason.
+        seconds: How long the parts of the computation took.
         stalls: What keeps the first instances that did not converge from being optimal, by their
             numbers in the flattened batch.
-        certificate: What `certify` says, where it was put here by `dataclasses.replace`.
+        certificate: What `certify` says, if it was put here by `dataclasses.replace`.
     """
 
     batch: Batch
@@ -105,7 +105,7 @@ class Solution:
 
     @property
     def status(self) -> str:
-        """The status that all instances share, or how many have which."""
+        """The status that all instances share, or how many instances have each status."""
         counts = {word: self.statuses.count(word) for word in dict.fromkeys(self.statuses)}
         if len(counts) == 1:
             return self.statuses[0]
@@ -113,7 +113,7 @@ class Solution:
 
     @property
     def reason(self) -> str:
-        """The reason of the first instance that did not converge, or else of the first."""
+        """The reason of the first instance that did not converge, or else of the first instance."""
         bad = [r for s, r in zip(self.statuses, self.reasons, strict=True) if s != "converged"]
         return (bad or list(self.reasons))[0]
 
@@ -123,7 +123,7 @@ class Solution:
         Arguments:
             instance: Its number in the flattened batch.
         """
-        # Pictures are at the edge: nothing below needs matplotlib until one is asked for.
+        # Imported only here, so that nothing needs matplotlib until a picture is asked for.
         return importlib.import_module("ocnet.plot.optimum").solution(self, instance)
 
     def __repr__(self) -> str:
@@ -168,7 +168,7 @@ class Solution:
         return "\n".join(lines)
 
     def table(self) -> str:
-        """A batch in a few lines: how many have which status, the extremes, and which they are."""
+        """A batch in a few lines: how many have each status, and which have the extreme values."""
         cost, violation = (v.detach().reshape(-1) for v in (self.cost, self.violation))
         rows = []
         for status in dict.fromkeys(self.statuses):

@@ -29,21 +29,21 @@ from .names import rows_of, variable_name
 
 
 NODES = 3
-"""At how many steps derivatives are compared."""
+"""The number of steps at which derivatives are compared."""
 
 MOST_STEPS = 24
-"""At how many steps kinks are looked for."""
+"""The most steps at which kinks are looked for."""
 
 MOST_POINTS = 200
-"""How many values of steps are looked at together for kinks."""
+"""The most values, over all these steps together, that are searched for kinks."""
 
 
 def doubted(
     nlp: Transcription, outcome: Outcome, words: list[tuple[str, str]]
 ) -> list[tuple[str, str]]:
-    """The words for how instances ended, with what is wrong with the problem's functions.
+    """Status and reason of instances, with what is wrong with the problem's functions added.
 
-    Where a derivative does not fit its function, "converged" becomes "inconsistent". Where an
+    Where a derivative does not match its function, "converged" becomes "inconsistent". Where an
     instance did not converge, a kink or an infinite derivative on its path is named.
 
     Arguments:
@@ -53,7 +53,7 @@ def doubted(
     """
     valid = [i for i, (status, _) in enumerate(words) if status != "invalid"]
     good = [i for i in valid if words[i][0] == "converged"]
-    # Machine code differentiates what it computes: only steps can have useless derivatives.
+    # Machine code differentiates what it computes: only step functions have useless derivatives.
     if valid and (nlp.backend.has_steps):
         found = wrong_derivatives(nlp, outcome.it, (good or valid)[0])
         if found:
@@ -84,7 +84,7 @@ class Part(NamedTuple):
     """The values of some steps, or of the end, as a function of the variables.
 
     Attributes:
-        function: From the variables of points to all values.
+        function: The map from the variables of points to all values.
         w: The points.
         ks: The numbers of their steps.
         along: Whether they lie along the path, not at its end.
@@ -102,8 +102,8 @@ def functions(nlp: Transcription, it: Iterate, i: int, ks: list[int]) -> list[Pa
     Arguments:
         nlp: The discretised problem.
         it: The variables.
-        i: Of which instance.
-        ks: At which steps.
+        i: The index of the instance.
+        ks: The numbers of the steps.
     """
     part = nlp.take(torch.tensor([i], device=nlp.x0.device))
     s = nlp.s[ks]
@@ -140,14 +140,14 @@ def infinite(along: list[Evaluation]) -> list[Finding]:
     """The first function along a path that is not finite, or has no finite derivatives."""
     try:
         found = first_infinite(along)
-    # What cannot be differentiated has been said.
+    # Functions that cannot be differentiated have been reported already.
     except RuntimeError:
         return []
     return [] if found is None else [found]
 
 
 def bent(nlp: Transcription, it: Iterate, i: int) -> list[Finding]:
-    """The first function along an instance's path near whose variables a derivative jumps."""
+    """The first function along an instance's path that has a derivative which jumps nearby."""
     rows = nlp.nx + 1 + nlp.along.rows
     steps = min(MOST_STEPS, max(1, MOST_POINTS // rows))
     ks = sorted({k * (nlp.n - 1) // max(1, steps - 1) for k in range(steps)})
@@ -155,7 +155,7 @@ def bent(nlp: Transcription, it: Iterate, i: int) -> list[Finding]:
         finite = w.isfinite().all(1)
         if not bool(finite.any()):
             continue
-        # What fails away from the path has been said, or is not to be found this way.
+        # Failures away from the path have been reported already, or cannot be found this way.
         try:
             bend = first_bend(function, w.nan_to_num(), reach(nlp, w[finite]))
         except (IndexError, RuntimeError, ValueError):
@@ -185,7 +185,7 @@ def reach(nlp: Transcription, w: Tensor) -> Tensor:
 
 
 def lost(nlp: Transcription, part: Part) -> list[Finding]:
-    """The functions whose derivative is lost where it is differentiated again, as `solve` does."""
+    """The functions whose derivative is lost when it is differentiated again, as `solve` does."""
     function, w, ks, along = part
     if not nlp.backend.by_autograd:
         return []
@@ -220,13 +220,13 @@ def lost(nlp: Transcription, part: Part) -> list[Finding]:
 
 
 def named(nlp: Transcription, part: Part) -> list[Finding]:
-    """The findings that the mismatches of a step's or the end's functions amount to."""
+    """The findings made from the mismatches of the functions of a step or of the end."""
     function, w, ks, along = part
     far = reach(nlp, w)
     try:
         found = mismatches(function, w, far)
     except (IndexError, RuntimeError, ValueError):
-        # A table may end, a matrix may not be definite, so far from the answer.
+        # So far from the answer, a table may end or a matrix may not be definite.
         found = mismatches(function, w, 1e-3 * far)
     rows = rows_of(nlp, along)
     findings = []
@@ -274,9 +274,9 @@ def value_at(
 
     Arguments:
         nlp: The discretised problem.
-        name: Which function.
+        name: The name of the function.
         z, u: The extended state and the control, vectors.
-        time: Where it was found.
+        time: The time of the point.
         target: What the costs compare with, `(1, ...)`, or None.
         own: The instance's own parameters.
     """

@@ -9,7 +9,7 @@ ACTIVE = 1e-4
 """A row is active where its multiplier is more than this share of the largest of its constraint."""
 
 MOST = 3
-"""How many spells are told one by one."""
+"""The most spells that are listed one by one."""
 
 
 def active(name: str, multipliers: Tensor, times: Sequence[float], least: float) -> list[str]:
@@ -33,7 +33,7 @@ def active(name: str, multipliers: Tensor, times: Sequence[float], least: float)
 
 
 def spells(on: Sequence[bool], times: Sequence[float]) -> str:
-    """From when to when something holds.
+    """The spells of time in which something holds, in words.
 
     Arguments:
         on: Whether it holds in each step.

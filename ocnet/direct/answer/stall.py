@@ -17,23 +17,24 @@ from .violated import constraints
 
 
 SHOWN = 8
-"""How many residuals a table holds."""
+"""The most residuals that a table holds."""
 
 NODES = 25
-"""At how many nodes rows of the path constraint are looked at, at most."""
+"""The largest number of nodes at which rows of the path constraint are looked at."""
 
 NOTHING, DEPENDENT = 1e-12, 1e-7
-"""A gradient is zero, or depends on others, where what is left of it is below this share."""
+"""A gradient counts as zero, or as dependent on others, if less than this share of it is left."""
 
 
 class Missed(NamedTuple):
-    """What one condition is missed by where it is missed most.
+    """By how much one condition is missed, where it is missed most.
 
     Attributes:
-        name: Of the condition.
-        value: By how much it is missed, in the user's units; those along the path per unit of time.
-        scale: The size of the terms that it is the sum of.
-        time: When.
+        name: The name of the condition.
+        value: By how much it is missed, in the user's units; for conditions along the path, per
+            unit of time.
+        scale: The size of the terms whose sum it is.
+        time: When it is missed most.
     """
 
     name: str
@@ -71,7 +72,7 @@ def stall(
         it: Where it ended.
         lin: The linearisation there.
         i: Which instance.
-        feasible: Whether the cost was to be lowered; where only the violation was, the slope of the
+        feasible: Whether the cost was being lowered; if only the violation was, the slope of the
             Lagrangian says nothing.
     """
     found = [*missed(nlp, it, lin, i), *(slopes(nlp, it, lin, i) if feasible else ())]
@@ -124,8 +125,8 @@ def slopes(nlp: Transcription, it: Iterate, lin: Linearisation, i: int) -> Itera
 def dependent_rows(nlp: Transcription, it: Iterate, lin: Linearisation, i: int) -> Iterator[str]:
     """Lines on active rows whose gradients do not have full rank.
 
-    Those of the end are looked at as functions of all controls and constants, the states in
-    between eliminated; those of the path node by node, with the bounds that are active there.
+    Rows of the end are examined as functions of all controls and constants, with the states in
+    between eliminated. Rows of the path are examined node by node, with the active bounds there.
 
     Arguments:
         nlp: The discretised problem, in the user's units.
@@ -156,7 +157,9 @@ def dependent_rows(nlp: Transcription, it: Iterate, lin: Linearisation, i: int) 
 
 
 def reduced(nlp: Transcription, lin: Linearisation, rows: Tensor, i: int) -> Tensor:
-    """Gradients in `(z_n, u_{n-1})` as those in all controls and constants, `(rows, decisions)`.
+    """Gradients in `(z_n, u_{n-1})`, turned into those in all decisions, `(rows, decisions)`.
+
+    The decisions are the controls and the constants.
 
     Arguments:
         nlp: The discretised problem.

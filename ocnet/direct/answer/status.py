@@ -18,7 +18,7 @@ from .violated import worst_violation
 def describe(
     nlp: Transcription, outcome: Outcome, lin: Linearisation, tolerance: float
 ) -> list[tuple[str, str]]:
-    """Status and reason of each instance; below the tolerance a violation is none."""
+    """Status and reason of each instance; a violation below the tolerance does not count."""
     good = (outcome.code == Code.CONVERGED.value) & outcome.minimum
     invalid = outcome.code == Code.INVALID.value
     words = [("converged", f"all residuals are below {tolerance:.0e}")] * len(good)

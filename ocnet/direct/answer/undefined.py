@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 FailedGradient = Literal["nan", "raise"]
-"""What a gradient through an instance that did not converge is."""
+"""How to treat a gradient through an instance that did not converge."""
 
 
 class Failed(NamedTuple):
@@ -18,7 +18,7 @@ class Failed(NamedTuple):
     Attributes:
         numbers: Their numbers in the flattened batch.
         words: Status and reason of each.
-        gradient: What a gradient through them is.
+        gradient: How to treat a gradient through them.
     """
 
     numbers: Sequence[int]
@@ -29,8 +29,9 @@ class Failed(NamedTuple):
 class Undefined(torch.autograd.Function):
     """Values as they are, without derivatives in what they depend on.
 
-    A gradient is NaN in what belongs to an instance through whose values it goes, in what all
-    share if it goes through any, and zero elsewhere: other instances keep theirs.
+    If a gradient goes through the values of such an instance, it is NaN in what belongs to this
+    instance and in what all instances share. Elsewhere it is zero, so other instances keep their
+    gradients.
     """
 
     @staticmethod
@@ -42,9 +43,10 @@ class Undefined(torch.autograd.Function):
         Arguments:
             ctx: What the backward pass needs.
             failed: The instances.
-            axes: Along which axis of each value the instances lie.
-            n_own: How many of what they depend on has instances along its first axis.
-            tensors: The values, what each instance has of its own, and what all share.
+            axes: For each value, the axis along which the instances lie.
+            n_own: The number of tensors that hold something of each instance's own.
+            tensors: The values; the `n_own` tensors, with the instances along their first axis;
+                and the tensors that all instances share.
         """
         ctx.failed, ctx.axes, ctx.n_own = failed, axes, n_own
         ctx.inputs = [v.detach() for v in tensors[len(axes) :]]

@@ -12,7 +12,7 @@ from ..transcription.violation import step_width
 
 
 ROUNDING = 100
-"""How many units of rounding, relative to its scale, a violation may be and still be none."""
+"""A violation of at most this many units of rounding, relative to its scale, does not count."""
 
 
 class Rows(NamedTuple):
@@ -41,7 +41,7 @@ def worst_violation(
         it: The variables.
         lin: The linearisation there.
         i: Which instance.
-        tolerance: What counts as a violation, where it is more than rounding.
+        tolerance: A violation counts if it exceeds this and what rounding explains.
     """
     h, t0 = float(step_width(nlp, it)[i]), float(nlp.problem.t0)
     eps = ROUNDING * torch.finfo(it.z.dtype).eps
@@ -59,10 +59,10 @@ def worst_violation(
 
 
 def constraints(nlp: Transcription, it: Iterate, lin: Linearisation, i: int) -> list[Rows]:
-    r"""All constraints of an instance but the bounds.
+    r"""All constraints of an instance except the bounds.
 
-    The scale of a row `g` is `|g| + sum_j |dg/dw_j w_j|`: of `x - 3` at `x = 1` it is 3. That of a
-    step's state is `|x_{k+1}|` and what it is missed by.
+    The scale of a row `g` is `|g| + sum_j |dg/dw_j w_j|`: of `x - 3` at `x = 1` it is 3. The scale
+    of a step's state is `|x_{k+1}|` plus the amount by which the state is missed.
 
     Arguments:
         nlp: The discretised problem.

@@ -12,13 +12,13 @@ from .solution import Solution
 
 @torch.no_grad()
 def warm(nlp: Transcription, solution: Solution) -> tuple[Iterate, dict[int, str]]:
-    """A solution, on this or another grid or horizon, as a start.
+    """Turns a solution, on this or another grid or horizon, into a start.
 
     States and costates are interpolated, controls and multipliers read at the middle of steps.
 
     Returns:
-        The start, and by their numbers what is wrong with instances that cannot start there
-        because it is not finite.
+        The start, and what is wrong with instances that cannot start there because it is not
+        finite, by their numbers.
 
     Raises:
         ValueError: If it solves another number of instances, or has other constraints or static
@@ -97,7 +97,10 @@ def check_counts(nlp: Transcription, solution: Solution) -> None:
 
 
 def not_finite(values: dict[str, list[Tensor]]) -> dict[int, str]:
-    """Which values of an instance, each `(time, batch, rows)`, are not finite, by its number."""
+    """For each instance with values that are not finite, by its number: which values these are.
+
+    Each of the values has the shape `(time, batch, rows)`.
+    """
     found: dict[int, str] = {}
     for name, parts in values.items():
         for value in parts:

@@ -2,12 +2,12 @@
 
 `expression` holds formulas and their derivatives, `symbol` writes down what torch is asked to
 compute by the rules in `formulas`, `trace` calls the problem's functions with symbols, `reads`
-tells which variables occur in them, `emit` makes C of what they wrote, `build` compiles, and
-`kernel` calls.
+tells which variables occur in them, `emit` turns the formulas into C, `build` compiles them, and
+`kernel` calls the result.
 
-Not compiled are problems that branch on values, draw random numbers, use operations without a
-scalar formula, or are too large to be written out (`Unsupported` tells which), and everything
-that is not on a CPU.
+Problems are not compiled if they branch on values, draw random numbers, use operations without a
+scalar formula, or are too large to be written out (`Unsupported` says which). Nor are problems
+that are not on a CPU.
 """
 
 from .cache import UnsafeCache

@@ -21,7 +21,7 @@ FLAGS = (
 )  # fmt: skip
 
 FUNCTIONS = ("iterate", "derivatives", "rollout", "adjoint")
-"""What every library holds."""
+"""The functions that every library holds."""
 
 
 @functools.cache
@@ -33,7 +33,7 @@ def compiler() -> str | None:
 
 @functools.cache
 def processor() -> str:
-    """What the machine code is made for."""
+    """A text that identifies the processor that the machine code is made for."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -74,7 +74,7 @@ def library(source: str) -> ctypes.CDLL:
 
 
 def built(command: str, source: str) -> bytes:
-    """What the compiler makes of C source.
+    """The library that the compiler makes from C source, as bytes.
 
     Raises:
         Unsupported: If it refuses, or there is no room to work in.
@@ -97,9 +97,9 @@ def built(command: str, source: str) -> bytes:
 def loaded(code: bytes) -> ctypes.CDLL:
     """A library from its bytes, mapped from a copy that nobody can change or shorten any more.
 
-    The copy lies in memory without a name, where a mount without the right to run code does not
-    matter, or else in a temporary folder that is gone at once. It has a path that never comes
-    again: the loader gives back an old library for an old path.
+    The copy lies in unnamed memory, so that mounts without the right to run code do not matter, or
+    else in a temporary folder that is removed at once. Its path is never used again, because the
+    loader returns an old library for an old path.
 
     Raises:
         OSError: If it cannot be loaded, or is not a library of ours.

@@ -1,7 +1,7 @@
 """Where compiled problems are kept: a folder that nobody but the user can write to.
 
-What lies there is run, so folders and files are opened once, looked at through what was opened,
-and read from there: nothing can be put in their place in between.
+What lies there is executed, so folders and files are opened once, and then checked and read through
+the open descriptor: nothing can be put in their place in between.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ class Place(NamedTuple):
     Attributes:
         variable: The environment variable that says so.
         base: The folder that it names.
-        below: The folders in it, one in the other.
+        below: The folders below it, each inside the one before.
     """
 
     variable: str
@@ -59,8 +59,9 @@ def opened() -> Iterator[int | None]:
     """The folder, made if it is missing, as a file descriptor; None if it cannot be made.
 
     Raises:
-        UnsafeCache: If somebody else owns it or may write to it. That goes for every folder from
-            the one that the variable names down; of a home only for `ocnet` and what is in it.
+        UnsafeCache: If somebody else owns it or may write to it. This holds for every folder from
+            the one that the variable names downwards; in a home directory, only for `ocnet` and
+            what is in it.
     """
     at = place()
     with contextlib.ExitStack() as stack:
@@ -79,7 +80,7 @@ def opened() -> Iterator[int | None]:
             path = os.path.join(path, name)
             try:
                 made(name, here)
-                # Of `.cache` people make links to larger disks; of what is ours they do not.
+                # People make `.cache` a link to a larger disk, but not our own folders.
                 here = entered(stack, name, here, 0 if name == ".cache" else os.O_NOFOLLOW)
             except OSError as error:
                 if error.errno in (errno.ENOTDIR, errno.ELOOP):
@@ -132,7 +133,7 @@ def check_owner(folder: int, variable: str, path: str) -> None:
 
 
 def read(folder: int, name: str) -> bytes | None:
-    """What `write` wrote under a name; None if there is nothing that is whole and the user's."""
+    """The bytes that `write` kept under a name, if complete and the user's own, or else None."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         with open(os.open(name, flags, dir_fd=folder), "rb") as file:

@@ -15,7 +15,7 @@ from .trace import Formulas
 
 HERE, FILES = Path(__file__).parent, ("riccati.h", "point.h", "newton.h", "interior_point.c")
 SCALE = f"p[{FIXED.index('scale')}]"
-"""Where C finds the scale."""
+"""The C expression that reads the scale."""
 
 
 class Source(NamedTuple):
@@ -79,7 +79,7 @@ class Numbers:
         self.place: dict[float, int] = {}
 
     def code(self, value: float) -> str:
-        """What C writes for a number."""
+        """The C expression for a number."""
         if not math.isfinite(value):
             return "NAN" if math.isnan(value) else "INFINITY" if value > 0 else "(-INFINITY)"
         if value in (-1.0, 0.0, 0.5, 1.0, 2.0):
@@ -90,7 +90,7 @@ class Numbers:
 def derivatives(
     graph: Graph, d: int, rows: dict[str, list[int]], weights: Sequence[str]
 ) -> dict[str, list[int]]:
-    """Values, Jacobians in `w`, and the Hessian of the sum of all rows by weight."""
+    """Values, Jacobians in `w`, and the Hessian of the weighted sum of all rows."""
     variables = [graph.input(f"w[{i}]") for i in range(d)]
     total = graph.zero
     for weight, nodes in zip(weights, rows.values(), strict=True):

@@ -8,7 +8,7 @@ from ...errors import OcnetError
 
 
 MOST_NODES = 40_000
-"""What is still worth writing out as scalars."""
+"""The largest number of scalar operations that is worth writing out."""
 
 Rule = Callable[["Graph", int, tuple[int, ...]], Sequence[int]]
 """The partial derivatives of an operation, from the graph, its result and its arguments."""
@@ -33,10 +33,11 @@ class ScalarFunction(NamedTuple):
 
 
 class Graph:
-    """Expressions that share what they have in common.
+    """A graph of expressions, which share the parts that they have in common.
 
-    An expression is a number, that of its node; arguments have smaller numbers than what is made
-    of them. Node 0 is zero, so that a tensor of zeros is a tensor of expressions that are zero.
+    An expression is given by the number of its node. Arguments have smaller numbers than the
+    expressions made of them. Node 0 is the expression zero, so a tensor of node numbers that is
+    filled with zeros stands for expressions that are all zero.
     """
 
     zero: int
@@ -48,7 +49,7 @@ class Graph:
         self.zero, self.one = self.constant(0.0), self.constant(1.0)
 
     def node(self, *key: object) -> int:
-        """The node of that operation and those arguments, made once.
+        """The node of an operation with its arguments; it is made only once.
 
         Raises:
             Unsupported: If there are too many.
@@ -65,11 +66,11 @@ class Graph:
         return self.node("constant", float(value) + 0.0)
 
     def input(self, code: str) -> int:
-        """What C reads from somewhere."""
+        """A value that C reads by the code given."""
         return self.node("input", code)
 
     def number(self, node: int) -> float | None:
-        """The value of a constant; None if it is none."""
+        """The value of an expression that is a constant; None if it is not a constant."""
         kind, *rest = self.nodes[node]
         return rest[0] if kind == "constant" else None
 
@@ -138,7 +139,7 @@ class Graph:
         return sorted(seen)
 
     def replaced(self, outputs: Sequence[int], places: dict[int, int]) -> list[int]:
-        """Expressions with other nodes in the place of some."""
+        """Expressions in which some nodes are replaced by others."""
         done = dict(places)
         for node in self.needed(outputs):
             if node not in done:
@@ -149,7 +150,7 @@ class Graph:
         return [done[node] for node in outputs]
 
     def arguments(self, node: int) -> tuple[int, ...]:
-        """The expressions that one is made of."""
+        """The expressions that a node is made of."""
         name, *args = self.nodes[node]
         return () if name in ("constant", "input") else tuple(args)
 

@@ -1,4 +1,4 @@
-"""The formulas of torch's functions of corresponding entries, by their names."""
+"""The formulas of torch's elementwise functions, by their names."""
 
 from collections.abc import Callable
 from typing import Any
@@ -42,12 +42,12 @@ def smaller(g: Graph, a: int, b: int) -> int:
 
 
 def at_least(g: Graph, a: int, low: int) -> int:
-    """`a` from below by `low`, where the derivative is that of `a`."""
+    """`a` bounded below by `low`; where both are equal, the derivative is that of `a`."""
     return g.apply("where", g.apply("le", low, a), a, low)
 
 
 def at_most(g: Graph, a: int, high: int) -> int:
-    """`a` from above by `high`."""
+    """`a` bounded above by `high`."""
     return g.apply("where", g.apply("le", a, high), a, high)
 
 
@@ -91,4 +91,4 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "logical_not": lambda g, a: g.apply("sub", g.one, a),
     "bitwise_not": lambda g, a: g.apply("sub", g.one, a),
 }  # fmt: skip
-"""Functions of corresponding entries, by torch's names."""
+"""Elementwise functions, by torch's names."""

@@ -21,7 +21,7 @@ from .trace import Formulas, parameter_values, traced
 
 
 class Setting(ctypes.Structure):
-    """What all instances share, as C reads it."""
+    """The data that all instances share, as C reads them."""
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("n", "max_iterations")),
@@ -65,8 +65,8 @@ class Kernel:
             nlp: The discretised problem.
             its: The variables instance by instance, which the function may change.
             outputs: Further arrays, one row for each instance.
-            tolerance, mu, max_iterations: The method's settings; the last is the largest of all
-                instances, for which there is to be room.
+            tolerance, mu, max_iterations: The method's settings; the last is the largest
+                number of any instance, so that there is room for that many.
 
         Raises:
             ValueError: If the instances are not as large as those that C reads.
@@ -175,7 +175,8 @@ def kernel_of(nlp: Transcription, formulas: Formulas | None = None) -> Kernel:
     """The compiled functions of a discretised problem.
 
     A kernel is used again only for the very formulas that it was made of, whatever problem has
-    them; they are traced at each call, their derivatives only where there is no kernel yet.
+    them. The formulas are traced at each call; they are differentiated only if there is no kernel
+    yet.
 
     Arguments:
         nlp: The discretised problem.
@@ -206,10 +207,10 @@ def kernel_of(nlp: Transcription, formulas: Formulas | None = None) -> Kernel:
 
 
 MOST_ENTRIES = 2**31 - 1
-"""How many entries of an array C counts."""
+"""The most entries of an array that C can count."""
 
 MOST_ON_STACK = 2**17
-"""How many numbers the functions may keep where a thread has its own room: 1 MiB."""
+"""The most numbers that the functions may keep on a thread's own stack: 1 MiB."""
 
 
 def check_size(nlp: Transcription) -> None:
@@ -228,7 +229,7 @@ def check_size(nlp: Transcription) -> None:
 
 
 def agrees(kernel: Kernel, nlp: Transcription) -> bool:
-    """Whether the compiled functions have the problem's values at a few points."""
+    """Whether the compiled functions agree with the problem's own at a few points."""
     part = nlp.take(torch.arange(min(2, len(nlp.x0))))
     z, u = part.constant_start(nlp.n)
     aside = lambda v: v + 0.1 * (1 + v.abs()) * wave(v)

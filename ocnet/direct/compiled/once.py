@@ -12,13 +12,13 @@ from .symbol import entries, Symbol
 
 
 class Once:
-    """A function of time, state and control that is called with symbols once, at any point.
+    """A function of time, state and control that is called only once, with symbols for a point.
 
-    What it computes at others are the same formulas of other expressions.
+    At all other points it has the same formulas, with other expressions in place of the symbols.
 
     Arguments:
-        function: The function; what it takes besides is the same at each call.
-        name: What its own symbols are called.
+        function: The function; its further arguments are the same at each call.
+        name: The prefix for the names of its own symbols.
         graph: The expressions.
     """
 
@@ -38,7 +38,7 @@ class Once:
         return Symbol(ids, self.graph, self.dtype)
 
     def written(self, point: tuple[Tensor, ...], rest: tuple[Any, ...]) -> Tensor:
-        """The formulas at a point of symbols that only they have."""
+        """The formulas at a point made of symbols that are used for nothing else."""
         symbols = []
         for kind, value in zip("txu", point, strict=True):
             codes = [f"{self.name} {kind}[{i}]" for i in range(value.numel())]

@@ -16,8 +16,8 @@ from .trace import check_floating, given_values, MOST_PARAMETERS, symbol, TIME
 def reads_of(nlp: Transcription) -> Reads | None:
     """What a step reads, whatever the values are; None if there are no formulas.
 
-    A formula reads all that occurs in it, also where a comparison leaves it out. Of a step of
-    several stages this may be more than what its own formula reads, but not less.
+    A formula reads everything that occurs in it, even where a comparison leaves it out. For a step
+    of several stages this may be more than the step's own formula reads, but never less.
     """
     points, graph, dtype = nlp.points, Graph(), nlp.x0.dtype
     inputs = [*(f"w[{i}]" for i in range(nlp.nz + nlp.nu)), TIME]
@@ -46,7 +46,7 @@ def reads_of(nlp: Transcription) -> Reads | None:
             occurring(graph, entries(graph, value).reshape(-1).tolist(), inputs)
             for value in points.replaced(functions, z, own)
         )
-    # As in `traced`: what cannot be written down is looked at by its values.
+    # As in `traced`: functions that cannot be written down are judged by their values.
     except Exception:
         return None
     return Reads(of_step(nlp, f.to(nlp.x0.device)), g.to(nlp.x0.device))

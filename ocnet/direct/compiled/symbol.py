@@ -15,7 +15,8 @@ class Symbol(Tensor):
     """A tensor whose entries are expressions of one graph.
 
     Attributes:
-        ids: The entries' nodes. What only moves entries is done on this tensor of integers.
+        ids: The entries' nodes. Operations that only move entries are done on this tensor of
+            integers.
         graph: Where the operations are noted.
     """
 
@@ -37,7 +38,7 @@ class Symbol(Tensor):
     def __torch_function__(
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        # What is known by its name in Python is done at once: the first tensor that ever reaches
+        # Functions known by their Python name are done right here: the first tensor that reaches
         # `__torch_dispatch__` makes torch import its whole library of distributed tensors.
         name = func.__self__.__name__ if func.__name__ == "__get__" else func.__name__
         name = WRITTEN.get(name, name)
@@ -94,7 +95,7 @@ def carried_out(func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, A
 
 
 def each(function: Callable[..., Any], values: Any) -> Any:
-    """Tuples, lists and dictionaries with the function of each entry that is none of these."""
+    """Applies a function to all entries of nested tuples, lists and dictionaries."""
     # Several times faster than torch's `tree_map`, and called for every operation.
     if isinstance(values, (tuple, list)):
         entries = [each(function, value) for value in values]
@@ -116,7 +117,7 @@ def symbols_in(values: Iterable[Any]) -> list[Symbol]:
 
 
 def wrapped(like: Symbol, ids: Tensor, dtype: torch.dtype) -> Symbol:
-    """Nodes of the same graph as a symbol."""
+    """A symbol made of nodes, in the same graph as another symbol."""
     return Symbol(ids, like.graph, dtype)
 
 
@@ -164,7 +165,7 @@ def elementwise(
     kwargs: dict[str, Any],
     kind: torch.dtype,
 ) -> Symbol:
-    """A function of corresponding entries."""
+    """An elementwise function."""
     graph = like.graph
     strange = [a for a in args if not isinstance(a, (Tensor, SupportsFloat))]
     if strange:
@@ -250,7 +251,7 @@ MOVES = frozenset(
 LOOKUPS = {
     "__getitem__": 1, "__setitem__": 1, "index": 1, "index_put": 1, "gather": 2, "index_select": 2,
 }  # fmt: skip
-"""Operations that take an index, and which of their arguments it is."""
+"""Operations that take an index, each with the position of that argument."""
 
 REPEATS = frozenset(["_to_copy", "positive", "contiguous"])
 """Operations that leave the values as they are."""
@@ -286,7 +287,7 @@ WRITTEN = {
     "__radd__": "add", "__rmul__": "mul", "__truediv__": "div", "__rtruediv__": "rdiv",
     "__rdiv__": "rdiv", "divide": "div", "multiply": "mul", "subtract": "sub",
 }  # fmt: skip
-"""What Python's operators are called."""
+"""The operations that Python's operators stand for."""
 
 AT_ONCE = (
     MOVES | FILLED | set(ELEMENTWISE) | {"sum", "mean", "matmul", "mm", "mv", "dot", "__setitem__"}

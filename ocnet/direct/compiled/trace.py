@@ -19,10 +19,10 @@ from .symbol import entries, Symbol
 
 
 TIME = "s"
-"""Where C finds the time."""
+"""The C expression that reads the time."""
 
 MOST_PARAMETERS = 4096
-"""What is still worth writing out as scalars."""
+"""The largest number of parameters that are worth writing out as scalars."""
 
 
 class Formulas(NamedTuple):
@@ -41,7 +41,7 @@ class Formulas(NamedTuple):
     end: list[list[int]]
 
     def needed(self) -> list[int]:
-        """The nodes that the functions are made of."""
+        """The nodes of which the functions are made."""
         return self.graph.needed(node for nodes in (*self.stage, *self.end) for node in nodes)
 
     def read_time(self) -> bool:
@@ -59,7 +59,7 @@ class Formulas(NamedTuple):
         return found
 
     def key(self) -> tuple[Any, ...]:
-        """The formulas as a value that only the same formulas equal, numbers included."""
+        """A key that is equal only for the same formulas, numbers included."""
         outputs = tuple(map(tuple, (*self.stage, *self.end)))
         return (
             tuple((i, self.graph.nodes[i]) for i in self.needed()),
@@ -69,7 +69,7 @@ class Formulas(NamedTuple):
 
 
 def parameter_values(nlp: Transcription) -> dict[str, Tensor]:
-    """What each instance may have of its own, `(batch or 1, *shape)`, by name, in C's order.
+    """The values that instances may differ in, `(batch or 1, *shape)`, by name, in C's order.
 
     Every parameter and buffer of the problem is read anew at every call: the compiled functions
     hold none of their values.
@@ -103,11 +103,11 @@ def given_values(nlp: Transcription) -> dict[str, Tensor]:
 
 
 def symbol(graph: Graph, codes: Sequence[str], shape: Sequence[int], dtype: torch.dtype) -> Symbol:
-    """What C reads from somewhere, as a tensor.
+    """A tensor of values that C reads.
 
     Arguments:
-        graph: The expressions that they become part of.
-        codes: How C reads each entry.
+        graph: The graph that the entries become part of.
+        codes: The C expression that reads each entry.
         shape: Its shape.
         dtype: Its type.
     """
@@ -116,12 +116,12 @@ def symbol(graph: Graph, codes: Sequence[str], shape: Sequence[int], dtype: torc
 
 
 def traced(nlp: Transcription) -> Formulas:
-    """What the functions of a discretised problem compute now, at any time.
+    """The formulas, for any time `t`, of a discretised problem's functions as they are now.
 
     The functions are called once, with symbols for state, control, time, target and parameters.
     All else that they read (globals, attributes, entries of dictionaries and arrays) is part of
-    the formulas as it is now. Symbols have no values: what needs one, as a branch, `float(t)` or a
-    lookup by index does, cannot be traced.
+    the formulas as it is now. Symbols have no values, so code that needs one, such as a branch,
+    `float(t)` or a lookup by index, cannot be traced.
 
     Raises:
         Unsupported: With the reason why there are no formulas.

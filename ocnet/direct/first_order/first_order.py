@@ -25,14 +25,14 @@ from .single_shooting import outcome
 
 
 HUGE = 1e10
-"""A control that grows beyond this grows without end."""
+"""A control that grows beyond this counts as growing without end."""
 
 STILL = 1e-12
-"""A cost that changes by less than this share of itself stands still."""
+"""A cost that changes by less than this share of itself counts as standing still."""
 
 
 class AugmentedMultipliers(NamedTuple):
-    """What an augmented Lagrangian weighs the constraints with.
+    """The weights of the constraints in an augmented Lagrangian.
 
     Attributes:
         nu: The multipliers of the terminal constraint, shape `(batch, rows)`.
@@ -83,7 +83,8 @@ def augmented_lagrangian(
 class Augmented(Objective):
     """The augmented Lagrangian of a discretised problem, as what the training loop minimises.
 
-    What has bounds is `b(v)` with `v` free. The gradients come from the costates, through `b`.
+    A variable with bounds is `b(v)` with `v` free. The gradients come from the costates, through
+    `b`.
 
     Arguments:
         nlp: The discretised problem with constraints.
@@ -91,7 +92,7 @@ class Augmented(Objective):
         theta: The constants to start from (final time and parameters), `(batch, constants)`.
 
     Attributes:
-        v_u, v_theta: What is free of controls and constants.
+        v_u, v_theta: The free variables `v` of controls and constants.
         held: The multipliers.
         batch: The initial states and targets, as a batch of the loop.
     """
@@ -108,7 +109,7 @@ class Augmented(Objective):
 
     @property
     def parameters(self) -> list[nn.Parameter]:
-        """What is free, where there is any of it."""
+        """The free variables, without those that are empty."""
         return [p for p in (self.v_u, self.v_theta) if p.numel() > 0]
 
     def variables(self) -> tuple[Tensor, Tensor]:
@@ -158,7 +159,7 @@ def free(u: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 
 def kinds(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Where there are two bounds, a lower one alone and an upper one alone."""
+    """Masks of the variables with two bounds, with a lower one only, and with an upper one only."""
     lower, upper = low.isfinite(), high.isfinite()
     return lower & upper, lower & ~upper, upper & ~lower
 
@@ -172,11 +173,10 @@ class FirstOrder(Method):
 
     Arguments:
         max_iterations: Optimiser steps in all, at most a million.
-        steps_per_round: Optimiser steps until the optimiser starts anew with new multipliers, at
-            most. There are at most as many rounds as full ones fit into `max_iterations`, rounded
-            up; one that does not bring the violation down to a quarter multiplies the penalty by
-            4, up to 1e6.
-        tolerance: Of stationarity and violation.
+        steps_per_round: The most steps before the optimiser starts anew with new multipliers. There
+            are at most `max_iterations / steps_per_round` rounds, rounded up. A round that does not
+            bring the violation down to a quarter multiplies the penalty by 4, up to 1e6.
+        tolerance: The tolerance of stationarity and violation.
 
     Raises:
         TypeError, ValueError: If a setting is of the wrong kind or out of range.

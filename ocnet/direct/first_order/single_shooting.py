@@ -1,4 +1,4 @@
-"""What methods that vary the control alone share: rollout, costates, and an outcome."""
+"""Parts shared by the methods that vary the control alone: rollout, costates, and outcome."""
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from ..transcription.violation import violations
 
 
 def check_fixed(nlp: Transcription, method: str) -> None:
-    """Raises a ValueError if something besides the control is to be found."""
+    """Raises a ValueError if anything other than the control is to be found."""
     if nlp.nz > nlp.nx:
         raise ValueError(f"{method} finds no free final time and no static parameters.")
 
@@ -33,8 +33,8 @@ def outcome(
 ) -> Outcome:  # fmt: skip
     """The outcome for given controls, constants and multipliers of all rows but bounds.
 
-    Multipliers of bounds are the slope of the Lagrangian where the variable lies so close to one
-    that it is converging to it; how close it came counts as complementarity.
+    Where a variable is so close to a bound that it is converging to it, the multiplier of the bound
+    is the slope of the Lagrangian; how close it came counts as complementarity.
     """
     z, _ = rollout(nlp, u, theta)
     it = Iterate.without_multipliers(nlp, z, u)
@@ -63,7 +63,10 @@ def outcome(
 
 
 def of_bounds(rows: Inequalities, value: Tensor, slope: Tensor, first: int, near: float) -> Tensor:
-    """Multipliers of the bounds within `near` of variables, of which one is number `first`."""
+    """Multipliers of bounds: nonzero only where a variable is within `near` of the bound.
+
+    The first of the variables has the number `first` among those of `rows`.
+    """
     low, high = rows.at_lower - first, rows.at_upper - first
     at_lower = value[..., low] <= rows.lower + near
     at_upper = value[..., high] >= rows.upper - near

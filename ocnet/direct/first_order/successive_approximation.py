@@ -58,7 +58,7 @@ class SuccessiveApproximation(Method):
     r"""E-MSA: states forward, costates backward, then the least Hamiltonian at every step alone.
 
     For a discretised problem the Hamiltonian of a step is `c(x, u) + p . F(x, u)`. Minimising it
-    alone diverges; extended by what the conditions of state and costate change it converges:
+    alone diverges. Extended by the changes in the conditions of state and costate, it converges:
 
     $$ u_k \leftarrow \arg\min_v \; c(x, v) + p \cdot F(x, v)
        + \frac{\rho}{2h} \big| F(x, v) - F(x, u_k) \big|^2
@@ -72,14 +72,15 @@ class SuccessiveApproximation(Method):
     for constraints on the state.
 
     With 100 Euler steps the four LQ problems of `problems.linear_quadratic` reach a residual of
-    1e-6 in 4 to 26 sweeps; without mixing two of them do, in 11 and 368, the others not in 500.
+    1e-6 in 4 to 26 sweeps; without mixing, two of them reach it in 11 and 368 sweeps, and the
+    others do not in 500.
 
     Arguments:
         max_iterations: How many sweeps, at most.
         rho: The weight of the extension to start with.
         inner: Newton iterations of each minimisation, at most.
         memory: How many sweeps are combined; 0 for none.
-        tolerance: Of the slope of the Hamiltonian.
+        tolerance: The tolerance of the slope of the Hamiltonian.
 
     Raises:
         TypeError, ValueError: If a setting is of the wrong kind or out of range.
@@ -140,7 +141,7 @@ class SuccessiveApproximation(Method):
                     done = done | better
                     if bool(done.all()):
                         break
-                # Another weight is another iteration: what was seen before does not belong to it.
+                # Another weight means another iteration, to which earlier sweeps do not belong.
                 rho = torch.where(done, rho, 2 * rho)
                 history.forget(~done)
                 at = reached.nonzero()[:, 0]

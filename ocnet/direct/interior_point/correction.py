@@ -39,7 +39,7 @@ class Search(NamedTuple):
     shift: Tensor
 
     def take(self, at: Tensor) -> "Search":
-        """Those of some of the instances."""
+        """The search of some of the instances."""
         now = Merit(*(v[at] for v in self.now))
         values = (v[at] for v in self[3:])
         return Search(self.it.take(at), self.filter.take(at), now, *values)
@@ -61,7 +61,7 @@ def corrected(
         sweep: How the stages are gone through.
 
     Returns:
-        The points, which of them are good, and which of these for the cost's sake.
+        The points, which of them are good, and which of these are good because of the cost.
     """
     it, mu, share = search.it, search.mu, search.alpha
     before, chosen = merit(nlp, trial, mu).violation, trial
@@ -88,12 +88,12 @@ def corrected(
 def added(
     nlp: Transcription, lin: Linearisation, it: Iterate, trial: Iterate, share: Tensor
 ) -> Linearisation:
-    """A linearisation that misses a share of what it missed, and what a trial misses.
+    """A linearisation whose residuals are a share of the old ones plus those of a trial.
 
     Arguments:
         nlp: The discretised problem.
         lin: The linearisation.
-        it: Where it is one.
+        it: The point where it was made.
         trial: Another point.
         share: The share, shape `(batch,)`.
     """

@@ -38,7 +38,7 @@ class Merit(NamedTuple):
 
 
 class Miss(NamedTuple):
-    """By how much an iterate misses each constraint, and the parts of its cost.
+    """The amounts by which an iterate misses each constraint, and the parts of its cost.
 
     Attributes:
         defect: The dynamics, `F - x`.
@@ -105,7 +105,10 @@ class Filter(NamedTuple):
         return type(self)(*(value[index] for value in self))
 
     def accepts(self, trial: Merit) -> Tensor:
-        """Whether no pair of the filter dominates the trial: below rounding no violation does."""
+        """Whether no pair of the filter dominates the trial.
+
+        A trial whose violation rounding explains is never dominated.
+        """
         violation, cost = self.entries.unbind(-1)
         lower = torch.maximum((1 - GAMMA) * violation, trial.rounding[:, None])
         better = (trial.violation[:, None] <= lower) | (
@@ -114,7 +117,7 @@ class Filter(NamedTuple):
         return better.all(1) & (trial.violation <= self.most)
 
     def extended(self, now: Merit, mask: Tensor) -> "Filter":
-        """The filter with a pair more where `mask` holds."""
+        """The filter with one more pair where `mask` holds."""
         inf = torch.full_like(now.cost, torch.inf)
         pair = torch.stack([torch.where(mask, v, inf) for v in now[:2]], -1)
         return self._replace(entries=torch.cat([self.entries, pair[:, None]], 1))
@@ -128,7 +131,7 @@ class Filter(NamedTuple):
     def judge(
         self, now: Merit, trial: Merit, slope: Tensor, alpha: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Whether the step of length `alpha` is good, and whether for the cost's sake.
+        """Whether the step of length `alpha` is good, and whether it is so because of the cost.
 
         Arguments:
             now, trial: Before and after the step.

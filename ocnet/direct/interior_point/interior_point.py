@@ -43,40 +43,43 @@ from .riccati import Sweep
 
 
 STRETCHES = 4.0, 12.0, 1.0
-"""How much longer a free horizon is at further attempts: too short a one is a trap.
+"""How much longer a free horizon is in further attempts, because one that is too short is a trap.
 
-Where the state first has to turn, a little more time makes the end miss by more.
+A state that first has to turn back misses its target by more when given a little more time.
 """
 
 ASIDE = 1e-2
 """How far the controls move away from a stationary point that is not a minimum."""
 
 LIGHT = 1e3
-"""The weight of the penalties that stand for the constraints where those lead nowhere."""
+"""The weight of the penalties that replace the constraints where the constraints lead nowhere."""
 
 HOLD = 1e3
 """How strongly such a penalty holds a free final time."""
 
 ACCEPTABLE, FEASIBLE = 1e3, 1e-8
-"""What cannot be improved is accepted below so many tolerances, with so small a violation."""
+"""The limits below which a point that cannot be improved is accepted.
+
+They are for its residual, as a multiple of the tolerance, and for its violation.
+"""
 
 ROOM = 1e-8
-"""By how much rows that are not bounds are relaxed at most: constraints may leave no interior.
+"""The most by which rows other than bounds are relaxed, as constraints may leave no interior.
 
-So it is where the terminal constraint demands a state on the edge of the path constraint.
+They leave none where the terminal constraint demands a state on the edge of the path constraint.
 """
 
 RESTORING, INFEASIBLE = 1e3, 1e-6
-"""The weight of the violation where it alone counts, and the least that is taken for one."""
+"""The weight of the violation where it alone counts, and the least that counts as a violation."""
 
 REFUTATIONS = 3
-"""How often a least violation that other controls refute is looked for anew."""
+"""How often to search again for a least violation after other controls have refuted one."""
 
 COARSE = 1e3
-"""By how much the cost may have been scaled down more than the answer's own size asks for.
+"""The cost may have been scaled down by up to this factor more than the answer's size asks for.
 
 The residuals are absolute: where all terms of the optimality conditions turn out to be small, they
-say little, and the answer is improved in units that suit it.
+say little. Beyond this factor, the answer is therefore improved in units that suit it.
 """
 
 
@@ -111,18 +114,18 @@ class Work(NamedTuple):
 
 @dataclass(frozen=True)
 class InteriorPoint(Method):
-    """A primal-dual interior point method with a filter line search, second order, for all at once.
+    """A second-order primal-dual interior point method with a filter line search, for a batch.
 
     Multiple shooting: the states are variables, the dynamics constraints, so that a start need
     not satisfy them. Each iteration solves the Newton system by a Riccati sweep; instances share
     the sweep but nothing else, and leave it when they are done.
 
     Arguments:
-        tolerance: Of the residuals; 1e-9 in double and 1e-4 in single precision by default.
-        max_iterations: Gives up after so many of an instance, further attempts and penalised
-            problems included; at most a million.
+        tolerance: That of the residuals; by default 1e-9 in double, 1e-4 in single precision.
+        max_iterations: The number of iterations after which to give up an instance, including
+            further attempts and penalised problems; at most a million.
         sweep: "sequential" goes through the stages one after the other; "scan" is parallel in
-            time, `2 log2 N` levels deep, by torch; "auto" takes what is faster: machine code
+            time, `2 log2 N` levels deep, by torch; "auto" takes the faster one: machine code
             where there is some, else the scan for few instances with very many stages.
 
     The barrier parameter ends at a tenth of the tolerance.
@@ -193,7 +196,7 @@ class InteriorPoint(Method):
         return out._replace(it=in_own_units(nlp, units, out.it))
 
     def attempts(self, nlp: Transcription, start: Iterate, mu: float, budget: Tensor) -> Outcome:
-        """The best of an iteration from the start and of those by way of other problems.
+        """The best result of iterating from the start and of going by way of other problems.
 
         Arguments:
             nlp: The discretised problem, in the units that it is solved in.
@@ -219,7 +222,7 @@ class InteriorPoint(Method):
         return out
 
     def accepted(self, nlp: Transcription, out: Outcome, tolerance: float) -> Outcome:
-        """Calls converged what is so close that rounding alone keeps it from being closer."""
+        """Marks as converged the answers that only rounding keeps from being closer."""
         doubtful = (out.code == Code.STALLED.value) | (out.code == Code.DIVERGED.value)
         at = (doubtful & out.minimum).nonzero()[:, 0]
         if len(at) == 0:
@@ -255,7 +258,7 @@ class InteriorPoint(Method):
             nlp: The transcribed problem.
             start: Where the first attempt started.
             lost: How it ended.
-            stretch: What the guess of a free final time is multiplied with.
+            stretch: The factor for the guess of a free final time.
         """
         start = relaxed(nlp, start, stretch)
         anchor = start.z[0, :, nlp.nx :]
@@ -264,13 +267,14 @@ class InteriorPoint(Method):
         return self.iterate(nlp, tightened(nlp, soft.it, LIGHT), COLD, self.left(soft)).after(soft)
 
     def restored(self, nlp: Transcription, start: Iterate, lost: Outcome) -> Outcome:
-        """Looks for the least violation, the cost left aside, and goes on from where there is none.
+        """Looks for the least violation, without the cost, and goes on from where it is zero.
 
-        The violation is that of `restoration.violation_norm`. A minimum of it that is not zero is
-        what proves, as far as one can see from there, that the problem is infeasible.
+        The violation is that of `restoration.violation_norm`. A minimum of it that is not zero
+        proves that the problem is infeasible, as far as one can see from there.
         """
         best, iterations = lost, lost.iterations
-        # What is symmetric may never leave a saddle of the violation: the second start is not.
+        # The second start is not symmetric: symmetric ones may never leave a saddle of the
+        # violation.
         for it, share in ((lost.it, 3), (start._replace(u=shifted(nlp, start.u)), 1)):
             before = best._replace(iterations=iterations)
             at = ((best.code != Code.CONVERGED.value) & (self.left(before) > 0)).nonzero()[:, 0]
@@ -297,13 +301,13 @@ class InteriorPoint(Method):
     def least_violation(
         self, nlp: Transcription, it: Iterate, before: Outcome, share: int
     ) -> Outcome:
-        """Where the violation is least near an iterate, or an attempt from where it is zero.
+        """The point of least violation near an iterate; where that is zero, an attempt from there.
 
         Arguments:
             nlp: The discretised problem.
             it: Where the search starts.
             before: What was tried before.
-            share: One over this of the iterations that are left may be used to find the least.
+            share: The search for the least violation may use one `share`-th of the iterations left.
         """
         anchor = torch.zeros_like(nlp.anchor)
         penalised = nlp.relaxed(RESTORING, anchor, share=0.0)
@@ -368,11 +372,11 @@ class InteriorPoint(Method):
     def ended(
         self, nlp: Transcription, work: Work, lin: Linearisation, code: Tensor, least: float
     ) -> Outcome:
-        """The outcome of instances that are done: the best of an attempt that came to nothing.
+        """The outcome of instances that are done; for a failed attempt, its best point.
 
         Arguments:
             nlp: The discretised problem of these instances.
-            work: Their work.
+            work: Their iterates, barriers, filters and counters.
             lin: The linearisation at its variables.
             code: How they ended.
             least: The last barrier parameter.
@@ -388,7 +392,7 @@ class InteriorPoint(Method):
     def assess(
         self, nlp: Transcription, work: Work, lin: Linearisation, tolerance: float
     ) -> tuple[Work, Tensor]:
-        """Tells what is done, and lowers the barrier where the barrier problem is solved.
+        """Finds finished instances, and lowers the barrier where the barrier problem is solved.
 
         Arguments:
             nlp: The transcribed problem.

@@ -37,7 +37,7 @@ def stages(nlp: Transcription, it: Iterate, lin: Linearisation, mu: Tensor) -> S
     gradient = scale * c_w[..., 0, :] + nlp.along.pull_back(g_w, pull)
     end_hessian = (lin.end.hessian + nlp.end.gram(omega_w, it.y_end / it.s_end))[0]
     end_gradient = (scale * phi_w[..., 0, :] + nlp.end.pull_back(omega_w, pull_end))[0]
-    # What the end reads of the last control alone belongs to the last step.
+    # Terms of the end that depend on the last control alone belong to the last step.
     hessian[-1, :, nz:, nz:] += end_hessian[:, nz:, nz:]
     gradient[-1, :, nz:] += end_gradient[:, nz:]
     return Stages(
@@ -61,7 +61,7 @@ def convexified(problem: Stages, shift: Tensor, sweep: Sweep = "auto") -> tuple[
 
     Arguments:
         problem: The linear-quadratic problem.
-        shift: The multiple that each instance needed last; negative to insist on at least that.
+        shift: The multiple that each instance needed last; negative to require at least its size.
         sweep: How the stages are gone through.
 
     Returns:
@@ -141,7 +141,7 @@ def room(value: Tensor, change: Tensor, tau: Tensor) -> Tensor:
 
 
 def is_minimum(nlp: Transcription, it: Iterate, lin: Linearisation, mu: Tensor) -> Tensor:
-    """Whether the second-order condition holds, but for curvature that rounding explains."""
+    """Whether the second-order condition holds, except for curvature that rounding explains."""
     problem = shifted(stages(nlp, it, lin, mu), torch.full_like(mu, SLIGHT))
     minimum = riccati(problem).convex
     for penalty in PENALTIES[1:] if nlp.n_psi > 0 else ():

@@ -1,4 +1,4 @@
-"""What puts a least violation to the test: other controls, near and far, may violate less."""
+"""Tests a least violation: other controls, near and far, may violate less."""
 
 import math
 
@@ -13,10 +13,10 @@ from .restoration import norm_of
 
 
 PROBES, WAVES = 16, 4
-"""How many other controls are tried, and how many cosines each of them adds."""
+"""The number of other controls that are tried, and of cosines that each of them adds."""
 
 SHARES = 1.0, 0.5, 0.25, 0.125
-"""By which shares of the room between bounds they are away, in turn."""
+"""The distances of these controls, as shares of the room between bounds; tried in turn."""
 
 MARGIN = 1e-6
 """The share by which a violation must be less to count as less."""
@@ -24,11 +24,11 @@ MARGIN = 1e-6
 
 @torch.no_grad()
 def refuted(nlp: Transcription, it: Iterate) -> tuple[Iterate, Tensor]:
-    """Points that violate the constraints less than those of least violation, where there are any.
+    """Points that violate the constraints less than a supposed minimum of the violation, if any.
 
     A stationary point with a positive semidefinite Hessian may still be no minimum: where the
-    control enters by its fourth power, all derivatives tell nothing. Other controls and constants,
-    the same for each instance whatever it is solved with, can refute it; none can confirm it.
+    control enters by its fourth power, the derivatives say nothing. Other controls and constants
+    can refute it, but not confirm it. Each instance gets the same ones, whatever it is solved with.
 
     Arguments:
         nlp: The discretised problem.

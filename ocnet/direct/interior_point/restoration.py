@@ -15,11 +15,14 @@ from ..transcription.violation import violations
 
 
 LITTLE = 1e-8
-"""Violations below this are none where attempts are compared."""
+"""Violations below this count as zero when attempts are compared."""
 
 
 def relaxed(nlp: Transcription, it: Iterate, stretch: float) -> Iterate:
-    """A start of the constrained problem as one of the penalised, a free horizon stretched."""
+    """Turns a start of the constrained problem into one of the penalised problem.
+
+    A free horizon is stretched.
+    """
     z = it.z.clone()
     if nlp.points.free_time:
         low, high = (bound[..., 0] for bound in nlp.theta_bounds)
@@ -103,7 +106,7 @@ def better(nlp: Transcription, before: Outcome, again: Outcome) -> Outcome:
         kind = torch.full_like(nlp.scale, 3.0)
         for code, rank in final.items():
             kind[out.code == code] = rank
-        # Of two points of least violation the better is that of less, in the norm of the proof.
+        # Of two points of least violation, the better has less of it, in the norm of the proof.
         norm = torch.where(kind == 2, violation_norm(nlp, lin), violations(nlp, lin))
         cost = lin.along.values[1].sum((0, 2)) + lin.end.values[0].sum((0, 2))
         ranks.append([kind, norm.clamp(min=LITTLE), cost])

@@ -28,8 +28,8 @@ class Stages(NamedTuple):
         jacobian, defect: `A_k`, shape `(time, batch, nx, d)`, and `c_k`.
         end_hessian, end_gradient: `H_n`, shape `(batch, nz, nz)`, and `q_n`.
         end_jacobian, end_defect: `E`, shape `(batch, rows, nz)`, and `psi`.
-        penalty: The weight of `|E z_n + psi|^2 / 2`, shape `(batch,)`: where the row holds it
-            changes nothing, but it makes the problem convex also away from there.
+        penalty: The weight of `|E z_n + psi|^2 / 2`, shape `(batch,)`. Where the row holds,
+            it changes nothing, but it makes the problem convex away from there as well.
         shift, nu: How soft the row is, shape `(batch,)`, and `nu_0`.
         end_cross: `G`, shape `(batch, nz, nu)`.
     """
@@ -177,9 +177,9 @@ def in_parallel(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The same as `sequential` by an associative scan, and where it can be trusted.
 
-    The scan eliminates the controls of every stage by itself and so divides by what may be
-    singular although the recursion is not. One step of the recursion, at all stages at once,
-    tells: the scan's matrices must satisfy it.
+    The scan eliminates the controls of every stage by itself, and so divides by matrices that may
+    be singular although those of the recursion are not. To find out, one step of the recursion is
+    done for all stages at once: the scan's matrices must satisfy it.
     """
     n = map.shape[-2]
     P = scan.values(cost, map, end, nx)
@@ -195,9 +195,9 @@ def in_parallel(
 
 
 def scan_is_faster(stages: Stages) -> bool:
-    """Whether the scan is faster: on a CPU measured for few instances with very many stages.
+    """Whether the scan is faster: on a CPU for few instances with very many stages (measured).
 
-    Elsewhere every operation waits to be launched, so that what counts is how many there are.
+    Elsewhere every operation waits to be launched, so only the number of operations counts.
     """
     time, size = stages.hessian.shape[:2]
     if stages.hessian.device.type == "cpu":

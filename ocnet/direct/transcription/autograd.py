@@ -12,7 +12,7 @@ from .variables import Iterate
 
 
 CHUNK = 100_000
-"""How many points are differentiated at once: more do not fit into a processor's cache."""
+"""The most points differentiated at once: more do not fit into a processor's cache."""
 
 
 class Autograd:

@@ -21,7 +21,7 @@ class Derivatives(NamedTuple):
     hessian: Tensor
 
     def take(self, index: Tensor) -> "Derivatives":
-        """Those of some of the instances: points are `(time, batch)`."""
+        """The derivatives of some of the instances; the points have the shape `(time, batch)`."""
         values, jacobians = (tuple(v[:, index] for v in part) for part in self[:2])
         return type(self)(values, jacobians, self.hessian[:, index])
 
@@ -42,7 +42,7 @@ class Linearisation(NamedTuple):
     rows_end: Tensor
 
     def take(self, index: Tensor) -> "Linearisation":
-        """Those of some of the instances."""
+        """The linearisation of some of the instances."""
         values = (value[:, index] for value in (self.defect, self.rows, self.rows_end))
         return type(self)(self.along.take(index), self.end.take(index), *values)
 
@@ -53,7 +53,7 @@ class Ended(NamedTuple):
     Attributes:
         it: The variables.
         code: The value of a `Code`, shape `(batch,)`.
-        iterations: After how many iterations.
+        iterations: The number of iterations that it took.
         minimum: Whether the second-order condition holds.
     """
 
@@ -67,7 +67,7 @@ Nlp = TypeVar("Nlp", contravariant=True)
 
 
 class Backend(Protocol[Nlp]):
-    """Computes what is differentiated or goes through the stages one after the other.
+    """Computes derivatives, and everything that goes through the stages one after the other.
 
     Attributes:
         by_autograd: Whether derivatives are those that torch makes of the user's own code.
@@ -78,11 +78,11 @@ class Backend(Protocol[Nlp]):
     has_steps: bool
 
     def of(self, nlp: Nlp) -> "Backend[Nlp]":
-        """The backend of a problem that was made of this backend's, as that with penalties is."""
+        """The backend of a problem made from this backend's, such as the one with penalties."""
         ...
 
     def derivatives(self, nlp: Nlp, it: Iterate) -> tuple[Derivatives, Derivatives]:
-        """Those of `F, c, g` along the path and of `phi, psi, omega` at the end.
+        """The derivatives of `F, c, g` along the path and of `phi, psi, omega` at the end.
 
         The Hessians are those of `costate F + scale c + y g` and `scale phi + nu psi + y omega`.
         """
@@ -104,7 +104,7 @@ class Backend(Protocol[Nlp]):
         Arguments:
             nlp: The discretised problem.
             start: Where to start.
-            tolerance: Of the residuals.
+            tolerance: The tolerance of the residuals.
             mu: The barrier parameter to start with.
             most: How many iterations each instance may take, shape `(batch,)`.
         """

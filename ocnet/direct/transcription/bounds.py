@@ -20,7 +20,7 @@ def of_controls(points: Points, like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def of_constants(points: Points, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Those of how much the horizon is stretched and of the static parameters, `(nz - nx,)`."""
+    """The bounds of the horizon's stretch and of the static parameters, each `(nz - nx,)`."""
     problem = points.problem
     pairs = []
     if problem.final_time_bounds is not None:
@@ -36,7 +36,7 @@ def of_constants(points: Points, like: Tensor) -> tuple[Tensor, Tensor]:
 def inside(value: Tensor, lower: Tensor, upper: Tensor, share: float = 1e-2) -> Tensor:
     """`value` moved between the bounds, away from them by a share of the room or of one.
 
-    Where bounds are large numbers, their size stands for one.
+    Where bounds are large numbers, the share is of their size instead of one.
     """
     size = torch.stack([lower, upper]).abs()
     size = torch.where(size.isfinite() & (size > NEAR_ONE), size, 1.0).amax(0)

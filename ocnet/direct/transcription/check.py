@@ -126,14 +126,14 @@ def check_start(batch: Batch, start: Any) -> None:
 
 
 looked_at: WeakKeyDictionary[Problem, tuple[Any, ...]] = WeakKeyDictionary()
-"""Problems whose functions were looked at, and what they were then."""
+"""Problems whose functions were checked, and what they were like at that time."""
 
 
 def written_as(problem: Problem, x0: Tensor, target: Tensor | None) -> tuple[Any, ...]:
-    """What functions and members a problem has, and what it is given, as a value."""
+    """A problem's functions and members, and what it is given, as a value that can be compared."""
     parts = (vars(problem), problem._parameters, problem._buffers, problem._modules)
     members = [
-        # The code of a function, as another one may lie where an old one lay in memory.
+        # A function's code, because a new function may have the address of an old one in memory.
         (name, code_of(value) if isinstance(value, FunctionType) else id(value))
         for part in parts
         for name, value in part.items()
@@ -146,7 +146,7 @@ def check_functions(batch: Batch) -> None:
     """Raises a ProblemError for a misspelt member, or a function that cannot be right.
 
     A problem that is solved again and again is looked at once, and again when its members or the
-    code of its functions have changed. What this misses the independent pass still sees.
+    code of its functions have changed. The independent pass still sees changes that this misses.
     """
     problem, x0, target, _ = batch
     now = written_as(problem, x0, target)
@@ -163,7 +163,7 @@ def check_functions(batch: Batch) -> None:
 def known_copy(given: Batch, batch: Batch) -> Batch:
     """The batch, whose problem may be a copy in another precision of the one that was given.
 
-    Either one was looked at if the other one was, as it was then.
+    If one of the two problems was checked, so was the other, as it was at that time.
     """
     if batch.problem is not given.problem:
         before, after = (written_as(*part[:3]) for part in (given, batch))

@@ -15,8 +15,8 @@ from .points import Points
 
 Way = Literal["together", "apart", "stepwise"]
 """How the functions are evaluated at many points: in one call that shares the time and all
-parameters, by a vmap over times and instances, or by a vmap over instances at one time after
-the other."""
+parameters, by a vmap over times and instances, or by a vmap over instances, one time after the
+other."""
 
 
 class Given(NamedTuple):
@@ -34,7 +34,7 @@ class Given(NamedTuple):
 
     @classmethod
     def of(cls, batch: Batch) -> "Given":
-        """What a batch gives.
+        """Reads the parameters and targets of a batch.
 
         Raises:
             ValueError: If a parameter has neither its own shape nor one for each instance.
@@ -59,7 +59,7 @@ class Given(NamedTuple):
         return cls(shared, own, target)
 
     def take(self, index: Tensor) -> "Given":
-        """What some of the instances are given."""
+        """The parameters and targets of some of the instances."""
         own = {name: value[index] for name, value in self.own.items()}
         return Given(self.shared, own, None if self.target is None else self.target[index])
 
@@ -68,8 +68,8 @@ class Given(NamedTuple):
 
         Arguments:
             function: A function of one point of one instance.
-            *args: What differs between times alone, `(*lead,)`, or from instance to instance too,
-                `(*lead, batch, .)`; the first of them differs between instances.
+            *args: Arguments that differ between times alone, `(*lead,)`, or between instances
+                too, `(*lead, batch, .)`; the first one must differ between instances.
         """
         lead, size = args[0].shape[:-2], args[0].shape[-2]
         of_points = [a.dim() - len(lead) for a in args]
@@ -89,7 +89,7 @@ class Given(NamedTuple):
 def stages_at(
     points: Points, given: Given, way: Way, z: Tensor, u: Tensor, s: Tensor
 ) -> tuple[Tensor, ...]:
-    """`F`, `c` and `g` at points `(*lead, time, batch, .)`; leading dimensions repeat times.
+    """`F`, `c` and `g` at points `(*lead, time, batch, .)`; all `lead` have the same times.
 
     Arguments:
         points: The functions at one point.

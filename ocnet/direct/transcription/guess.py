@@ -13,7 +13,7 @@ from .transcription import Transcription
 
 
 States: TypeAlias = Tensor | Callable[[Tensor], Any]
-"""States at equal distances over the horizon, of any number, or a function of time."""
+"""Any number of states at equal distances over the horizon, or a function of time."""
 
 
 class Guess(NamedTuple):
@@ -113,8 +113,8 @@ def check_fits(
         nlp: The discretised problem.
         name: What the values are.
         values: The values, with time first.
-        shape: The shape of one.
-        per: For what there is one, in words.
+        shape: The shape of one value.
+        per: What each value belongs to, in words, such as "for each node".
     """
     fits = [tuple(shape), (*nlp.shape, *shape)]
     if tuple(values.shape[1:]) not in fits:

@@ -31,7 +31,7 @@ class Inequalities:
         return self.bounded + self.rows
 
     def values(self, w: Tensor, g: Tensor) -> Tensor:
-        """The rows' values, shape `(..., len)`, of variables in the units there are."""
+        """The rows' values, shape `(..., len)`, of variables in the current units."""
         low, high = self.lower, self.upper
         if self.units is not None:
             low, high = low / self.units[0], high / self.units[1]
@@ -44,7 +44,7 @@ class Inequalities:
         return part
 
     def take(self, index: Tensor) -> "Inequalities":
-        """Those of some of the instances."""
+        """The inequalities of some of the instances."""
         if self.units is None:
             return self
         part = copy.copy(self)

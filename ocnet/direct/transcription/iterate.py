@@ -18,8 +18,8 @@ class Residuals(NamedTuple):
     Stationarity is per unit of the number of steps, so that it means the same on every grid.
 
     Attributes:
-        stationarity: Of the Lagrangian in states, controls and constants.
-        feasibility: Of dynamics, terminal constraints and inequalities with slack.
+        stationarity: The slope of the Lagrangian in states, controls and constants.
+        feasibility: The violation of dynamics, terminal constraints and inequalities with slack.
         complementarity: `max |s y - mu w|`, per unit of the weight `w` of a row.
         size: The mean size of the multipliers, at least one.
     """
@@ -52,7 +52,7 @@ def linearise(nlp: Transcription, it: Iterate) -> Linearisation:
 
 
 def slacks(nlp: Transcription, lin: Linearisation, least: float) -> tuple[Tensor, Tensor]:
-    """Slacks that are the inequalities' room, at least `least` where they are not bounds."""
+    """Slacks equal to the room of the inequalities, at least `least` where they are not bounds."""
     bounds, others = (-lin.rows).tensor_split([nlp.along.bounded], -1)
     bounds_end, others_end = (-lin.rows_end).tensor_split([nlp.end.bounded], -1)
     return (

@@ -32,7 +32,7 @@ class Points:
     static parameters.
 
     Arguments:
-        problem: Whose functions are evaluated at all nodes at once.
+        problem: The problem whose functions are evaluated at all nodes at once.
         tableau: The Runge-Kutta method.
         h: The width of a step on the unstretched horizon.
 
@@ -85,7 +85,7 @@ class Points:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The terminal cost `phi`, constraint `psi` and inequality `omega`.
 
-        To `omega` belong the rows of the path constraint at the final time, with the last step's
+        `omega` includes the rows of the path constraint at the final time, with the last step's
         control.
         """
         return self.replaced(self.finish, z, own, u, s, target)

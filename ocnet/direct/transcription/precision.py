@@ -1,4 +1,4 @@
-"""A problem in the precision that it is solved in, whatever that of its tensors and of torch is."""
+"""Converts a problem to the precision that it is solved in, whatever its tensors and torch use."""
 
 import copy
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ def in_precision(batch: Batch, dtype: torch.dtype | None) -> Batch:
         raise TypeError(f"dtype must be torch.float64, torch.float32 or None, but got {dtype!r}.")
     problem, x0, target, parameters = batch
     if not isinstance(x0, Tensor) or x0.dtype not in KNOWN:
-        return batch  # It is refused where it is checked.
+        return batch  # A later check refuses such states.
     dtype = dtype or x0.dtype
     if dtype == torch.float64 and x0.device.type == "mps":
         raise TypeError("x0 is on mps, which has no double precision: pass dtype=torch.float32.")
@@ -91,7 +91,7 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
 
 @contextmanager
 def computing_in(dtype: torch.dtype) -> Iterator[None]:
-    """What formulas make without a type has this one meanwhile, as `torch.eye(2)` does."""
+    """A context in which tensors made without a type, as by `torch.eye(2)`, have this one."""
     before = torch.get_default_dtype()
     if before == dtype or dtype not in KNOWN:
         yield

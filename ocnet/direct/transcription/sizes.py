@@ -14,26 +14,26 @@ from .variables import Iterate
 
 
 FLOOR = 2.0**-20
-"""What is smaller than this share of its unit in an answer is as good as zero."""
+"""A value of an answer that is smaller than this share of its unit counts as zero."""
 
 LEAST, MOST = 2.0**-40, 2.0**40
 """The smallest and the largest unit."""
 
 
 def factors(nlp: Transcription, units: Units) -> Iterate:
-    """What variables and multipliers in these units are multiplied with for the user's."""
+    """The factors that turn variables and multipliers in these units into the user's."""
     z, u = units.w.split([nlp.nz, nlp.nu], -1)
     rows, rows_end = units.of_rows(nlp)
     return Iterate(z, u, 1 / z, 1 / units.psi, rows, 1 / rows, rows_end, 1 / rows_end)
 
 
 def in_own_units(nlp: Transcription, units: Units, it: Iterate) -> Iterate:
-    """Variables and multipliers in some units as those in the user's."""
+    """Converts variables and multipliers from the units given to the user's."""
     return Iterate(*(v * f for v, f in zip(it, factors(nlp, units), strict=True)))
 
 
 def in_units(nlp: Transcription, units: Units, it: Iterate) -> Iterate:
-    """Variables and multipliers in the user's units as those in others."""
+    """Converts variables and multipliers from the user's units to those given."""
     return Iterate(*(v / f for v, f in zip(it, factors(nlp, units), strict=True)))
 
 
@@ -49,7 +49,10 @@ def suggested(nlp: Transcription, it: Iterate, lin: Linearisation) -> Units:
 
 
 def of_rows(w: Tensor, lin: Linearisation) -> Units:
-    """Units of variables with those of rows: the largest change that one unit of each makes."""
+    """Completes units of variables by those of rows.
+
+    A row's unit is the largest change that one unit of any variable makes in it.
+    """
     rows = (lin.along.jacobians[2], lin.end.jacobians[1], lin.end.jacobians[2])
     most = [(jacobian.abs() * w[:, None]).amax((0, 3)) if jacobian.shape[2] else w[:, :0]
             for jacobian in rows]  # fmt: skip
@@ -57,7 +60,7 @@ def of_rows(w: Tensor, lin: Linearisation) -> Units:
 
 
 def cost_scale(nlp: Transcription, lin: Linearisation, units: Tensor) -> Tensor:
-    """One over the largest first or second derivative of the cost: its unit must not matter.
+    """One over the largest first or second derivative of the cost, so that its unit has no effect.
 
     Arguments:
         nlp: The discretised problem.
@@ -96,9 +99,9 @@ def by_size(nlp: Transcription, it: Iterate) -> tuple[Transcription, Tensor]:
 
 
 def most_ratio(nlp: Transcription, it: Iterate, lin: Linearisation) -> Tensor:
-    """What the ratio of `by_size` is at most, from the cost's first derivatives alone.
+    """An upper bound of the ratio of `by_size`, from the cost's first derivatives alone.
 
-    It takes no further linearisation, and is infinite where they tell nothing.
+    It takes no further linearisation, and is infinite where the derivatives tell nothing.
     """
     size = slopes(nlp, lin, of_answer(nlp, it))
     return 1 / (size * nlp.scale).nan_to_num(nan=0.0, posinf=0.0)
@@ -120,12 +123,12 @@ def powers_of_two(size: Tensor) -> Tensor:
 
 
 def sizes(nlp: Transcription, it: Iterate, lin: Linearisation) -> Tensor:
-    """How large the variables are expected to be, `(batch, nz + nu)`; zero where nothing tells.
+    """How large the variables are expected to be, `(batch, nz + nu)`; zero if unknown.
 
     A state's size is the largest of its initial value, the distance to where the terminal
-    constraint wants it, and the median along the start; where only a start tells that it is small,
-    `moving` tells whether it is large. A control's size is that of its bounds, or of its guess, or
-    again what `moving` tells; a static parameter's that of its value.
+    constraint wants it, and the median along the start. If it seems small, and only the start says
+    so, `moving` tells whether it is large. A control's size is that of its bounds, or of its guess,
+    or again what `moving` tells. A static parameter's size is that of its value.
     """
     nx, free_time = nlp.nx, nlp.points.free_time
     given = torch.maximum(it.z[0, :, :nx].abs(), distances(lin, nx))
@@ -137,7 +140,7 @@ def sizes(nlp: Transcription, it: Iterate, lin: Linearisation) -> Tensor:
     bounds = torch.where(pair.isfinite(), pair, 0.0).amax(0).expand(len(x), -1)
     u = torch.where(bounds > 0, bounds, it.u.abs().median(0).values)
     size = torch.cat([x, theta, u], -1)
-    # Small sizes that no value supports are not believed: weak couplings make them, too.
+    # Small sizes that no value supports are not trusted: weak couplings cause them, too.
     if bool((size > 0).all()):
         return size
     return torch.where(size > 0, size, moving(nlp, size, lin).clamp(min=1))
@@ -153,7 +156,7 @@ def distances(lin: Linearisation, nx: int) -> Tensor:
 
 
 def moving(nlp: Transcription, size: Tensor, lin: Linearisation) -> Tensor:
-    """What, held over the horizon, moves a state by its size; zero for what moves none.
+    """Sizes that, held over the horizon, move a state by its size; zero for what moves no state.
 
     It is at most what the known sizes themselves move a state by.
 

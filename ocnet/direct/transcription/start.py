@@ -25,9 +25,9 @@ def cold(nlp: Transcription, guess: Guess = NOTHING) -> Iterate:
     """The cold start.
 
     Controls are those of the guess or the problem's `initial_control`, moved between the bounds.
-    States are those of the guess, or the problem's `initial_states` where there is no guess, or
-    those that the controls lead to while they stay within 1000 times the initial state's size and
-    what its first step extrapolates to, or the initial state held. Slacks are the constraints'
+    States are those of the guess, or else the problem's `initial_states`. Without either, they are
+    the states that the controls lead to if they stay within 1000 times the initial state's size and
+    the extrapolation of the first step, or else the initial state held. Slacks are the constraints'
     room, at least 1e-2; multipliers are `mu w / s`, and the costates solve the adjoint equation.
 
     Arguments:

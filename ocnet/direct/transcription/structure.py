@@ -23,7 +23,7 @@ CHANGES = 0.37, -1.9, 12.0, -130.0
 """By how much entries are changed, relative to one."""
 
 MOST_TIMES = 1000
-"""At how many times is looked at most, the first and the last among them."""
+"""The largest number of times that are looked at, including the first and the last."""
 
 
 @torch.no_grad()
@@ -34,8 +34,8 @@ def of_stage(
     """What the steps of the first instance read at any of their times, as far as values tell.
 
     One entry after the other is set to NaN: whatever is computed from it is NaN too, even its
-    product with a zero. A change of the entry shows what a comparison or a rounding hides. What
-    is read at other values alone (`where(x > 1e6, ...)`) only formulas tell.
+    product with a zero. A change of the entry shows what a comparison or a rounding hides. Only
+    formulas tell what is read at other values alone (`where(x > 1e6, ...)`).
 
     Arguments:
         stages: `F, c, g` of extended states, controls and times, of `probes(d)` instances.
@@ -61,14 +61,14 @@ def of_stage(
 
 
 def probes(d: int) -> int:
-    """How many points `of_stage` looks at, at each time, for `d` variables."""
+    """The number of points that `of_stage` evaluates at each time, for `d` variables."""
     return 1 + (1 + len(CHANGES)) * d
 
 
 def differs(values: Tensor, entries: int) -> Tensor:
     """Which components differ from those at the first point, by the entry that was changed.
 
-    The last entry is the time: whether values differ from those at the first.
+    The last entry stands for the time: whether values differ from those at the first time.
     """
     changed = (values[:, 1:] != values[:, :1]).unflatten(1, (-1, entries)).any(1).any(0)
     by_time = (values[1:, 0] != values[:1, 0]).any(0)
@@ -100,7 +100,7 @@ def influenced(reads: Reads, n: int, nx: int) -> Tensor:
 def of_states(reads: Reads, nz: int) -> list[int]:
     """The rows of the path constraint that read state, constants or time.
 
-    Of the others, the last step's control has satisfied them already.
+    The last step's control has satisfied the other rows already.
     """
     by = torch.cat([reads.g[:, :nz], reads.g[:, -1:]], 1).any(1)
     return by.nonzero()[:, 0].tolist()

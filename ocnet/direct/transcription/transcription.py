@@ -42,8 +42,8 @@ class Transcription:
         batch: The problem, its initial states and parameters.
         solver: The steps.
         backend: What differentiates it and goes through its stages.
-        reads_of: What tells from formulas what a step reads, where there are formulas; without
-            it, values tell.
+        reads_of: Finds from formulas what a step reads, where there are formulas; without it,
+            values are used.
 
     Attributes:
         n, nx, nz, nu: The number of steps, and the sizes of `x`, `z` and `u`.
@@ -51,18 +51,19 @@ class Transcription:
         x0: The initial states, shape `(batch, nx)`.
         along, end: The inequalities at each step and at the final state.
         free: Which rows of `g` the decision can influence, shape `(n, rows)`; None for all.
-        room: By how much rows that are not bounds are relaxed: there may be no interior else.
+        room: By how much rows other than bounds are relaxed, as there may be no interior otherwise.
         n_psi: The number of terminal constraints.
-        scale: What the cost is multiplied with, shape `(batch,)`.
-        units: Those of its variables and rows; None for the user's own.
+        scale: The factor that multiplies the cost, shape `(batch,)`.
+        units: The units of its variables and rows; None for the user's own.
         sizes: The units that a start suggested, or None.
-        weight: That of the penalty which stands for the constraints, or None.
-        share, hold: What the cost counts besides that penalty, and how it holds the final time.
+        weight: The weight of the penalty that stands for the constraints, or None.
+        share, hold: How much the cost counts besides that penalty, and how strongly the penalty
+            holds the final time.
         anchor: The constants that the penalty holds on to, shape `(batch, nz - nx)`.
         given: The parameters and targets of the instances.
         backend: What differentiates it and goes through its stages.
         invalid: What is wrong with instances that are given with NaN or infinite values, by their
-            number in the whole batch; here these are others that are finite.
+            number in the whole batch; here, finite instances take their place.
         way: How torch evaluates the functions at many points.
     """
 
@@ -134,7 +135,7 @@ class Transcription:
         )
 
     def reads(self, rows: int) -> Reads:
-        """What a step reads, as far as values tell; the path constraint has so many `rows`."""
+        """What a step reads, as far as values tell; the path constraint has `rows` rows."""
         d = self.nz + self.nu
         first = torch.zeros(structure.probes(d), dtype=torch.long, device=self.x0.device)
         many = self.take(first)
@@ -151,7 +152,7 @@ class Transcription:
         return g if self.free is None else torch.where(self.free[:, None], g, -1.0)
 
     def rooms(self) -> tuple[Tensor | float, Tensor | float]:
-        """By how much the rows `g` and `omega` are relaxed, in the units there are.
+        """By how much the rows `g` and `omega` are relaxed, in the current units.
 
         That is `room` in the user's unit or in the row's, whichever is less.
         """
@@ -179,8 +180,9 @@ class Transcription:
     def first_rows(self) -> tuple[Tensor, Tensor, Tensor]:
         """The constraints' rows `g`, `psi` and `omega` of the first instance, at its start.
 
-        What cannot be evaluated at several times at once is evaluated step by step from now on: a
-        time that is read as a number (`float(t)`, a branch, a lookup) would be one for all points.
+        Functions that cannot be evaluated at several times at once are evaluated step by step from
+        now on: a time read as a number (`float(t)`, a branch, a lookup) would be the same for all
+        points.
         """
         first = self.take(torch.arange(1, device=self.x0.device))
         z, u = first.constant_start(2)
@@ -231,8 +233,8 @@ class Transcription:
         """The same with all constraints but dynamics and bounds as penalties.
 
         The cost becomes `share cost + weight/2 (|psi|^2 + |max(omega, 0)|^2 + int |max(g, 0)|^2
-        + hold (r - anchor)^2)`, with `r` how much the horizon is stretched: the end may be missed
-        by less at once, in less time, so that a free final time must stay to find the way.
+        + hold (r - anchor)^2)`, where `r` is the stretch of the horizon. A shorter time may at once
+        miss the end by less, so a free final time must be held to find the way.
 
         Arguments:
             weight: The weight of the penalty.
@@ -272,7 +274,7 @@ class Transcription:
         return z.expand(n + 1, -1, -1), u.expand(n, -1, -1)
 
     def stages(self, z: Tensor, u: Tensor, s: Tensor | None = None) -> tuple[Tensor, ...]:
-        """`F`, `c` and `g` at points `(*lead, time, batch, .)`; leading dimensions repeat times."""
+        """`F`, `c` and `g` at points `(*lead, time, batch, .)`; all `lead` have the same times."""
         if self.units is not None:
             z, u = self.units.own(z, u)
         F, c, g = self.stages_of_problem(z, u, s)
@@ -311,4 +313,4 @@ class Transcription:
 
 
 ReadsOf = Callable[[Transcription], Reads | None]
-"""Tells what a step of a problem reads; None if it cannot."""
+"""A function that finds what a step of a problem reads; None if it cannot."""

@@ -9,17 +9,17 @@ from .variables import Sizes
 
 
 NEAR_ONE = 32.0
-"""Sizes between one over this and this are as good as one."""
+"""Sizes between `1 / NEAR_ONE` and `NEAR_ONE` count as one."""
 
 
 class Units(NamedTuple):
-    """What one of each variable and row amounts to, powers of two: they divide without rounding.
+    """The unit of each variable and row: powers of two, which divide without rounding.
 
     A row of the dynamics has the unit of its state.
 
     Attributes:
-        w: Of the extended state and the control, shape `(batch, nz + nu)`.
-        g, psi, omega: Of the rows of the constraints, each `(batch, rows)`.
+        w: The units of the extended state and the control, shape `(batch, nz + nu)`.
+        g, psi, omega: The units of the rows of the constraints, each `(batch, rows)`.
     """
 
     w: Tensor
@@ -38,7 +38,7 @@ class Units(NamedTuple):
         return all(bool((value == 1).all()) for value in self)
 
     def take(self, index: Tensor) -> "Units":
-        """Those of some of the instances."""
+        """The units of some of the instances."""
         return type(self)(*(value[index] for value in self))
 
     def own(self, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
@@ -47,7 +47,7 @@ class Units(NamedTuple):
         return z * self.w[..., :nz], u * self.w[..., nz:]
 
     def of_rows(self, nlp: Sizes) -> tuple[Tensor, Tensor]:
-        """Those of all inequalities along the path and at the end, bounds first."""
+        """The units of all inequalities along the path and at the end, bounds first."""
         along, end = nlp.along, nlp.end
         return (
             torch.cat([self.w[:, along.at_lower], self.w[:, along.at_upper], self.g], -1),

@@ -9,7 +9,7 @@ from .inequality import Inequalities
 
 
 class Sizes(Protocol):
-    """A discretised problem, as what is below it needs it: how many of what it has.
+    """What lower modules need of a discretised problem: its sizes, initial states and inequalities.
 
     Attributes:
         n, nz, nu: The number of steps, and the sizes of the extended state and of the control.
@@ -70,13 +70,16 @@ class Iterate(NamedTuple):
         return type(self)(*(value.index_copy(1, index, new) for value, new in pairs))
 
     def moved(self, step: "Iterate", primal: Tensor, dual: Tensor) -> "Iterate":
-        """`self + alpha step`, with one `alpha` per instance; `dual` is that of `y`."""
+        """`self + alpha step`, with an `alpha` for each instance.
+
+        It is `dual` for `y` and `y_end`, and `primal` for all else.
+        """
         primal, dual = primal[:, None], dual[:, None]
         lengths = (primal, primal, primal, primal, primal, dual, primal, dual)
         return type(self)(*(a + alpha * b for a, b, alpha in zip(self, step, lengths, strict=True)))
 
     def weighed(self, ratio: Tensor) -> "Iterate":
-        """The same for a cost that is multiplied by a ratio of each instance."""
+        """The variables for a cost that is multiplied by a ratio, one for each instance."""
         ratio = ratio[:, None]
         return self._replace(
             costate=ratio * self.costate, nu=ratio * self.nu, y=ratio * self.y,
