@@ -227,7 +227,7 @@ def is_described(program: Program, node: fx.Node) -> bool:
 
 
 def identity_terms(program: Program, fork: fx.Node, node: fx.Node) -> list[fx.Node] | None:
-    """The terms added to the fork to give a node, innermost first; None if it is no such sum.
+    """The terms added to the fork to give a node, innermost first; None if it is not such a sum.
 
     Arguments:
         program: The graph.

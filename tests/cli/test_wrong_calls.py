@@ -100,11 +100,16 @@ NUMBERS = {
         "--init": ["fbm", "fbm:2", "x"],
         "--set": ["x"],
     },
-    "depth": {"--split": ["all", "Test"]},
+    "depth": {
+        "--split": ["all", "Test"],
+        "--batch-size": ["0", "-1", "x"],
+        "--statistics": ["mine"],
+    },
     "bounds": {"--split": ["val"], "--gamma": ["0", "-1", "inf", "nan", "x"]},
     "prune": {
         "--tolerance": ["-1", "nan", "101", "x"],
         "--tune": ["-1", "x"],
+        "--criterion": ["x"],
         "--inside": ["-1", "x"],
         "--seed": ["-1", "x"],
     },
@@ -259,7 +264,7 @@ def test_every_option_of_every_command_is_called_wrongly() -> None:
                 continue
             options = set(parameter.opts) | set(parameter.secondary_opts)
             wrong = set(NUMBERS.get(name, {})) | called
-            bare = {"--compile", "--trust", "--no-certify"}
+            bare = {"--compile", "--trust", "--no-certify", "--compare"}
             assert options & (wrong | bare), (name, options)
     assert len(VALUES) + 4 * len(SPECS) + len(FLAGS) + 4 * 7 + 3 * 5 >= 150
 

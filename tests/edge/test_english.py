@@ -32,8 +32,8 @@ def lines() -> list[tuple[str, str]]:
     for path, text in texts().items():
         rows = text.splitlines()
         for number, (row, after) in enumerate(zip(rows, [*rows[1:], ""], strict=True), start=1):
-            following = re.sub(r"^[\s#*]+", "", after)
-            found.append((f"{path}:{number}", f"{row} {following[:20]}"))
+            following = re.sub(r"^[\s#*]+", "", after).split()[:4]
+            found.append((f"{path}:{number}", " ".join([row, *following])))
     return found
 
 
