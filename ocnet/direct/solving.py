@@ -16,7 +16,7 @@ from .answer.assembly import assembled, Computed
 from .answer.solution import Seconds, Solution
 from .answer.undefined import FailedGradient
 from .answer.warm import warm
-from .compiled import Formulas, kernel_of, traced, Unsupported
+from .compiled import Formulas, kernel_of, reads_of, traced, Unsupported
 from .constants import Code
 from .interior_point.interior_point import InteriorPoint
 from .method import Method, Outcome, replaced
@@ -90,7 +90,7 @@ def solve(
     check_ways(method, solver, compile, gradient_of_failed)
     batch = in_precision(given, dtype)
     with computing_in(batch.x0.dtype):
-        nlp = Transcription(known_copy(given, batch), solver, Autograd())
+        nlp = Transcription(known_copy(given, batch), solver, Autograd(), reads_of)
         guess = NOTHING
         if isinstance(start, Solution):
             check_start(batch, start)

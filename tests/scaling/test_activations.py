@@ -52,16 +52,16 @@ def by_solver(network: ScaledNetwork, L: int, repeats: int) -> tuple[float, floa
 def test_what_is_not_homogeneous_is_measured_as_it_is(
     model: type[ScaledNetwork], options: dict
 ) -> None:
-    L, beta, d = 30, 0.1, 12
+    # At this scaling a few large ratios do not make up the mean.
+    L, beta, d = 30, 0.3, 12
     generator = torch.Generator().manual_seed(0)
     network = model(L, beta, d=d, n_in=d, generator=generator, **options)
     assert not network.homogeneous
     p = measure(network, [beta], repeats=200, generator=generator)
     forward, backward = by_solver(network, L, 80)
     rms = lambda log: log.double().mul(2).exp().mean().sqrt().item()
-    assert rms(p.log_forward) == pytest.approx(forward, rel=0.2)
-    # Gradients have long tails: their median is compared, and the size alone of the mean.
-    assert 0.3 < rms(p.log_backward) / backward < 3
+    assert rms(p.log_forward) == pytest.approx(forward, rel=0.15)
+    assert rms(p.log_backward) == pytest.approx(backward, rel=0.3)
     with pytest.raises(ValueError, match=f"log_domain=True needs .* {model.__name__}'s is not"):
         measure(network, [beta], repeats=2, log_domain=True)
 
