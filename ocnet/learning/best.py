@@ -32,6 +32,10 @@ class BestModel:
         best_step: After how many steps the model was best, or None before a finite cost.
     """
 
+    sample: Sample
+    every: int
+    batch_size: int
+
     def __init__(
         self,
         problem: Problem,
@@ -42,7 +46,7 @@ class BestModel:
         patience: int | None,
         batch_size: int,
     ):
-        self.model = (problem, control, solver)
+        self.model: tuple[Problem, Control, Solver] = (problem, control, solver)
         self.sample, self.every, self.batch_size = sample, every, batch_size
         self.stopping: Stopping = Stopping(patience)
         self.validations: list[Validated] = []

@@ -20,6 +20,9 @@ class ExpectedCost(Objective):
         side_by_side: How many independent systems the problem is, or None.
     """
 
+    problem: Problem
+    control: Control
+    solver: Solver
     tracked: nn.Module | None
     side_by_side: int | None
     skips: bool

@@ -11,7 +11,14 @@ from torch import fx, nn, Tensor
 from .residual import Residual
 
 
-SUMS = (operator.add, operator.iadd, torch.add, "add", "add_", torch.ops.aten.add.Tensor)
+SUMS: tuple[Any, ...] = (
+    operator.add,
+    operator.iadd,
+    torch.add,
+    "add",
+    "add_",
+    torch.ops.aten.add.Tensor,
+)
 """The operations that add two tensors."""
 
 

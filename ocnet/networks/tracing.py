@@ -63,6 +63,8 @@ class Recording(fx.Proxy):
     example, the proof finds out.
     """
 
+    node: fx.Node
+
     tracer: "GraphRecorder"
 
     @property
@@ -126,8 +128,8 @@ class GraphRecorder(fx.Tracer):
         self.bypassed: set[str] = set()
         self.hiding: set[str] = set()
         self.running: list[tuple[str, int]] = []
-        self.calls = 0
-        self.executing = False
+        self.calls: int = 0
+        self.executing: bool = False
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         of_torch = type(m).__module__.startswith("torch.nn") and type(m) not in OPENED
@@ -234,7 +236,7 @@ class Sums(TorchFunctionMode):
         found: Whether there was one.
     """
 
-    found = False
+    found: bool = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         names = ("add", "add_", "__add__", "__radd__", "__iadd__")

@@ -189,6 +189,12 @@ class Bench:
     """
 
     depths: tuple[int, ...]
+    draws: int
+    samples: int
+    inputs: Sample | None
+    kind: Kind | None
+    problem: Problem
+    control: Control | None
 
     def __init__(
         self,
@@ -206,8 +212,8 @@ class Bench:
         self.draws, self.samples, self.inputs, self.kind = draws, samples, inputs, kind
         self.notes: list[str] = []
         # The same draws at every scaling: what differs is the scaling alone.
-        self.seed = int(torch.randint(2**31, (), generator=generator))
-        self.make = None
+        self.seed: int = int(torch.randint(2**31, (), generator=generator))
+        self.make: Callable[[int], Any] | None = None
         if not isinstance(subject, nn.Module):
             if not callable(subject):
                 check_kind("subject", subject, nn.Module)
@@ -218,7 +224,7 @@ class Bench:
             n = max(depths)
             subject = subject(n)
         self.problem, self.control = taken(subject, control, inputs)
-        self.name = type(self.problem if control or self.make else subject).__name__
+        self.name: str = type(self.problem if control or self.make else subject).__name__
         problem = self.problem
         if isinstance(problem, ScaledNetwork):
             self.name += f" with {problem.kind if kind is None else kind}, d = {problem.d}"
@@ -230,8 +236,10 @@ class Bench:
                 f"Must have n={self.control.n_intervals}, as the control has, but got {n=}."
             )
         self.n = n
-        self.declared = beta is not None or isinstance(problem, ScaledNetwork) or bool(self.make)
-        self.beta = self.scaling() if beta is None else float(beta)
+        self.declared: bool = (
+            beta is not None or isinstance(problem, ScaledNetwork) or bool(self.make)
+        )
+        self.beta: float = self.scaling() if beta is None else float(beta)
         fixed = self.control is not None or problem.projections
         if (fixed or isinstance(problem, ResidualProblem)) and self.make is None:
             self.depths = (n,)
@@ -334,14 +342,22 @@ class DepthFit:
         beta: How the step shrinks with depth; it is used if there is only one depth.
     """
 
+    tracks: Sequence[Sequence[Track]]
+    forward: Exponent
+    backward: Exponent
+    state: Exponent
+    costate: Exponent
+
     def __init__(self, tracks: Sequence[Sequence[Track]], beta: float):
         self.tracks = tracks
-        self.depths = tuple(len(of_depth[0].state) - 1 for of_depth in tracks)
+        self.depths: tuple[int, ...] = tuple(len(of_depth[0].state) - 1 for of_depth in tracks)
         fields = ("state", "costate", "forward", "backward")
-        self.deepest = [torch.cat([getattr(t, f) for t in tracks[-1]], dim=1) for f in fields]
+        self.deepest: list[Tensor] = [
+            torch.cat([getattr(t, f) for t in tracks[-1]], dim=1) for f in fields
+        ]
         mean = lambda take: torch.tensor([[take(t).mean() for t in row] for row in tracks])
-        self.log_forward = mean(lambda t: t.forward[-1])
-        self.log_backward = mean(lambda t: t.backward[0])
+        self.log_forward: Tensor = mean(lambda t: t.forward[-1])
+        self.log_backward: Tensor = mean(lambda t: t.backward[0])
         if len(tracks) > 1:
             self.forward = fitted(self.depths, self.log_forward)
             self.backward = fitted(self.depths, self.log_backward)
@@ -353,7 +369,7 @@ class DepthFit:
             self.forward, self.backward = within(tracks[0], beta)
             self.state = self.costate = UNKNOWN
         state, costate, *_ = self.deepest
-        self.overflow = overflow_of(state, costate)
+        self.overflow: Overflow = overflow_of(state, costate)
 
     @property
     def exponents(self) -> tuple[Exponent, Exponent]:

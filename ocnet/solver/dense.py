@@ -267,6 +267,11 @@ class Slopes:
         evaluations: How often it was evaluated.
     """
 
+    nodes: Sequence[float]
+    states: dict[int, State]
+    problem: Problem
+    control: Control
+
     def __init__(
         self, nodes: Sequence[float], states: dict[int, State], problem: Problem, control: Control
     ):

@@ -4,7 +4,7 @@ import functools
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn, Tensor
@@ -82,7 +82,7 @@ class TorchDiffEq(Solver):
         TypeError, ValueError: The message names the argument that is wrong.
     """
 
-    gradients = (Backprop, Adjoint)
+    gradients: ClassVar[tuple[type[Gradient], ...]] = (Backprop, Adjoint)
 
     def __init__(
         self,

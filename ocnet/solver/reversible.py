@@ -21,7 +21,7 @@ arXiv 2410.11648, 2024.
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import nn, Tensor
@@ -47,7 +47,7 @@ from .base import (
 )
 from .dense import evaluation_times, with_states_at
 from .draws import drawing_nothing
-from .gradient import Backprop
+from .gradient import Backprop, Gradient
 from .horizon import on_numbers
 from .recompute import once_differentiable, tracking
 from .reversal import Column, coupling, REVERSAL, Reversal, Reversed, Scheme
@@ -70,8 +70,8 @@ class Reversible(Solver):
         TypeError, ValueError: If the solver is another one, or has another gradient.
     """
 
-    gradient = REVERSAL
-    gradients = (Reversal,)
+    gradient: Gradient = REVERSAL
+    gradients: ClassVar[tuple[type[Gradient], ...]] = (Reversal,)
 
     def __init__(self, solver: ExplicitRungeKutta):
         check_kind("solver", solver, ExplicitRungeKutta)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -68,7 +68,7 @@ class ExplicitRungeKutta(Solver):
             these.
     """
 
-    gradients = (Backprop, Checkpoint, Costate)
+    gradients: ClassVar[tuple[type[Gradient], ...]] = (Backprop, Checkpoint, Costate)
 
     def __init__(self, tableau: Tableau, n: int, *, gradient: Gradient = BACKPROP):
         check_tableau(tableau)
@@ -128,7 +128,7 @@ class ExplicitRungeKutta(Solver):
         asked = None if saves else RunningCost(problem, target).steps_at_once
         segment = math.isqrt(len(steps) - 1) + 1 if asked is None else asked
         norms = tracking(problem, control) if saves else []
-        needed = neighbours(grid.times, times) if saves and times else set[int]()
+        needed: set[int] = neighbours(grid.times, times) if saves and times else set()
 
         # A cost of the control alone stays one number, so the way back needs no sum.
         x, cost = x0, x0.new_zeros(())

@@ -19,9 +19,9 @@ from ocnet.run import Config, execute, Job, run_job, RunFolder
 from tests.support.blobs import Blobs
 
 
-def job(depth: int, gradient: str = "backprop", width: int = 32) -> Job:
-    config = Config.of("", steps=depth, batch_size=64, gradient=gradient, device="cpu")
-    return Job(config, Blobs(n=64, width=width, dropout=0.0, norm=False))
+def job(depth: int, gradient: str = "backprop", batch: int = 64) -> Job:
+    config = Config.of("", steps=depth, batch_size=batch, gradient=gradient, device="cpu")
+    return Job(config, Blobs(n=batch, width=32, dropout=0.0, norm=False))
 
 
 def test_activations_are_counted() -> None:
@@ -34,7 +34,9 @@ def test_activations_are_counted() -> None:
 @pytest.mark.slow
 def test_recomputing_takes_the_square_root() -> None:
     def growth(gradient: str) -> float:
-        shallow, deep = (expected_memory(job(n, gradient)).activations for n in (36, 144))
+        # So many samples that their states take more than the parameters.
+        jobs = (job(n, gradient, batch=1024) for n in (36, 144))
+        shallow, deep = (expected_memory(one).activations for one in jobs)
         return deep / shallow
 
     assert growth("backprop") == pytest.approx(4, rel=0.15)
@@ -79,7 +81,7 @@ def test_the_history_of_lbfgs_is_its_own() -> None:
 
 @pytest.mark.slow
 def test_advice_is_what_fits() -> None:
-    built = job(100)
+    built = job(100, batch=1024)
     memory = expected_memory(built)
     tight = dataclasses.replace(memory, available=memory.fixed + memory.activations // 3)
     assert memory.fits and not tight.fits

@@ -22,6 +22,10 @@ class Once:
         graph: The expressions.
     """
 
+    function: Callable[..., Tensor]
+    name: str
+    graph: Graph
+
     def __init__(self, function: Callable[..., Tensor], name: str, graph: Graph):
         self.function, self.name, self.graph = function, name, graph
         self.inputs: list[int] = []

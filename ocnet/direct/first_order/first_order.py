@@ -97,6 +97,8 @@ class Augmented(Objective):
         batch: The initial states and targets, as a batch of the loop.
     """
 
+    nlp: Transcription
+
     def __init__(self, nlp: Transcription, u: Tensor, theta: Tensor):
         self.nlp, size, zeros = nlp, len(nlp.x0), nlp.x0.new_zeros
         self.held: AugmentedMultipliers = AugmentedMultipliers(
