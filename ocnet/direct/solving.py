@@ -22,7 +22,7 @@ from .interior_point.interior_point import InteriorPoint
 from .method import Method, Outcome, replaced
 from .multistart import best_of, check_starts
 from .transcription.autograd import Autograd
-from .transcription.check import check_start, known_copy
+from .transcription.check import check_start, share_checks
 from .transcription.guess import Guess, guessed, States
 from .transcription.precision import computing_in, in_precision
 from .transcription.start import COLD, cold, NOTHING, WARM
@@ -90,14 +90,16 @@ def solve(
     check_ways(method, solver, compile, gradient_of_failed)
     batch = in_precision(given, dtype)
     with computing_in(batch.x0.dtype):
-        nlp = Transcription(known_copy(given, batch), solver, Autograd(), reads_of)
+        share_checks(given, batch)
+        nlp = Transcription(batch, solver, Autograd(), reads_of)
         guess = NOTHING
         if isinstance(start, Solution):
             check_start(batch, start)
         elif start is not None:
             guess = guessed(nlp, start)
         check_starts(starts, seed, start is not None)
-        known_copy(given, batch)
+        # The copy has been checked by now; the next call makes another one of the same problem.
+        share_checks(given, batch)
         began = time.perf_counter()
         formulas = traced_if_possible(nlp)
         tracing = time.perf_counter() - began

@@ -160,10 +160,10 @@ def check_functions(batch: Batch) -> None:
     looked_at[problem] = now
 
 
-def known_copy(given: Batch, batch: Batch) -> Batch:
-    """The batch, whose problem may be a copy in another precision of the one that was given.
+def share_checks(given: Batch, batch: Batch) -> None:
+    """What was checked of a problem counts for its copy in another precision, and the other way.
 
-    If one of the two problems was checked, so was the other, as it was at that time.
+    It counts for each as it is now.
     """
     if batch.problem is not given.problem:
         before, after = (written_as(*part[:3]) for part in (given, batch))
@@ -171,7 +171,6 @@ def known_copy(given: Batch, batch: Batch) -> Batch:
             looked_at[batch.problem] = after
         elif looked_at.get(batch.problem) == after:
             looked_at[given.problem] = before
-    return batch
 
 
 def check_bounds(name: str, lower: Tensor, upper: Tensor) -> None:
